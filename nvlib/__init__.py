@@ -1,0 +1,61 @@
+"""nvlib: how neural networks behave on compute-in-memory chips whose devices stray, and what makes them robust.
+
+Names are resolved when first used, so that `nvlib.store`, `nvlib.figures` and the dashboard start without torch.
+"""
+
+from __future__ import annotations
+
+import importlib
+from typing import TYPE_CHECKING
+
+__version__ = "0.1.0"
+
+_HOME = {
+    "program": "nvlib.crossbar",
+    "mapping": "nvlib.crossbar",
+    "forward": "nvlib.population",
+    "stack": "nvlib.population",
+    "monte_carlo": "nvlib.evaluate",
+    "Samples": "nvlib.evaluate",
+    "train": "nvlib.methods",
+    "METHODS": "nvlib.methods",
+    "Recipe": "nvlib.methods",
+    "build": "nvlib.models",
+    "MODELS": "nvlib.models",
+    "load": "nvlib.data",
+    "Study": "nvlib.studies",
+    "run": "nvlib.studies",
+    "results": "nvlib.store",
+    "Estimate": "nvlib.statistics",
+    "InputError": "nvlib.errors",
+}
+_MODULES = (
+    "crossbar", "data", "devices", "errors", "evaluate", "figures", "methods", "models", "noise", "philox",
+    "population", "reproduce", "statistics", "store", "studies",
+)  # fmt: skip
+
+__all__ = [*_HOME, *_MODULES]
+
+if TYPE_CHECKING:
+    from nvlib.crossbar import mapping, program
+    from nvlib.data import load
+    from nvlib.errors import InputError
+    from nvlib.evaluate import Samples, monte_carlo
+    from nvlib.methods import METHODS, Recipe, train
+    from nvlib.models import MODELS, build
+    from nvlib.population import forward, stack
+    from nvlib.statistics import Estimate
+    from nvlib.store import results
+    from nvlib.studies import Study, run
+
+
+def __getattr__(name: str) -> object:
+    if name in _HOME:
+        return getattr(importlib.import_module(_HOME[name]), name)
+    if name in _MODULES:
+        return importlib.import_module(f"nvlib.{name}")
+    raise AttributeError(f"module 'nvlib' has no attribute {name!r}; it has: {', '.join(__all__)}")
+
+
+def __dir__() -> list[str]:
+    return [*__all__, "__version__"]

@@ -1,0 +1,203 @@
+"""Monte-Carlo evaluation: the accuracy, loss and confidence of many chips of one model.
+
+For each chip, over all images: accuracy = 100 * correct / n (percent); loss = mean cross-entropy (nats);
+EKL = mean of -ln p_label over the correctly classified images (nats), the mean Kullback-Leibler divergence from the
+label to the softmax (NFT Sec. 4.4; NaN where nothing is correct). KPP is their k-th percentile (TRICE Algorithm 2).
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass, field
+
+import numpy as np
+import torch
+from torch import Tensor, nn
+from torch.nn.functional import cross_entropy
+from tqdm.auto import tqdm
+
+from nvlib import population, statistics
+from nvlib.crossbar import check, program
+from nvlib.data import Dataset, Split
+from nvlib.devices import Device
+from nvlib.errors import InputError
+from nvlib.population import Plan
+from nvlib.statistics import Estimate
+
+
+@dataclass(frozen=True)
+class Samples:
+    """What chips scored: one entry a chip.
+
+    Attributes:
+        index: which draws, (chips,) int.
+        accuracy: percent, (chips,).
+        loss: mean cross-entropy in nats, (chips,).
+        ekl: mean -ln p_label over correct predictions in nats, (chips,).
+        seed: the family of draws.
+        plan: how they were run.
+    """
+
+    index: np.ndarray
+    accuracy: np.ndarray
+    loss: np.ndarray
+    ekl: np.ndarray
+    seed: int = 0
+    plan: Plan | None = field(default=None, compare=False)
+
+    def __len__(self) -> int:
+        """Return the number of chips."""
+        return len(self.index)
+
+    def mean(self, of: str = "accuracy", confidence: float = 0.95) -> Estimate:
+        """Return the mean over chips with its t interval."""
+        return statistics.mean(getattr(self, of), confidence)
+
+    def kpp(self, k: float = 1, confidence: float = 0.95) -> Estimate:
+        """Return the accuracy that all but k % of chips exceed, with its distribution-free interval."""
+        return statistics.kpp(self.accuracy, k, confidence)
+
+    @staticmethod
+    def join(parts: list[Samples]) -> Samples:
+        """Concatenate samples of one family, in order."""
+        columns = (np.concatenate([getattr(p, c) for p in parts]) for c in ("index", "accuracy", "loss", "ekl"))
+        return Samples(*columns, seed=parts[0].seed, plan=parts[0].plan)
+
+
+def score(
+    model: nn.Module, weights: dict[str, Tensor], split: Split, images: int, how: str | None = None
+) -> tuple[Tensor, Tensor, Tensor]:
+    """Score stacked weights on a data split.
+
+    Args:
+        model: the module; run in evaluation mode.
+        weights: name -> (members, ...).
+        split: images and labels on the device that computes.
+        images: how many at a time.
+        how: the way of `population.forward`.
+
+    Returns:
+        Accuracy (percent), loss (nats) and EKL (nats), each float64 (members,) on the CPU.
+    """
+    count = population.members(weights)
+    correct, loss, divergence = torch.zeros(3, count, dtype=torch.float64, device=split.x.device)
+    training = model.training
+    model.eval()
+    try:
+        with torch.inference_mode():
+            for start in range(0, len(split.y), images):
+                x, y = split.x[start : start + images], split.y[start : start + images]
+                logits = population.forward(model, weights, x, how=how)
+                labels = y.expand(count, -1)
+                nll = cross_entropy(logits.flatten(0, 1), labels.flatten(), reduction="none").view(count, -1)
+                right = logits.argmax(-1) == labels
+                correct += right.sum(1)
+                loss += nll.sum(1, dtype=torch.float64)
+                divergence += torch.where(right, nll, 0).sum(1, dtype=torch.float64)
+    finally:
+        model.train(training)
+    return (100 * correct / len(split.y)).cpu(), (loss / len(split.y)).cpu(), (divergence / correct).cpu()
+
+
+def as_split(data: Dataset | Split | tuple[Tensor, Tensor], part: str = "test") -> Split:
+    """Return the split of ``data`` to evaluate on; a pair (x, y) is taken as one."""
+    split = getattr(data, part) if isinstance(data, Dataset) else data if isinstance(data, Split) else Split(*data)
+    if len(split.y) == 0:
+        raise InputError("the data set to evaluate on is empty; expected at least one image")
+    return split
+
+
+def blocks(
+    model: nn.Module,
+    data: Dataset | Split | tuple[Tensor, Tensor],
+    device: str | Device,
+    sigma_d: float | None,
+    *,
+    index: range,
+    seed: int = 0,
+    bits: int | None = None,
+    reference: str = "full_scale",
+    mapping: str = "differential",
+    on: str | torch.device = "cpu",
+    plan: Plan | None = None,
+) -> Iterator[Samples]:
+    """Yield the samples of chips ``index`` block by block, as they are computed; see `monte_carlo`."""
+    device, sigma_d = check(device, sigma_d, reference)
+    split = as_split(data)
+    split = Split(split.x.to(on), split.y.to(on))
+    model = model.to(on)
+    plan = plan or population.plan(model, split.x, len(index))
+    alike = sigma_d == 0  # every chip is the quantised model: compute one, repeat it
+    start = 0
+    while start < len(index):
+        part = index[start : start + (len(index) if alike else plan.members)]
+        try:
+            with torch.inference_mode():
+                chips = program(
+                    model, device, sigma_d, seed=seed, index=part[:1] if alike else part, bits=bits,
+                    reference=reference, mapping=mapping,
+                )
+            scores = score(model, chips, split, plan.images, plan.how)
+        except torch.OutOfMemoryError:
+            torch.cuda.empty_cache()
+            plan = population.halved(plan)
+            continue
+        accuracy, loss, ekl = (value.expand(len(part)).numpy().copy() for value in scores)
+        yield Samples(np.array(part), accuracy, loss, ekl, seed, plan)
+        start += len(part)
+
+
+def monte_carlo(
+    model: nn.Module,
+    data: Dataset | Split | tuple[Tensor, Tensor],
+    device: str | Device,
+    sigma_d: float | None,
+    *,
+    chips: int = 1000,
+    seed: int = 0,
+    first: int = 0,
+    bits: int | None = None,
+    reference: str = "full_scale",
+    mapping: str = "differential",
+    on: str | torch.device = "cpu",
+    plan: Plan | None = None,
+    progress: bool | Callable[[int, int], None] = False,
+) -> Samples:
+    """Program a model on many chips and score each.
+
+    Args:
+        model: any module, with the weights as trained; not changed (moved to ``on``).
+        data: a data set (its test split is used), a split, or a pair (x, y).
+        device: a device's name, record or path.
+        sigma_d: size of the variation; see `nvlib.program`.
+        chips: how many.
+        seed: the family of draws; two models evaluated with one seed meet the same chips.
+        first: index of the first draw.
+        bits: M; None takes what the model was built for.
+        reference: ``full_scale`` or ``level``.
+        mapping: ``differential`` or ``signed``.
+        on: where to compute, ``cpu`` or ``cuda``.
+        plan: how to run, from an earlier result; None chooses.
+        progress: True for a bar with the time left, or a function called with (done, chips).
+
+    Returns:
+        Samples of shape (chips,): accuracy in percent, loss and EKL in nats.
+
+    Raises:
+        InputError: for values that cannot be used.
+    """
+    if isinstance(chips, bool) or not isinstance(chips, int) or chips < 1:
+        raise InputError(f"chips={chips!r} is not usable; expected a whole number of at least 1")
+    parts, done = [], 0
+    run = blocks(
+        model, data, device, sigma_d, index=range(first, first + chips), seed=seed, bits=bits, reference=reference,
+        mapping=mapping, on=on, plan=plan,
+    )
+    with tqdm(total=chips, unit="chip", disable=progress is not True, desc="chips") as bar:
+        for part in run:
+            parts.append(part)
+            done += len(part)
+            bar.update(len(part))
+            if callable(progress):
+                progress(done, chips)
+    return Samples.join(parts)

@@ -1,0 +1,366 @@
+"""Where results live: two records, named by the SHA-256 of their canonical JSON, and directories that are whole.
+
+`Training` -> weights. `Evaluation` of a training -> samples. A record holds everything that decides the numbers (the
+device's own numbers, the data's fingerprint, the version of the semantics) and nothing else; how many chips were
+evaluated is in neither, so samples grow and more chips never repeat a training.
+
+    runs/<hash>/record.json  environment.json  plan.json (evaluations)      what it is, where and how it was computed
+               history.parquet  weights.safetensors  DONE                   of a training
+               samples-<first>-<last>.parquet                               of an evaluation, a file a block of chips
+
+Every file is written beside its place and renamed, so that a kill loses at most the block under way and leaves no half
+file under a final name. Results that ship with the project lie compacted in results/<study>/. Nothing here needs torch
+but reading and writing weights, and no pickle is ever loaded.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import json
+import os
+import platform
+import subprocess
+import sys
+import time
+from collections.abc import Callable, Iterable, Mapping
+from dataclasses import asdict, dataclass, field, fields
+from importlib import metadata
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import pandas as pd
+
+from nvlib.errors import InputError
+
+if TYPE_CHECKING:
+    from torch import Tensor
+
+VERSION = 1  # of the semantics: raised whenever the same record would give other numbers
+COLUMNS = [
+    "run", "training", "network", "dataset", "method", "device", "sigma_d", "train_sigma_d", "reference", "mapping",
+    "bits", "activation_bits", "epochs", "train_seed", "chip_seed", "chip", "accuracy", "loss", "ekl", "protocol",
+    "images", "origin",
+]  # fmt: skip
+_CATEGORIES = [
+    "run", "training", "network", "dataset", "method", "device", "reference", "mapping", "protocol", "origin",
+]  # fmt: skip
+
+
+def canonical(record: object) -> str:
+    """Return a record's canonical JSON: sorted keys, no spaces, no NaN."""
+    return json.dumps(asdict(record), sort_keys=True, separators=(",", ":"), allow_nan=False)
+
+
+def digest(record: object) -> str:
+    """Return a record's name: the SHA-256 of its canonical JSON, 64 hex digits."""
+    return hashlib.sha256(canonical(record).encode()).hexdigest()
+
+
+@dataclass(frozen=True)
+class Training:
+    """Everything that decides a training's weights.
+
+    ``device`` holds the device's numbers (`Device.numbers`); ``images`` is how many training images were used. Training
+    without noise does not depend on device, sigma_d, reference or mapping: `studies` leaves them empty there.
+    """
+
+    network: str
+    width: float
+    dataset: str
+    fingerprint: str
+    images: int
+    method: str
+    parameters: Mapping[str, Any]
+    device: Mapping[str, Any] | None
+    sigma_d: float
+    reference: str | None
+    mapping: str | None
+    bits: int
+    activation_bits: int
+    epochs: int
+    recipe: Mapping[str, Any]
+    seed: int
+    kind: str = "training"
+    version: int = VERSION
+
+
+@dataclass(frozen=True)
+class Evaluation:
+    """Everything that decides an evaluation's samples, but for last bits, which the recorded plan decides."""
+
+    training: str
+    device: Mapping[str, Any]
+    sigma_d: float
+    reference: str
+    mapping: str
+    bits: int
+    images: int
+    deployment: str | None
+    seed: int
+    kind: str = "evaluation"
+    version: int = VERSION
+
+
+@dataclass(frozen=True)
+class Store:
+    """Results on disk: local runs, and the shipped ones (read only)."""
+
+    runs: Path = field(default_factory=lambda: Path(os.environ.get("NVLIB_RUNS", "runs")))
+    shipped: Path | None = field(default_factory=lambda: shipped_results())
+
+    # -- writing -----------------------------------------------------------------------------------------------------
+
+    def open(self, record: Training | Evaluation, seconds: float | None = None) -> Path:
+        """Return the directory of a record, made whole (record and environment) if it is not there."""
+        home = self.runs / digest(record)
+        if not (home / "record.json").exists():
+            home.mkdir(parents=True, exist_ok=True)
+            write_json(home / "environment.json", environment(seconds))
+            write_json(home / "record.json", asdict(record))
+        return home
+
+    def save_training(
+        self, record: Training, weights: Mapping[str, Tensor], history: pd.DataFrame, seconds: float
+    ) -> Path:
+        """Write a finished training; DONE comes last."""
+        from safetensors.torch import save_file
+
+        home = self.open(record, seconds)
+        tensors = {name: tensor.detach().cpu().contiguous() for name, tensor in weights.items()}
+        _write(home / "weights.safetensors", lambda path: save_file(tensors, path))
+        _write(home / "history.parquet", history.to_parquet)
+        write_json(home / "DONE", {"seconds": round(seconds, 1), "finished": _now()})
+        return home
+
+    def append(self, record: Evaluation, block: pd.DataFrame, plan: Mapping[str, Any] | None = None) -> Path:
+        """Add a block of samples (columns chip, accuracy, loss, ekl), in one piece."""
+        home = self.open(record)
+        if plan is not None and not (home / "plan.json").exists():
+            write_json(home / "plan.json", plan)
+        name = f"samples-{block.chip.min():08d}-{block.chip.max():08d}.parquet"
+        _write(home / name, lambda path: block.to_parquet(path, index=False))
+        return home
+
+    # -- reading -----------------------------------------------------------------------------------------------------
+
+    def weights(self, training: Training | str) -> dict[str, Tensor] | None:
+        """Return a training's weights, local or shipped; None if there are none."""
+        from safetensors.torch import load_file
+
+        name = training if isinstance(training, str) else digest(training)
+        places = [self.runs / name / "weights.safetensors"] if (self.runs / name / "DONE").exists() else []
+        if self.shipped:
+            places += sorted(self.shipped.glob(f"*/weights/{name}.safetensors"))
+        return load_file(places[0]) if places else None
+
+    def samples(self, evaluation: Evaluation | str) -> pd.DataFrame:
+        """Return the chips an evaluation has so far: chip, accuracy, loss, ekl, in order, each once."""
+        name = evaluation if isinstance(evaluation, str) else digest(evaluation)
+        columns = ["chip", "accuracy", "loss", "ekl"]
+        shipped = self.table()
+        parts = [shipped.loc[shipped.run == name, columns]] if len(shipped) else []
+        parts += [pd.read_parquet(path) for path in sorted((self.runs / name).glob("samples-*.parquet"))]
+        parts = [part for part in parts if len(part)]
+        if not parts:
+            return pd.DataFrame({c: pd.Series(dtype="int64" if c == "chip" else "float64") for c in columns})
+        return pd.concat(parts).drop_duplicates("chip").sort_values("chip", ignore_index=True)
+
+    def plan(self, evaluation: Evaluation) -> dict[str, Any] | None:
+        """Return the plan under which an evaluation was begun, which going on should reuse."""
+        path = self.runs / digest(evaluation) / "plan.json"
+        return json.loads(path.read_text()) if path.exists() else None
+
+    def table(self) -> pd.DataFrame:
+        """Return the shipped samples, one row a chip."""
+        paths = sorted(self.shipped.glob("*/samples.parquet")) if self.shipped else []
+        return pd.concat([pd.read_parquet(p) for p in paths], ignore_index=True) if paths else _empty()
+
+    def local(self) -> pd.DataFrame:
+        """Return the samples of local runs, one row a chip."""
+        parts = []
+        for home in sorted(self.runs.iterdir()) if self.runs.is_dir() else []:
+            record = _record(home)
+            if record is None or record["kind"] != "evaluation":
+                continue
+            training = _record(self.runs / record["training"]) or self._shipped_records().get(record["training"])
+            blocks = [pd.read_parquet(path) for path in sorted(home.glob("samples-*.parquet"))]
+            if training and blocks:
+                parts.append(describe(home.name, training, record, pd.concat(blocks).drop_duplicates("chip")))
+        return pd.concat(parts, ignore_index=True) if parts else _empty()
+
+    def _shipped_records(self) -> dict[str, dict[str, Any]]:
+        paths = sorted(self.shipped.glob("*/records.json")) if self.shipped else []
+        return {name: entry["record"] for p in paths for name, entry in json.loads(p.read_text()).items()}
+
+    # -- shipping ----------------------------------------------------------------------------------------------------
+
+    def compact(self, target: Path, evaluations: Iterable[Evaluation], weights: bool = True) -> Path:
+        """Write evaluations and their trainings as one folder to ship: samples, records with provenance, weights."""
+        names = [digest(e) for e in evaluations]
+        everything = self.local()
+        table = everything[everything.run.isin(names)].sort_values(["run", "chip"], ignore_index=True)
+        if lacking := len(set(names)) - table.run.nunique():
+            raise InputError(f"{lacking} evaluations have no samples; run the study first")
+        table["origin"] = pd.Categorical(["shipped"] * len(table))
+        records = {}
+        for name in sorted(set(names) | set(table.training)):
+            home = self.runs / name
+            parts = {stem: json.loads((home / f"{stem}.json").read_text()) for stem in ("record", "environment")}
+            for extra in ("plan.json", "DONE"):
+                if (home / extra).exists():
+                    parts[extra.removesuffix(".json").lower()] = json.loads((home / extra).read_text())
+            if (home / "history.parquet").exists():
+                parts["history"] = pd.read_parquet(home / "history.parquet").round(4).to_dict("list")
+            records[name] = parts
+            if weights and (home / "weights.safetensors").exists():
+                (target / "weights").mkdir(parents=True, exist_ok=True)
+                data = (home / "weights.safetensors").read_bytes()
+                _write(target / "weights" / f"{name}.safetensors", lambda path, data=data: Path(path).write_bytes(data))
+        target.mkdir(parents=True, exist_ok=True)
+        write_json(target / "records.json", records)
+        _write(target / "samples.parquet", lambda path: table.to_parquet(path, index=False, compression="zstd"))
+        return target
+
+
+def results(store: Store | None = None, **where: object) -> pd.DataFrame:
+    """Return all samples, shipped and local, that match, as one tidy table: one row a chip.
+
+    Args:
+        store: where to look; None takes ./runs (or $NVLIB_RUNS) and the shipped results.
+        **where: column = value, or a collection of values, e.g. ``method=["none", "gaussian"], sigma_d=0.2``.
+
+    Returns:
+        A frame with the columns `COLUMNS`; accuracies in percent. Empty if nothing matches.
+
+    Raises:
+        InputError: for a column that does not exist.
+    """
+    store = store or Store()
+    shipped = store.table()
+    local = store.local()
+    table = pd.concat([shipped, local[~local.run.isin(shipped.run.unique())]], ignore_index=True)
+    more = local[local.run.isin(shipped.run.unique())]  # chips added here to a shipped run
+    table = pd.concat([table, more], ignore_index=True).drop_duplicates(["run", "chip"], ignore_index=True)
+    for column, value in where.items():
+        if column not in table:
+            raise InputError(f"results have no column {column!r}; expected one of: {', '.join(COLUMNS)}")
+        wanted = list(value) if isinstance(value, list | tuple | set | range) else [value]
+        table = table[table[column].isin(wanted)]
+    table = table.reset_index(drop=True)
+    return table.astype({c: "category" for c in _CATEGORIES})
+
+
+def describe(run: str, training: Mapping[str, Any], evaluation: Mapping[str, Any], block: pd.DataFrame) -> pd.DataFrame:
+    """Return a block of samples with the columns that say what it is, in the order of `COLUMNS`."""
+    matched = training["method"] == "none" or (
+        training["sigma_d"] == evaluation["sigma_d"] and training["device"] == evaluation["device"]
+    )
+    return block.assign(
+        run=run,
+        training=evaluation["training"],
+        network=training["network"] if training["width"] == 1 else f"{training['network']} x{training['width']:g}",
+        dataset=training["dataset"],
+        method=training["method"],
+        device=evaluation["device"]["name"],
+        sigma_d=float(evaluation["sigma_d"]),
+        train_sigma_d=float(training["sigma_d"]),
+        reference=evaluation["reference"],
+        mapping=evaluation["mapping"],
+        bits=evaluation["bits"],
+        activation_bits=training["activation_bits"],
+        epochs=training["epochs"],
+        train_seed=training["seed"],
+        chip_seed=evaluation["seed"],
+        images=evaluation["images"],
+        protocol="matched" if matched else "swept",
+        origin="yours",
+    )[COLUMNS]
+
+
+def shipped_results() -> Path | None:
+    """Return the folder of shipped results: $NVLIB_RESULTS, or results/ beside the package; None if there is none."""
+    path = Path(os.environ.get("NVLIB_RESULTS", Path(__file__).parents[1] / "results"))
+    return path if path.is_dir() else None
+
+
+def environment(seconds: float | None = None) -> dict[str, Any]:
+    """Describe where a result is computed: versions, hardware, commit, time."""
+    versions = {}
+    for package in ("torch", "numpy", "pandas", "nvlib"):
+        try:
+            versions[package] = metadata.version(package)
+        except metadata.PackageNotFoundError:
+            continue
+    torch = sys.modules.get("torch")
+    return {
+        "python": platform.python_version(),
+        "versions": versions,
+        "system": f"{platform.system()} {platform.machine()}",
+        "processor": _processor(),
+        "cores": os.cpu_count(),
+        "threads": torch.get_num_threads() if torch else None,
+        "gpu": torch.cuda.get_device_name() if torch and torch.cuda.is_available() else None,
+        "commit": _commit(),
+        "written": _now(),
+        "seconds": None if seconds is None else round(seconds, 1),
+    }
+
+
+def write_json(path: Path, value: object) -> None:
+    """Write JSON in one piece."""
+    _write(path, lambda target: Path(target).write_text(json.dumps(value, indent=1, sort_keys=True) + "\n"))
+
+
+def _write(path: Path, write: Callable[[str], object]) -> None:
+    """Call ``write`` with a path aside, flush it to the disk, and rename it into place."""
+    path.parent.mkdir(parents=True, exist_ok=True)
+    aside = path.with_name(f".{path.name}.{os.getpid()}.part")
+    try:
+        write(str(aside))
+        with aside.open("rb") as file:
+            os.fsync(file.fileno())
+        aside.replace(path)
+    finally:
+        aside.unlink(missing_ok=True)
+
+
+def _record(home: Path) -> dict[str, Any] | None:
+    path = home / "record.json"
+    if not path.is_file():
+        return None
+    try:
+        record = json.loads(path.read_text())
+        version, kind = record["version"], record["kind"]
+    except (ValueError, KeyError, TypeError):
+        raise InputError(f"{path} is damaged; expected a record; move {home} away and run its study again") from None
+    if version > VERSION or kind not in ("training", "evaluation"):
+        raise InputError(f"{home} was written by a newer nvlib (version {version}, kind {kind}); update nvlib")
+    return record
+
+
+def _empty() -> pd.DataFrame:
+    numbers = {f.name for f in fields(Training) if f.type in ("int", "float")}
+    floats = {"sigma_d", "train_sigma_d", "accuracy", "loss", "ekl"}
+    whole = (numbers | {"chip", "train_seed", "chip_seed", "images"}) - floats
+    kinds = {c: "float64" if c in floats else "int64" if c in whole else "object" for c in COLUMNS}
+    return pd.DataFrame({c: pd.Series(dtype=kind) for c, kind in kinds.items()})
+
+
+def _processor() -> str:
+    try:
+        text = Path("/proc/cpuinfo").read_text()
+        return next(line.split(":")[1].strip() for line in text.splitlines() if line.startswith("model name"))
+    except (OSError, StopIteration):
+        return platform.processor()
+
+
+def _commit() -> str | None:
+    command = ["git", "-C", str(Path(__file__).parent), "rev-parse", "--short=12", "HEAD"]
+    try:
+        return subprocess.run(command, capture_output=True, text=True, timeout=5, check=True).stdout.strip()
+    except (OSError, subprocess.SubprocessError):
+        return None
+
+
+def _now() -> str:
+    return time.strftime("%Y-%m-%dT%H:%M:%SZ", time.gmtime())
