@@ -29,14 +29,17 @@ _HOME = {
     "Estimate": "nvlib.statistics",
     "InputError": "nvlib.errors",
 }
-_MODULES = (
+
+__all__ = [
+    "program", "mapping", "forward", "stack", "monte_carlo", "Samples", "train", "METHODS", "Recipe", "build",
+    "MODELS", "load", "Study", "run", "results", "Estimate", "InputError",
     "crossbar", "data", "devices", "errors", "evaluate", "figures", "methods", "models", "noise", "philox",
     "population", "reproduce", "statistics", "store", "studies",
-)  # fmt: skip
-
-__all__ = [*_HOME, *_MODULES]
+]  # fmt: skip
 
 if TYPE_CHECKING:
+    from nvlib import crossbar, data, devices, errors, evaluate, figures, methods, models, noise, philox
+    from nvlib import population, reproduce, statistics, store, studies
     from nvlib.crossbar import mapping, program
     from nvlib.data import load
     from nvlib.errors import InputError
@@ -52,7 +55,7 @@ if TYPE_CHECKING:
 def __getattr__(name: str) -> object:
     if name in _HOME:
         return getattr(importlib.import_module(_HOME[name]), name)
-    if name in _MODULES:
+    if name in __all__:
         return importlib.import_module(f"nvlib.{name}")
     raise AttributeError(f"module 'nvlib' has no attribute {name!r}; it has: {', '.join(__all__)}")
 

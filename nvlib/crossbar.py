@@ -217,6 +217,7 @@ def read_back(
     return w + (held - w).detach() if w.requires_grad else held
 
 
+@torch.no_grad()
 def program(
     model: nn.Module,
     device: str | Device,
@@ -246,7 +247,7 @@ def program(
 
     Returns:
         The weights on arrays by name, in the shape of the parameter; with a leading axis (chips, ...) if ``index`` is
-        a range. Digital parameters are not among them: run the chips with `nvlib.forward`.
+        a range. Detached. Digital parameters are not among them: run the chips with `nvlib.forward`.
 
     Raises:
         InputError: for values that cannot be used, and for weights that are not finite.

@@ -309,6 +309,8 @@ def _tiny_imagenet(root: Path, download: bool) -> _Source:
         try:
             download_url(TINY_URL, str(root), archive.name, TINY_MD5)
         except (RuntimeError, OSError) as error:
+            if isinstance(error, RuntimeError):  # fetched, but its MD5 is wrong: never to be read
+                archive.unlink(missing_ok=True)
             raise InputError(f"cannot fetch {TINY_URL} to {archive} ({_line(error)}): try again") from error
     origin = folder if folder.is_dir() else archive
     if not origin.exists():

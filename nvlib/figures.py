@@ -146,7 +146,7 @@ _NAMES = {
     "level": "one level",
 }
 # A curve that silently mixes these would show something that does not exist.
-_ONE_OF = ("network", "dataset", "device", "reference", "mapping", "bits", "activation_bits")
+_ONE_OF = ("network", "dataset", "device", "reference", "mapping", "bits", "activation_bits", "images")
 
 
 def name(key: str) -> str:
@@ -201,8 +201,7 @@ def _by_seed(df: pd.DataFrame) -> list[np.ndarray]:
 
 def _kpp(accuracy: np.ndarray, k: float, sigma_d: float) -> Estimate:
     if sigma_d == 0:  # every chip is the same one: nothing to estimate
-        value = float(accuracy.min())
-        statistics.index(k, 1)
+        value = float(np.sort(accuracy)[statistics.index(k, len(accuracy))])
         return Estimate(value, value, value, len(accuracy))
     return statistics.kpp(accuracy, k)
 
@@ -299,7 +298,7 @@ def _protocol(df: pd.DataFrame) -> str:
     return f"swept: trained at σ<sub>d</sub> = {', '.join(f'{t:g}' for t in _values(noisy, 'train_sigma_d'))}"
 
 
-def _subtitle(df: pd.DataFrame, *notes: str, width: int = 95) -> str:
+def _subtitle(df: pd.DataFrame, *notes: str, width: int = 110) -> str:
     """Return what the data are and how many, broken into lines of at most about ``width`` characters."""
     first = {column: _values(df, column)[0] for column in _ONE_OF if column in df}
     parts = [" on ".join(name(first[c]) for c in ("network", "dataset") if c in first)]
@@ -318,12 +317,12 @@ def _subtitle(df: pd.DataFrame, *notes: str, width: int = 95) -> str:
     if seeds := len(_values(df, "train_seed")):
         parts[-1] += f" × {seeds} training{'' if seeds == 1 else 's'}"
         parts[-1] += f" of {_span(_values(df, 'epochs'), 'epoch')}" if "epochs" in df else ""
-    if "images" in df:
-        parts.append(f"{_span(_values(df, 'images'))} test images")
+    if "images" in first:
+        parts.append(f"{first['images']:,} test images")
     return _wrap([*parts, *notes], width)
 
 
-def _wrap(parts: Sequence[str], width: int = 95) -> str:
+def _wrap(parts: Sequence[str], width: int = 110) -> str:
     lines: list[str] = []
     for part in filter(None, parts):
         if lines and len(re.sub("<[^>]*>", "", lines[-1] + part)) + 3 <= width:  # tags take no room
@@ -351,10 +350,10 @@ def _fill(colour: str, opacity: float) -> str:
 
 
 def detach_title(fig: go.Figure) -> tuple[str, str]:
-    """Take title and subtitle off a figure and return them as HTML, for a page that sets them as its own text."""
+    """Take title and subtitle off a figure and return them as Markdown, for a page to set and wrap."""
     title, subtitle = fig.layout.title.text or "", fig.layout.title.subtitle.text or ""
     fig.update_layout(title={"text": "", "subtitle": {"text": ""}}, margin={"t": 24})
-    return title, subtitle.replace("<br>", " · ")
+    return title, re.sub(r"σ<sub>(\w)</sub>", r"$\\sigma_\1$", subtitle.replace("<br>", " · "))
 
 
 # -- figures ---------------------------------------------------------------------------------------
@@ -433,7 +432,7 @@ def accuracy_distribution(df: pd.DataFrame, k: float = 1) -> go.Figure:
 def _head(look: Style, line: pd.Series, k: float) -> str:
     """Return the line of text above one method's histogram; its bars are the strokes of the lines below."""
     kpp = "" if math.isnan(line["kpp_low"]) else f"  ┃ {ordinal(k)} percentile <b>{line['kpp']:.2f} %</b>"
-    return f"<b><span style='color:{look.colour}'>{look.label}</span></b>{kpp}  ┊ mean {line['mean']:.2f} %"
+    return f"<span style='color:{look.colour}'>■</span> <b>{look.label}</b>{kpp}  ┊ mean {line['mean']:.2f} %"
 
 
 def _edges(x: np.ndarray, bins: int = 60) -> np.ndarray:
@@ -613,17 +612,16 @@ def device_levels(device: str | Device, sigma_d: float | None = None, reference:
     if sigma_d is None and not device.relative:
         sigma_d = 1.0
     values, spread = np.array(device.values), np.array(device.spread(sigma_d, reference))
-    reach = 3.6 * spread.max() if spread.max() > 0 else 0.5
-    grid = np.linspace(values[0] - reach, values[-1] + reach, 800)
-    peak = 1 / (math.sqrt(2 * math.pi) * spread[spread > 0].min()) if (spread > 0).any() else 1.0
-    fig = go.Figure()
-    for level, (g, s) in enumerate(zip(values, spread, strict=True)):
-        colour = _SPARE[level % len(_SPARE)]
-        near = grid[np.abs(grid - g) < 4 * s] if s > 0 else np.array([g, g])
-        density = np.exp(-(((near - g) / s) ** 2) / 2) / (math.sqrt(2 * math.pi) * s) if s > 0 else [0, peak]
-        digits = f"{level:0{device.bits}b}"
+    needle = spread <= spread.max() / 100  # too narrow to see beside the others: a stroke to the top
+    peaks = 1 / (math.sqrt(2 * math.pi) * spread[~needle])
+    roof = 1.15 * peaks.max(initial=1 if needle.all() else 0)
+    reach = max(3.6 * spread.max(), 0.15)
+    z, fig = np.linspace(-4, 4, 201), go.Figure()
+    for level, (g, s, stroke) in enumerate(zip(values, spread, needle, strict=True)):
+        colour, digits = _SPARE[level % len(_SPARE)], f"{level:0{device.bits}b}"
+        density = np.array([0, roof / 1.12]) if stroke else np.exp(-(z**2) / 2) / (math.sqrt(2 * math.pi) * s)
         fig.add_scatter(
-            x=near,
+            x=[g, g] if stroke else g + z * s,
             y=density,
             mode="lines",
             fill="tozeroy",
@@ -634,10 +632,10 @@ def device_levels(device: str | Device, sigma_d: float | None = None, reference:
             hovertemplate=f"level {digits}: {g:.3g} ± {s:.3g} levels<extra></extra>",
         )
         if len(values) <= 8:
-            fig.add_annotation(x=g, y=float(np.max(density)), text=f"<b>{digits}</b>", showarrow=False, yshift=12)
+            fig.add_annotation(x=g, y=float(density.max()), text=f"<b>{digits}</b>", showarrow=False, yshift=12)
     unit = {"uS": "µS"}.get(device.unit, device.unit)
     text = [
-        f"{v:.3g}" if device.relative else f"{v:.3g}<br>{g:.3g} {unit}"
+        f"{v:.3g}" if device.relative else f"{v:.3g}<br>{g:,.4g} {unit}"
         for v, g in zip(values, device.levels, strict=True)
     ]
     every = math.ceil(len(text) / 8)
@@ -646,9 +644,10 @@ def device_levels(device: str | Device, sigma_d: float | None = None, reference:
         if device.relative
         else f"programmed conductance (levels; target in {unit})",
         tickvals=values[::every],
+        range=[values[0] - reach, values[-1] + reach],
         ticktext=text[::every],
     )
-    fig.update_yaxes(title="density (1 / level)", range=[0, 1.15 * peak])
+    fig.update_yaxes(title="density (1 / level)", range=[0, roof])
     if device.relative:
         how = f"σ<sub>d</sub> = {sigma_d:g} (relative to {name(reference)})"
     else:
@@ -749,7 +748,8 @@ def noise_laws(th: float = 2, sigma_t: float = 1) -> go.Figure:
             "bars: mass at the threshold, as in bins of 0.1 σ<sub>t</sub>",
         ]
     )
-    return _finish(fig, "Noise laws for training", subtitle, height=560)
+    fig = _finish(fig, "Noise laws for training", subtitle, height=580)
+    return fig.update_layout(margin={"t": 116})  # room for the panels' titles
 
 
 # -- still pictures --------------------------------------------------------------------------------

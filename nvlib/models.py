@@ -12,7 +12,6 @@ inputs and logits are not.
 Where a layer is pooled, pooling comes *before* ReLU and quantisation. Both are monotone and max commutes with
 monotone functions, so the values are those of the usual order at a quarter of the element-wise work.
 """
-# ruff: noqa: D107 (a network's arguments are those of `build`, documented there)
 
 from __future__ import annotations
 

@@ -84,6 +84,7 @@ def forward(
     how = how or way(model, x)
     if how not in WAYS:
         raise unknown("way to run a population", how, WAYS)
+    refusal = None
     if how == "vmap" and type(model) not in _refused:
         try:
             return vmap(
@@ -91,16 +92,18 @@ def forward(
                 in_dims=(0, 0 if per_member else None),
                 randomness="different",
             )(dict(weights), x)
-        except (RuntimeError, NotImplementedError, ValueError) as refusal:
-            if "out of memory" in str(refusal):
-                raise
-            _refused.add(type(model))
-            cause = str(refusal).strip().splitlines()[0]
-            warnings.warn(f"vmap refuses {type(model).__name__} ({cause}); running its chips in a loop", stacklevel=2)
+        except torch.OutOfMemoryError:
+            raise
+        except (RuntimeError, NotImplementedError, ValueError) as error:
+            refusal = error
     outs = []
     for member in range(count):
         own = {name: tensor[member] for name, tensor in weights.items()}
         outs.append(functional_call(model, own, (x[member] if per_member else x,)))
+    if refusal is not None:  # and the loop went well: it is vmap's refusal, not an error of the model
+        _refused.add(type(model))
+        cause = str(refusal).strip().splitlines()[0]
+        warnings.warn(f"vmap refuses {type(model).__name__} ({cause}); running its chips in a loop", stacklevel=2)
     return torch.stack(outs)
 
 

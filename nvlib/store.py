@@ -105,7 +105,7 @@ class Evaluation:
 class Store:
     """Results on disk: local runs, and the shipped ones (read only)."""
 
-    runs: Path = field(default_factory=lambda: Path(os.environ.get("NVLIB_RUNS", "runs")))
+    runs: Path = field(default_factory=lambda: local_runs())
     shipped: Path | None = field(default_factory=lambda: shipped_results())
 
     # -- writing -----------------------------------------------------------------------------------------------------
@@ -127,8 +127,8 @@ class Store:
 
         home = self.open(record, seconds)
         tensors = {name: tensor.detach().cpu().contiguous() for name, tensor in weights.items()}
-        _write(home / "weights.safetensors", lambda path: save_file(tensors, path))
-        _write(home / "history.parquet", history.to_parquet)
+        write_whole(home / "weights.safetensors", lambda path: save_file(tensors, path))
+        write_whole(home / "history.parquet", history.to_parquet)
         write_json(home / "DONE", {"seconds": round(seconds, 1), "finished": _now()})
         return home
 
@@ -138,7 +138,7 @@ class Store:
         if plan is not None and not (home / "plan.json").exists():
             write_json(home / "plan.json", plan)
         name = f"samples-{block.chip.min():08d}-{block.chip.max():08d}.parquet"
-        _write(home / name, lambda path: block.to_parquet(path, index=False))
+        write_whole(home / name, lambda path: block.to_parquet(path, index=False))
         return home
 
     # -- reading -----------------------------------------------------------------------------------------------------
@@ -215,10 +215,10 @@ class Store:
             if weights and (home / "weights.safetensors").exists():
                 (target / "weights").mkdir(parents=True, exist_ok=True)
                 data = (home / "weights.safetensors").read_bytes()
-                _write(target / "weights" / f"{name}.safetensors", lambda path, data=data: Path(path).write_bytes(data))
+                write_whole(target / "weights" / f"{name}.safetensors", lambda path, data=data: Path(path).write_bytes(data))
         target.mkdir(parents=True, exist_ok=True)
         write_json(target / "records.json", records)
-        _write(target / "samples.parquet", lambda path: table.to_parquet(path, index=False, compression="zstd"))
+        write_whole(target / "samples.parquet", lambda path: table.to_parquet(path, index=False, compression="zstd"))
         return target
 
 
@@ -226,7 +226,7 @@ def results(store: Store | None = None, **where: object) -> pd.DataFrame:
     """Return all samples, shipped and local, that match, as one tidy table: one row a chip.
 
     Args:
-        store: where to look; None takes ./runs (or $NVLIB_RUNS) and the shipped results.
+        store: where to look; None takes `local_runs` and the shipped results.
         **where: column = value, or a collection of values, e.g. ``method=["none", "gaussian"], sigma_d=0.2``.
 
     Returns:
@@ -277,9 +277,20 @@ def describe(run: str, training: Mapping[str, Any], evaluation: Mapping[str, Any
     )[COLUMNS]
 
 
+def project_root() -> Path | None:
+    """Return the checkout that the package lies in; None where it is installed without one."""
+    root = Path(__file__).resolve().parents[1]
+    return root if (root / "pyproject.toml").is_file() else None
+
+
+def local_runs() -> Path:
+    """Return where this machine's runs lie: $NVLIB_RUNS, else runs/ of the checkout, else ./runs."""
+    return Path(os.environ.get("NVLIB_RUNS") or (project_root() or Path()) / "runs")
+
+
 def shipped_results() -> Path | None:
-    """Return the folder of shipped results: $NVLIB_RESULTS, or results/ beside the package; None if there is none."""
-    path = Path(os.environ.get("NVLIB_RESULTS", Path(__file__).parents[1] / "results"))
+    """Return the folder of shipped results: $NVLIB_RESULTS, else results/ of the checkout; None if there is none."""
+    path = Path(os.environ.get("NVLIB_RESULTS") or (project_root() or Path()) / "results")
     return path if path.is_dir() else None
 
 
@@ -308,10 +319,10 @@ def environment(seconds: float | None = None) -> dict[str, Any]:
 
 def write_json(path: Path, value: object) -> None:
     """Write JSON in one piece."""
-    _write(path, lambda target: Path(target).write_text(json.dumps(value, indent=1, sort_keys=True) + "\n"))
+    write_whole(path, lambda target: Path(target).write_text(json.dumps(value, indent=1, sort_keys=True) + "\n"))
 
 
-def _write(path: Path, write: Callable[[str], object]) -> None:
+def write_whole(path: Path, write: Callable[[str], object]) -> None:
     """Call ``write`` with a path aside, flush it to the disk, and rename it into place."""
     path.parent.mkdir(parents=True, exist_ok=True)
     aside = path.with_name(f".{path.name}.{os.getpid()}.part")

@@ -147,7 +147,7 @@ def run(
 
     Args:
         study: what to run.
-        where: the store; None takes ./runs and the shipped results.
+        where: the store; None takes the project's own.
         on: where to compute, ``cpu`` or ``cuda``.
         progress: True for bars with the time left; or a function called with (what, done, total).
 
@@ -227,8 +227,8 @@ def _train(
             }
         )
         spent += epoch.seconds
-        store._write(aside.with_suffix(".parquet"), pd.DataFrame(history).to_parquet)
-        store._write(aside, lambda path, state=epoch.state: save_file(state, path))
+        store.write_whole(aside.with_suffix(".parquet"), pd.DataFrame(history).to_parquet)
+        store.write_whole(aside, lambda path, state=epoch.state: save_file(state, path))
         bar.update(1)
     final = {k: v[0] for k, v in _weights(load_file(aside)).items()}
     where.save_training(training, final, pd.DataFrame(history), spent)

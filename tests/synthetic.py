@@ -24,7 +24,7 @@ def tidy(
     rng, parts = np.random.default_rng(0), []
     common = {
         "network": "lenet", "dataset": "mnist", "device": device, "reference": "full_scale", "mapping": "differential",
-        "bits": 4, "activation_bits": 4, "epochs": 10, "chip_seed": 0, "origin": "shipped", **fixed,
+        "bits": 4, "activation_bits": 4, "epochs": 10, "images": 10_000, "chip_seed": 0, "origin": "shipped", **fixed,
     }  # fmt: skip
     for method in methods:
         for seed in range(seeds):

@@ -254,7 +254,7 @@ def train(
     weights = {k: v.to(on, dtype if v.is_floating_point() else v.dtype) for k, v in population.stack(fresh).items()}
     parameters = [weights[name].requires_grad_() for name, _ in template.named_parameters()]
     run = Run(
-        model=template.to(on),
+        model=template.to(on, dtype),
         weights=weights,
         arrays=array_weights(template),
         device=checked[0][0],

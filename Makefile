@@ -1,0 +1,52 @@
+# Two commands do everything: `make reproduce` (the main job) and `make test`.
+# Both make .venv and install the project if needed. To use an environment that exists: make test PY=/path/to/python
+
+PY ?= .venv/bin/python
+PYTHON ?= python3
+PRESET ?=
+SETUP := $(if $(filter .venv/bin/python,$(PY)),.venv/.installed)
+
+.DEFAULT_GOAL := help
+.PHONY: help setup reproduce test test-browser test-slow app lab lint clean
+
+help:  ## show this list
+	@grep -hE '^[a-z-]+:.*##' $(MAKEFILE_LIST) | sed -E 's/^([a-z-]+):.*## /  make \1|/' | column -t -s '|'
+
+.venv/.installed: pyproject.toml constraints.txt
+	@$(PYTHON) -c 'import sys; sys.exit(sys.version_info < (3, 11))' || \
+	  { echo "error: $$($(PYTHON) --version) is too old; expected 3.11 or later: make PYTHON=python3.11 ..."; exit 2; }
+	@test -x .venv/bin/python || $(PYTHON) -m venv .venv
+	@echo "installing into .venv (a few minutes the first time)"
+	@.venv/bin/python -m pip install --quiet --disable-pip-version-check -c constraints.txt -e '.[all,dev]'
+	@touch $@
+
+setup: $(SETUP)  ## make .venv and install the project with all extras
+
+reproduce: $(SETUP)  ## the main job: train, evaluate, execute the notebooks; PRESET=smoke|quick|full|paper
+	$(PY) -m nvlib reproduce $(if $(PRESET),--preset $(PRESET))
+
+# notebooks run on throw-away results: nothing of a test reaches runs/
+test: $(SETUP)  ## lint, unit tests, pages of the app, every notebook
+	$(PY) -m ruff check .
+	$(PY) -m pytest
+	scratch=$$(mktemp -d) && trap 'rm -rf "$$scratch"' EXIT && \
+	  NVLIB_RUNS="$$scratch" $(PY) -m pytest --nbval-lax --nbval-cell-timeout=600 -p no:cacheprovider notebooks
+
+test-browser: $(SETUP)  ## the app in a real headless browser (needs Debian's chromium, or BROWSER_PATH)
+	$(PY) -m pytest -m browser
+
+test-slow: $(SETUP)  ## long computations: coverage of intervals, real training
+	$(PY) -m pytest -m slow
+
+lint: $(SETUP)  ## ruff, with annotations and docstrings
+	$(PY) -m ruff check .
+
+app: $(SETUP)  ## the dashboard, on this machine only
+	$(PY) -m streamlit run app/main.py
+
+lab: $(SETUP)  ## the notebooks, in JupyterLab
+	$(PY) -m jupyterlab --notebook-dir=notebooks
+
+clean:  ## remove .venv and caches; runs/ and results/ stay
+	rm -rf .venv build *.egg-info .pytest_cache .ruff_cache
+	find . -name __pycache__ -type d -prune -exec rm -rf {} +

@@ -1,0 +1,30 @@
+"""One thread: small networks gain nothing from more, and lose much where cores are shared."""
+
+import pytest
+import torch
+
+import nvlib
+from nvlib import data
+from nvlib.store import Store
+
+torch.set_num_threads(1)
+
+
+@pytest.fixture(scope="session")
+def mnist():
+    """A thousand real digits of each split."""
+    return data.load("mnist", limit=1000)
+
+
+@pytest.fixture(scope="session")
+def trained(mnist):
+    """A LeNet that has seen enough digits for its accuracy to mean something (one seed, six short epochs)."""
+    recipe = nvlib.Recipe(lr=3e-3, batch_size=32)
+    *_, last = nvlib.train("gaussian", "lenet", mnist, "rram", 0.1, epochs=6, recipe=recipe, validation_chips=1)
+    return last.model()
+
+
+@pytest.fixture
+def store(tmp_path):
+    """An empty store that knows no shipped results."""
+    return Store(tmp_path / "runs", None)

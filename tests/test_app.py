@@ -1,0 +1,227 @@
+"""Every page opens on every choice, with and without a result; bad input is answered in one line; no torch."""
+
+import subprocess
+import sys
+from pathlib import Path
+
+import pandas as pd
+import pytest
+from synthetic import tidy
+
+st = pytest.importorskip("streamlit")
+from streamlit.testing.v1 import AppTest  # noqa: E402
+
+from nvlib import devices, figures  # noqa: E402
+
+APP = Path(__file__).parents[1] / "app"
+PAGES = ("views/overview.py", "views/explore.py")
+VIEWS = ("Curves", "Distribution", "Cumulative", "Fan", "Table")
+
+
+@pytest.fixture(scope="module")
+def shipped(tmp_path_factory):
+    """Results as the project ships them: a folder per study."""
+    root = tmp_path_factory.mktemp("results")
+    (root / "synthetic").mkdir()
+    frame = pd.concat([tidy(swept=(0.2,)), tidy(device="pcm", sigmas=(1.0,), chips=40)], ignore_index=True)
+    frame.to_parquet(root / "synthetic" / "samples.parquet")
+    return root
+
+
+@pytest.fixture
+def app(shipped, tmp_path, monkeypatch):
+    monkeypatch.setenv("NVLIB_RESULTS", str(shipped))
+    monkeypatch.setenv("NVLIB_RUNS", str(tmp_path / "runs"))
+    st.cache_resource.clear()
+    yield AppTest.from_file(str(APP / "main.py"), default_timeout=60)
+    st.cache_resource.clear()
+
+
+@pytest.fixture
+def common(monkeypatch):
+    monkeypatch.syspath_prepend(str(APP))
+    import common
+
+    return common
+
+
+def sound(at):
+    assert not at.exception, at.exception
+    assert not at.error, [e.value for e in at.error]
+    return at
+
+
+def charts(at):
+    return at.get("plotly_chart")
+
+
+def test_overview_shows_numbers_and_distribution(app, shipped):
+    at = sound(app.run())
+    assert [m.label for m in at.metric][:4] == [
+        "Clean accuracy",
+        "Mean over chips",
+        "1st percentile (KPP)",
+        "Worst chip",
+    ]
+    frame = pd.read_parquet(shipped / "synthetic" / "samples.parquet")
+    frame = frame[(frame["device"] == "rram") & (frame["sigma_d"] == 0.2) & (frame["protocol"] == "matched")]
+    kpp = figures.results_table(frame, 1).set_index("method")["kpp"]
+    assert at.metric[2].value == f"{kpp['none']:.2f} %" and at.metric[6].value == f"{kpp['gaussian']:.2f} %"
+    assert len(charts(at)) == 1 and not at.warning
+    text = " ".join(c.value for c in at.caption)
+    for words in ("n = 2,400 chips", "shipped", "400 chips × 3 trainings", "and 3 more"):
+        assert words in text
+
+
+@pytest.mark.parametrize("view", VIEWS)
+def test_explore_shows_every_view(app, view):
+    at = sound(app.run().switch_page("views/explore.py").run())
+    at = sound(at.button_group(key="view").set_value(view).run())
+    assert len(charts(at)) == {"Fan": 2, "Table": 0}.get(view, 1)
+    assert at.dataframe and at.get("download_button")
+
+
+@pytest.mark.parametrize("page", PAGES)
+@pytest.mark.parametrize(
+    ("kind", "key", "values"),
+    [
+        ("selectbox", "device", devices.names()),
+        ("select_slider", "sigma_d", [0.0, 0.05, 0.4, 0.5]),
+        ("multiselect", "method", [[], ["none"], ["gaussian"]]),
+        ("selectbox", "network", ["vgg8", "resnet18"]),
+        ("selectbox", "dataset", ["cifar10"]),
+        ("selectbox", "reference", ["level"]),
+        ("selectbox", "mapping", ["signed"]),
+        ("button_group", "protocol", ["swept"]),
+        ("number_input", "k", [0.1, 5.0, 50.0, 99.9]),
+    ],
+)
+def test_every_choice_is_answered(app, page, kind, key, values):
+    at = app.run().switch_page(page).run()
+    for value in values:
+        at = sound(getattr(at, kind)(key=key).set_value(value).run())
+        assert charts(at) or at.info, f"{key} = {value} shows neither a figure nor what to do"
+
+
+def test_no_result_says_how_to_compute_it(app, common):
+    at = app.run()
+    at = sound(at.selectbox(key="device").set_value("fefet1").run())
+    assert not charts(at) and "No result yet" in at.info[0].value
+    assert at.code[0].value == (
+        "python -m nvlib study --network lenet --dataset mnist --method none gaussian --device fefet1 --sigma-d 0.2"
+    )
+    at = sound(at.button[0].click().run())  # the nearest result
+    assert at.selectbox(key="device").value == "rram" and charts(at)
+
+
+def test_command_is_complete_and_safe(common):
+    query = common.Query(
+        network="lenet x0.5", dataset="my data; rm -rf ~", device="pcm", sigma_d=1.0, reference="level",
+        mapping="signed", method=("gaussian",), protocol="swept", train_sigma_d=0.5, setting=(3, 4, 4, 10_000),
+    )  # fmt: skip
+    assert common.command(query) == (
+        "python -m nvlib study --network lenet --dataset 'my data; rm -rf ~' --method gaussian --device pcm "
+        "--sigma-d 1 --width 0.5 --train-sigma-d 0.5 --reference level --mapping signed --epochs 3"
+    )
+
+
+def test_command_is_one_the_command_line_takes(common):
+    import shlex
+
+    from nvlib.__main__ import _parser
+
+    query = common.Query(protocol="swept", train_sigma_d=0.1, reference="level", mapping="signed", setting=(3, 4, 4, 9))
+    words = shlex.split(common.command(query))
+    assert words[:3] == ["python", "-m", "nvlib"]
+    assert _parser().parse_args(words[3:]).sigma_d == [0.2]
+
+
+def test_too_few_chips_are_said(app):
+    at = sound(app.run().selectbox(key="device").set_value("pcm").run())
+    assert any("too few chips" in m.delta for m in at.metric)
+    assert any("368 needed" in c.value for c in at.caption)
+
+
+def test_swept_asks_what_the_models_were_trained_at(app):
+    at = app.run().switch_page("views/explore.py").run()
+    at = sound(at.button_group(key="protocol").set_value("swept").run())
+    assert at.select_slider(key="train_sigma_d").value == 0.2
+    assert charts(at) and any("swept" in c.value for c in at.caption)
+
+
+def test_settings_are_never_mixed(app, shipped, tmp_path, monkeypatch):
+    root = tmp_path / "two"
+    (root / "a").mkdir(parents=True)
+    pd.concat([tidy(), tidy(chips=20, seeds=1, epochs=1)], ignore_index=True).to_parquet(root / "a" / "samples.parquet")
+    monkeypatch.setenv("NVLIB_RESULTS", str(root))
+    at = sound(app.run())
+    assert at.selectbox(key="setting").options[0].startswith("10 epochs")
+    at = sound(at.selectbox(key="setting").select_index(1).run())
+    assert "20 chips × 1 training of 1 epoch" in at.caption[1].value
+
+
+@pytest.mark.parametrize("page", PAGES)
+def test_without_any_result_the_page_says_what_to_do(app, page, tmp_path, monkeypatch):
+    monkeypatch.setenv("NVLIB_RESULTS", str(tmp_path))
+    at = sound(app.run().switch_page(page).run())
+    assert at.info and "nvlib study" in at.code[0].value and not charts(at)
+
+
+def test_a_damaged_run_is_named(app, tmp_path):
+    home = tmp_path / "runs" / "0123"
+    home.mkdir(parents=True)
+    (home / "record.json").write_text("{")
+    at = app.run()
+    assert not at.exception and "damaged" in at.error[0].value and "\n" not in at.error[0].value
+
+
+@pytest.mark.parametrize("page", PAGES)
+@pytest.mark.parametrize(
+    ("key", "value"),
+    [
+        ("device", "no`such"), ("sigma_d", "-1"), ("sigma_d", "abc"), ("method", "../../etc"), ("k", "0"), ("k", "nan"),
+        ("k", "1e9"), ("network", ""), ("dataset", "<script>"), ("protocol", "x"), ("mapping", "x" * 5000),
+    ],
+)  # fmt: skip
+def test_bad_addresses_are_answered(app, page, key, value):
+    app.query_params[key] = value
+    at = sound(app.run())
+    assert "cannot be used" in at.warning[0].value and len(at.warning[0].value) < 300 and charts(at)
+    at = sound(at.switch_page(page).run())
+    at = sound(at.selectbox(key="network").set_value("vgg8").run())
+    assert not at.warning
+
+
+def test_code_block_reads_the_same_rows(app, shipped):
+    at = sound(app.run())
+    code = next(c.value for c in at.code if "figures.accuracy_distribution" in c.value)
+    scope = {}
+    exec(code, scope)
+    assert len(scope["df"]) == 2400
+
+
+def test_names_are_those_of_the_library(common):
+    from nvlib import data, methods, models
+
+    assert set(common.NETWORKS) == set(models.MODELS)
+    assert set(common.DATASETS) == set(data.NAMES)
+    assert set(common.METHODS) == set(methods.METHODS)
+
+
+def test_pages_open_without_torch(shipped):
+    code = (
+        "import sys; from streamlit.testing.v1 import AppTest\n"
+        f"at = AppTest.from_file({str(APP / 'main.py')!r}, default_timeout=60).run()\n"
+        "at = at.switch_page('views/explore.py').run()\n"
+        "assert not at.exception and at.get('plotly_chart')\n"
+        "print('loaded:', sorted({'torch', 'torchvision', 'safetensors', 'jupyter'} & set(sys.modules)))"
+    )
+    environment = {"NVLIB_RESULTS": str(shipped), "NVLIB_RUNS": str(shipped / "none"), "PATH": "/usr/bin:/bin"}
+    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, env=environment, check=False)
+    assert done.stdout.strip() == "loaded: []", done.stderr[-2000:]
+
+
+def test_app_draws_nothing_itself():
+    for path in APP.rglob("*.py"):
+        text = path.read_text()
+        assert "add_scatter" not in text and "go.Figure(" not in text and "import torch" not in text

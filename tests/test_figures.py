@@ -1,0 +1,268 @@
+"""Figures say what they show, from the numbers of nvlib.statistics; bad selections answer in one line."""
+
+import json
+import math
+import re
+import shutil
+import subprocess
+import sys
+
+import numpy as np
+import pandas as pd
+import plotly.io as pio
+import pytest
+from synthetic import tidy
+
+from nvlib import figures, statistics
+from nvlib.errors import InputError
+
+METHODS = ("none", "gaussian", "correctnet", "rc", "rc_manual", "lc", "rt", "lt", "trice", "ovf", "irs")
+
+
+@pytest.fixture(scope="module")
+def df():
+    return tidy()
+
+
+@pytest.fixture(scope="module")
+def one(df):
+    return df[df["sigma_d"] == 0.2]
+
+
+def subtitle(fig):
+    return fig.layout.title.subtitle.text
+
+
+def named(fig, name):
+    return next(trace for trace in fig.data if trace.name == name)
+
+
+def test_every_method_is_told_apart_without_colour():
+    styles = [figures.STYLES[m] for m in METHODS]
+    assert len({s.marker for s in styles}) == len({s.label for s in styles}) == len(METHODS)
+    assert len({(s.colour, s.dash) for s in styles}) == len(METHODS)
+    mine = figures.style("my_method")
+    assert mine.label == "my_method" and mine == figures.style("my_method")
+
+
+def test_table_is_the_statistics_seed_by_seed(df):
+    table = figures.results_table(df, k=5)
+    assert list(table["method"].unique()) == ["none", "gaussian"] and len(table) == 10
+    row = table[(table["method"] == "gaussian") & (table["sigma_d"] == 0.2)].iloc[0]
+    chips = df[(df["method"] == "gaussian") & (df["sigma_d"] == 0.2)]
+    seeds = [statistics.kpp(part["accuracy"], 5) for _, part in chips.groupby("train_seed")]
+    assert row["kpp"] == pytest.approx(np.mean([e.value for e in seeds]))
+    assert row["kpp_low"] == pytest.approx(np.mean([e.low for e in seeds]))
+    assert row["kpp_seed_min"] == min(e.value for e in seeds)
+    assert row["mean"] == pytest.approx(chips["accuracy"].mean())
+    assert (row["n"], row["seeds"], row["epochs"]) == (1200, 3, "10")
+    assert row["worst"] == chips["accuracy"].min() and row["ekl"] == pytest.approx(chips["ekl"].mean())
+
+
+def test_without_variation_there_is_nothing_to_estimate():
+    clean = tidy(sigmas=(0.0,), chips=1, seeds=1)
+    row = figures.results_table(clean).iloc[0]
+    assert row["kpp_low"] == row["kpp"] == row["kpp_high"] == row["mean"] and row["note"] == ""
+
+
+def test_curve_shows_mean_over_seeds_band_and_dots(df):
+    fig = figures.percentile_curves(df, k=1)
+    table = figures.results_table(df, 1)
+    line = named(fig, "Gauss")
+    np.testing.assert_allclose(line.y, table[table["method"] == "gaussian"]["kpp"])
+    assert line.mode == "lines+markers" and line.line.dash == "solid" and line.line.color == figures.BLUE
+    assert sum(trace.fill == "toself" for trace in fig.data) == 2
+    assert sum(trace.mode == "markers" for trace in fig.data) == 2
+    assert "relative to full scale" in fig.layout.xaxis.title.text and "(%)" in fig.layout.yaxis.title.text
+    for words in (
+        "LeNet on MNIST",
+        "RRAM",
+        "differential",
+        "matched",
+        "400 chips × 3 trainings of 10 epochs",
+        "10,000",
+    ):
+        assert words in subtitle(fig)
+
+
+def test_too_few_chips_draw_no_line():
+    few = tidy(chips=100, sigmas=(0.1, 0.2))
+    fig = figures.percentile_curves(few)
+    assert not any(trace.fill == "toself" for trace in fig.data)
+    assert all(trace.mode == "markers" for trace in fig.data)
+    assert set(named(fig, "Gauss").marker.symbol) == {"square-open"}
+    assert "too few chips: 368 needed" in subtitle(fig)
+    histogram = figures.accuracy_distribution(few[few["sigma_d"] == 0.2])
+    assert not any("percentile" in a.text for a in histogram.layout.annotations)
+    assert "too few chips" in subtitle(histogram)
+    assert figures.fan(few[few["method"] == "none"]).data[0].name == "5th to 95th"
+
+
+def test_distribution_counts_every_chip(one):
+    fig = figures.accuracy_distribution(one, k=1)
+    bars = [trace for trace in fig.data if trace.type == "bar"]
+    assert [bar.name for bar in bars] == ["w/o noise", "Gauss"]
+    for bar in bars:
+        assert sum(bar.y) == pytest.approx(100)
+    kpp = figures.results_table(one, 1).set_index("method")["kpp"]
+    assert any(
+        trace.type == "scatter" and trace.mode == "lines" and trace.x[0] == kpp["gaussian"] for trace in fig.data
+    )
+    assert f"<b>{kpp['gaussian']:.2f} %</b>" in fig.layout.annotations[1].text
+    constant = figures.accuracy_distribution(one.assign(accuracy=100.0))
+    assert sum(constant.data[0].y) == pytest.approx(100)
+
+
+def test_ecdf_ends_at_all_chips(one):
+    fig = figures.ecdf(one, k=5)
+    line = named(fig, "Gauss")
+    assert line.y[-1] == 100 and np.all(np.diff(line.y) > 0) and np.all(np.diff(line.x[1:]) > 0)
+    x = np.sort(one[one["method"] == "gaussian"]["accuracy"])
+    at = np.searchsorted(line.x[1:], x[600])
+    assert line.y[1:][at] == pytest.approx(100 * np.mean(x <= x[600]))
+    assert fig.layout.shapes[0].y0 == 5
+
+
+def test_fan_nests(df):
+    fig = figures.fan(df[df["method"] == "gaussian"], k=5)
+    assert [t.name for t in fig.data] == ["1st to 99th", "5th to 95th", "25th to 75th", "median", "5th percentile"]
+
+
+@pytest.mark.parametrize("device", ["rram", "fefet1", "pcm", "rram_milo2021"])
+def test_device_levels_integrate_to_one(device):
+    fig = figures.device_levels(device, None if device in ("pcm", "rram_milo2021") else 0.1)
+    for trace in fig.data:
+        assert np.trapezoid(trace.y, trace.x) == pytest.approx(1, abs=0.02)
+    assert "levels" in fig.layout.xaxis.title.text
+
+
+def test_levels_too_narrow_to_see_are_strokes():
+    for fig in (figures.device_levels("rram", 0.0), figures.device_levels("sonos")):
+        assert len(fig.data) == 4 and fig.data[0].x == (0.0, 0.0)
+        assert all(0 < max(trace.y) < fig.layout.yaxis.range[1] for trace in fig.data)
+
+
+def test_noise_laws_hold_their_mass():
+    fig = figures.noise_laws(th=1.5, sigma_t=0.5)
+    density = [trace for trace in fig.data if trace.type == "scatter" and trace.fill == "tozeroy"]
+    bars = [trace for trace in fig.data if trace.type == "bar"]
+    mass = [np.trapezoid(trace.y, trace.x) for trace in density]
+    atoms = [bar.y[0] * bar.width[0] for bar in bars]
+    np.testing.assert_allclose([mass[0] + atoms[0], mass[1] + atoms[1], *mass[2:]], 1, atol=0.01)
+    with pytest.raises(InputError, match="th"):
+        figures.noise_laws(th=-1)
+    with pytest.raises(InputError, match="sigma_t"):
+        figures.noise_laws(sigma_t=0)
+
+
+def test_every_figure_has_the_template_units_and_a_subtitle(df, one):
+    drawn = [
+        figures.accuracy_distribution(one),
+        figures.percentile_curves(df),
+        figures.fan(df[df["method"] == "none"]),
+        figures.ecdf(one),
+        figures.device_levels("rram", 0.1),
+        figures.noise_laws(),
+    ]
+    for fig in drawn:
+        assert fig.layout.template == pio.templates["nvlib"]
+        assert fig.layout.title.text and subtitle(fig)
+        # a dark page replaces what the template says; what a figure says itself it could not
+        assert fig.layout.font.color is None and fig.layout.paper_bgcolor is None
+        axes = [axis for axis in fig.select_xaxes() if axis.title.text] + [
+            a for a in fig.select_yaxes() if a.title.text
+        ]
+        assert axes
+        assert len(json.dumps(fig.to_plotly_json(), default=str)) < 500_000
+
+
+def test_axis_says_what_sigma_d_is_relative_to(df):
+    assert figures.sigma_title(df.assign(reference="level")).endswith("(relative to one level)")
+    assert "measured deviation" in figures.sigma_title(df.assign(device="pcm"))
+
+
+def test_title_can_stand_outside(df):
+    fig = figures.percentile_curves(df)
+    title, text = figures.detach_title(fig)
+    assert title == "Accuracy that all but 1 % of chips exceed" and "<" not in text and r"$\sigma_d$" in text
+    assert not fig.layout.title.text and not subtitle(fig)
+
+
+def test_swept_models_are_named_by_what_they_were_trained_at():
+    df = tidy(swept=(0.2,))
+    chosen = df[(df["method"] == "none") | (df["train_sigma_d"] == 0.2)]
+    assert "swept: trained at σ<sub>d</sub> = 0.2" in subtitle(figures.percentile_curves(chosen))
+    with pytest.raises(InputError, match=r"trained at sigma_d 0, 0\.1, 0\.2"):
+        figures.percentile_curves(df)
+
+
+@pytest.mark.parametrize("column", ["network", "dataset", "device", "reference", "mapping", "bits", "images"])
+def test_a_mixture_is_no_curve(df, column):
+    other = {"bits": 8, "images": 500}.get(column, "other")
+    mixed = pd.concat([df, df.assign(**{column: other})])
+    with pytest.raises(InputError, match=rf"mixes {column} .*choose one"):
+        figures.percentile_curves(mixed)
+
+
+@pytest.mark.parametrize(
+    ("break_it", "says"),
+    [
+        (lambda df: df.iloc[:0], "no chip matches"),
+        (lambda df: df.drop(columns="accuracy"), "lacks accuracy"),
+        (lambda df: df.assign(accuracy=math.nan), "not finite"),
+        (lambda df: df.assign(training=df["training"] + df["chip"].astype(str)), "different trainings of one seed"),
+    ],
+)
+@pytest.mark.parametrize("draw", ["accuracy_distribution", "percentile_curves", "ecdf", "fan", "results_table"])
+def test_bad_selection_is_one_line(one, draw, break_it, says):
+    with pytest.raises(InputError, match=says) as error:
+        getattr(figures, draw)(break_it(one))
+    assert "\n" not in str(error.value)
+
+
+def test_several_sigma_d_are_no_distribution(df):
+    for draw in (figures.accuracy_distribution, figures.ecdf):
+        with pytest.raises(InputError, match=r"mixes sigma_d 0, 0\.1"):
+            draw(df)
+    with pytest.raises(InputError, match="mixes method"):
+        figures.fan(df)
+
+
+@pytest.mark.parametrize("k", [0, 100, "x"])
+def test_bad_k(one, k):
+    for draw in (figures.accuracy_distribution, figures.percentile_curves, figures.ecdf, figures.results_table):
+        with pytest.raises(InputError, match="expected a percentile"):
+            draw(one, k)
+
+
+def test_three_columns_suffice(one):
+    bare = one[["method", "sigma_d", "accuracy"]]
+    assert "1,200 chips" in subtitle(figures.accuracy_distribution(bare))
+    assert figures.results_table(bare)["seeds"].tolist() == [1, 1]
+
+
+def test_categories_as_the_store_returns_them(df):
+    columns = ["run", "training", "network", "dataset", "method", "device", "reference", "mapping", "protocol"]
+    stored = df.astype(dict.fromkeys(columns, "category"))
+    pd.testing.assert_frame_equal(figures.results_table(stored), figures.results_table(df))
+    figures.percentile_curves(stored[stored["method"] == "none"])
+
+
+def test_png_without_a_browser_says_what_to_do(one, monkeypatch, tmp_path):
+    monkeypatch.setenv("BROWSER_PATH", str(tmp_path / "nowhere"))
+    with pytest.raises(InputError, match=r"no browser to draw with .*install Chromium"):
+        figures.to_png(figures.ecdf(one), tmp_path / "x.png")
+
+
+@pytest.mark.browser
+def test_png(one, tmp_path):
+    pytest.importorskip("kaleido")
+    assert shutil.which("chromium"), "chromium is missing: apt-get install chromium"
+    path = figures.to_png(figures.ecdf(one), tmp_path / "x.png", scale=1)
+    assert path.read_bytes().startswith(b"\x89PNG")
+
+
+def test_figures_need_no_torch():
+    code = "import sys, nvlib.figures; print(sorted({'torch', 'streamlit', 'torchvision'} & set(sys.modules)))"
+    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
+    assert re.fullmatch(r"\[\]\s*", done.stdout)

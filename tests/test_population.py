@@ -1,0 +1,114 @@
+"""The engine: the two ways agree, members do not mix, refusals fall back with a word."""
+
+import pytest
+import torch
+from torch import nn
+
+import nvlib
+from nvlib import InputError, models, population
+
+
+@pytest.mark.parametrize("name", ["lenet", "lenet5", "lenet3", "vgg8", "resnet18"])
+def test_ways_agree_and_equal_each_member_alone(name):
+    model = models.build(name, width=1.0 if "lenet" in name else 0.1, seed=0).double().eval()
+    size = model.input_size or 32
+    x = torch.rand(3, model.in_channels, size, size, dtype=torch.float64)
+    chips = nvlib.program(model, "rram", 0.1, index=range(3))
+    with torch.no_grad():
+        loop, vmap = (nvlib.forward(model, chips, x, how=how) for how in population.WAYS)
+        assert loop.shape == (3, 3, 10)
+        torch.testing.assert_close(loop, vmap, rtol=1e-9, atol=1e-9)  # float64: sums in another order, nothing else
+        for i in range(3):
+            alone = models.build(name, width=1.0 if "lenet" in name else 0.1, seed=0).double().eval()
+            alone.load_state_dict({k: chips[k][i] for k in chips}, strict=False)
+            torch.testing.assert_close(alone(x), loop[i], rtol=1e-12, atol=1e-12)
+
+
+def test_members_with_inputs_of_their_own():
+    model = models.build("lenet", seed=0).eval()
+    chips, x = nvlib.program(model, "rram", 0.1, index=range(3)), torch.rand(3, 4, 1, 28, 28)
+    outs = [nvlib.forward(model, chips, x, per_member=True, how=how) for how in population.WAYS]
+    torch.testing.assert_close(*outs, rtol=1e-4, atol=1e-4)
+    with pytest.raises(InputError, match="2 members"):
+        nvlib.forward(model, chips, x[:2], per_member=True)
+
+
+class Recurrent(nn.Module):
+    bits = 8
+
+    def __init__(self):
+        super().__init__()
+        self.lstm, self.head = nn.LSTM(5, 8, batch_first=True), nn.Linear(8, 3)
+
+    def forward(self, x):
+        return self.head(self.lstm(x)[0][:, -1])
+
+
+class Branching(nn.Module):
+    bits = 4
+
+    def __init__(self):
+        super().__init__()
+        self.a, self.b = nn.Linear(4, 3), nn.Linear(4, 3)
+
+    def forward(self, x):
+        y = self.a(x)
+        return y if y.sum() > 0 else self.b(x)
+
+
+@pytest.mark.parametrize(("network", "shape"), [(Recurrent, (6, 7, 5)), (Branching, (6, 4))])
+def test_what_vmap_refuses_runs_in_a_loop_with_one_warning(network, shape, recwarn):
+    torch.manual_seed(0)
+    model, x = network().eval(), torch.randn(shape)
+    assert any(name.startswith(("lstm.weight", "a.weight")) for name in nvlib.crossbar.array_weights(model))
+    chips = nvlib.program(model, "rram", 0.1, index=range(4))
+    population._refused.discard(network)
+    with torch.no_grad():
+        outs = nvlib.forward(model, chips, x, how="vmap")
+        said = [str(w.message) for w in recwarn if "vmap refuses" in str(w.message)]
+        assert len(said) == 1 and network.__name__ in said[0]
+        again = nvlib.forward(model, chips, x, how="vmap")
+        assert len([w for w in recwarn if "vmap refuses" in str(w.message)]) == 1
+        assert torch.equal(outs, again) and torch.equal(outs, nvlib.forward(model, chips, x, how="loop"))
+
+
+def test_an_error_of_the_model_itself_is_not_hidden_by_the_fallback():
+    model = models.build("lenet", seed=0).eval()
+    chips = nvlib.program(model, "rram", 0.1, index=range(2))
+    for how in population.WAYS:
+        with pytest.raises(InputError, match="do not fit LeNet"):
+            nvlib.forward(model, chips, torch.rand(2, 3, 28, 28), how=how)
+    assert type(model) not in population._refused
+
+
+def test_stack_and_its_errors():
+    one, two = models.build("lenet3", seed=0), models.build("lenet3", seed=1)
+    stacked = population.stack([one, two])
+    assert population.members(stacked) == 2
+    assert torch.equal(stacked["conv1.weight"][1], two.conv1.weight)
+    assert "norm1.running_mean" in stacked
+    with pytest.raises(InputError, match="different shapes"):
+        population.stack([one, models.build("lenet", seed=0)])
+    with pytest.raises(InputError, match="at least one"):
+        population.stack([])
+    with pytest.raises(InputError, match="leading axes"):
+        population.members({"a": torch.ones(2), "b": torch.ones(3)})
+    with pytest.raises(InputError, match="loop"):
+        nvlib.forward(one, stacked, torch.rand(1, 1, 28, 28), how="magic")
+
+
+def test_plan_keeps_activations_within_a_bound():
+    model, x = models.build("lenet").eval(), torch.rand(5000, 1, 28, 28)
+    each = population.activation_bytes(model, x)
+    assert each == 4 * sum((6 * 28**2, 6 * 14**2, 16 * 14**2, 16 * 7**2, 120, 120, 84, 84, 10))
+    plan = population.plan(model, x, 1000)
+    assert plan.images * each <= population._CPU_BYTES
+    assert model.training is False
+
+
+def test_halving_ends_with_a_word():
+    plan = population.Plan(3, 2, "loop", 1, "cpu")
+    sizes = [(plan := population.halved(plan)) and (plan.members, plan.images) for _ in range(3)]
+    assert sizes == [(2, 2), (1, 2), (1, 1)]
+    with pytest.raises(InputError, match="memory"):
+        population.halved(plan)
