@@ -101,6 +101,7 @@ def sidebar() -> Query:
             "full_scale: the whole conductance range of a cell. level: one level, a smaller unit.",
             disabled=not relative,
         )  # fmt: skip
+        reference = reference if relative else Query.reference  # a measured device has its own unit
         mapping = choose(
             st.selectbox, "Mapping", "mapping", ["differential", "signed"], "differential",
             "differential: a weight is the difference of two chains of cells. signed: one chain, the sign kept apart.",
@@ -251,7 +252,9 @@ def show(fig: go.Figure, df: pd.DataFrame, query: Query, call: str, key: str) ->
     with st.expander("Table", icon=":material/table:"):
         numbers(df, query, key)
     with st.expander("Where it comes from", icon=":material/fingerprint:"):
-        st.dataframe(runs, hide_index=True)
+        first = ["method", "sigma_d", "train_seed", "chips", "origin", "run", "training"]
+        small = {name: st.column_config.Column(width="small") for name in first[:5]}
+        st.dataframe(runs, hide_index=True, column_order=first, column_config=small)
     with st.expander("Show the code", icon=":material/code:"):
         st.code(code(df, query, call), language="python")
 

@@ -13,7 +13,7 @@ import time
 from collections.abc import Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 from nvlib.errors import InputError, unknown
 from nvlib.store import Store, project_root
@@ -93,7 +93,8 @@ def choose(names: Sequence[str] = (), preset: str | None = None) -> list[tuple[N
             raise unknown("artefact", name, makers)
     wanted = names or (SHORT if preset is None else tuple(NOTEBOOKS))
     at = preset or "quick"
-    return sorted(((makers[n], at) for n in dict.fromkeys(wanted)), key=lambda pair: pair[0].seconds[at])
+    chosen = {makers[name].name: makers[name] for name in wanted}
+    return sorted(((notebook, at) for notebook in chosen.values()), key=lambda pair: pair[0].seconds[at])
 
 
 def execute(chosen: Sequence[tuple[Notebook, str]], target: Path | None = None, on: str = "cpu") -> list[Path]:
@@ -137,11 +138,26 @@ def execute(chosen: Sequence[tuple[Notebook, str]], target: Path | None = None, 
             root / "notebooks" / f"{notebook.name}.ipynb", out, parameters={"preset": preset},
             cwd=root / "notebooks", kernel_name="python3",
         )
-        page, _ = HTMLExporter().from_notebook_node(nbformat.read(out, as_version=4))
+        page, _ = HTMLExporter().from_notebook_node(_drawn(nbformat.read(out, as_version=4)))
         out.with_suffix(".html").write_text(page)
         print(f"      {clock(time.monotonic() - began)}, open {out.with_suffix('.html')}")
         made.append(out)
     return made
+
+
+def _drawn(book: Any) -> Any:
+    """Give plotly's outputs an HTML form, which a page needs; the library itself is in the page once, for offline use."""
+    from plotly import io
+
+    first = True
+    for cell in book.cells:
+        for output in cell.get("outputs", []):
+            spec = output.get("data", {}).get("application/vnd.plotly.v1+json")
+            if spec:
+                figure = {key: spec[key] for key in ("data", "layout")}
+                output.data["text/html"] = io.to_html(figure, include_plotlyjs=first, full_html=False)
+                first = False
+    return book
 
 
 def clock(seconds: float) -> str:

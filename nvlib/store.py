@@ -153,6 +153,13 @@ class Store:
             places += sorted(self.shipped.glob(f"*/weights/{name}.safetensors"))
         return load_file(places[0]) if places else None
 
+    def training(self, name: str) -> Training:
+        """Return the record of a training by its hash; InputError if there is none."""
+        record = _record(self.runs / name) or self._shipped_records().get(name)
+        if record is None or record["kind"] != "training":
+            raise InputError(f"no training {name[:12]} in {self.runs} or in the shipped results; run its study first")
+        return Training(**record)
+
     def samples(self, evaluation: Evaluation | str) -> pd.DataFrame:
         """Return the chips an evaluation has so far: chip, accuracy, loss, ekl, in order, each once."""
         name = evaluation if isinstance(evaluation, str) else digest(evaluation)

@@ -244,7 +244,7 @@ def _evaluate(
     study: Study, training: Training, evaluation: Evaluation, loaded: Dataset, where: Store, on: str, bar: _Bar
 ) -> None:
     """Add the chips an evaluation lacks, a block at a time, under the plan it was begun with."""
-    model = model_of(training, loaded, where)
+    model = model_of(training, where)
     plan = where.plan(evaluation)
     have = set(where.samples(evaluation).chip)
     missing = [i for i in range(study.chips) if i not in have]
@@ -265,15 +265,21 @@ def _evaluate(
         held = []
 
 
-def model_of(training: Training, loaded: Dataset, where: Store | None = None) -> models.Network:
-    """Return the trained network of a record, in evaluation mode; InputError if the store does not have it."""
-    weights = (where or Store()).weights(training)
+def model_of(training: Training | str, where: Store | None = None) -> models.Network:
+    """Return the trained network of a record (or of its hash), in evaluation mode.
+
+    Raises:
+        InputError: if the store does not have it.
+    """
+    where = where or Store()
+    record = where.training(training) if isinstance(training, str) else training
+    weights = where.weights(record)
     if weights is None:
-        raise InputError(f"no weights for training {digest(training)[:12]}; run its study first")
-    model = models.build(
-        training.network, classes=loaded.classes, width=training.width, bits=training.bits,
-        activation_bits=training.activation_bits, in_channels=loaded.shape[0],
-    )
+        raise InputError(f"no weights for training {digest(record)[:12]}; run its study first")
+    shape = {"width": record.width, "bits": record.bits, "activation_bits": record.activation_bits}
+    matrices = [name for name, w in models.build(record.network, **shape).named_parameters() if w.ndim > 1]
+    channels, classes = weights[matrices[0]].shape[1], weights[matrices[-1]].shape[0]  # what the data set decided
+    model = models.build(record.network, classes=classes, in_channels=channels, **shape)
     model.load_state_dict(weights)
     return model.eval()
 

@@ -1,5 +1,6 @@
 """Every page opens on every choice, with and without a result; bad input is answered in one line; no torch."""
 
+import re
 import subprocess
 import sys
 from pathlib import Path
@@ -157,7 +158,7 @@ def test_settings_are_never_mixed(app, shipped, tmp_path, monkeypatch):
     at = sound(app.run())
     assert at.selectbox(key="setting").options[0].startswith("10 epochs")
     at = sound(at.selectbox(key="setting").select_index(1).run())
-    assert "20 chips × 1 training of 1 epoch" in at.caption[1].value
+    assert any("20 chips × 1 training of 1 epoch" in c.value for c in at.caption)
 
 
 @pytest.mark.parametrize("page", PAGES)
@@ -224,4 +225,4 @@ def test_pages_open_without_torch(shipped):
 def test_app_draws_nothing_itself():
     for path in APP.rglob("*.py"):
         text = path.read_text()
-        assert "add_scatter" not in text and "go.Figure(" not in text and "import torch" not in text
+        assert not re.search(r"add_scatter|go\.Figure\(|^\s*(import|from) (torch|plotly\.express)", text, re.MULTILINE)

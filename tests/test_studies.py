@@ -251,3 +251,14 @@ def test_reading_shipped_results_is_quick():
     began = time.perf_counter()
     store.results()
     assert time.perf_counter() - began < 30  # a hang, not a benchmark
+
+
+@pytest.mark.parametrize("network", ["lenet", "vgg8", "resnet18"])
+def test_a_stored_network_comes_back_as_it_was(network, store):
+    study = Study(network, width=0.05 if network != "lenet" else 1.0, methods=("none",), epochs=1, chips=1, images=32)
+    table = studies.run(study, store, progress=False)
+    model = studies.model_of(table.training.iloc[0], store)
+    samples = nvlib.monte_carlo(model, study.data(), "rram", 0.1, chips=1)
+    assert samples.accuracy[0] == table.accuracy[0]
+    with pytest.raises(InputError, match="no training"):
+        studies.model_of("0" * 64, store)

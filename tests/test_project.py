@@ -1,0 +1,124 @@
+"""The house: dependencies in one place, imports in one direction, notebooks as they should be."""
+
+import ast
+import json
+import re
+import subprocess
+import sys
+import tomllib
+from pathlib import Path
+
+import pytest
+
+from nvlib import InputError, reproduce
+
+ROOT = Path(__file__).parents[1]
+NOTEBOOKS = sorted((ROOT / "notebooks").glob("*.ipynb"))
+# each module imports only from those before it
+ORDER = [
+    "errors", "statistics", "devices", "philox", "crossbar", "noise", "models", "data", "population", "evaluate",
+    "methods", "store", "studies", "figures", "reproduce", "doctor", "__main__",
+]  # fmt: skip
+HEAVY = {"plotly", "streamlit", "torchvision", "jupyterlab", "IPython", "ipywidgets", "papermill"}
+
+
+def project():
+    return tomllib.loads((ROOT / "pyproject.toml").read_text())["project"]
+
+
+def test_environment_for_conda_agrees_with_pyproject():
+    text = (ROOT / "environment.yml").read_text()
+    lines = [line.strip().removeprefix("- ") for line in text.splitlines() if line.strip().startswith("- ")]
+    assert lines == ["conda-forge", "python=3.11", "pip", "pip:", "-c constraints.txt", "-e .[all,dev]"]
+    assert project()["requires-python"] == ">=3.11"
+    assert {"all", "dev"} <= set(project()["optional-dependencies"])
+
+
+def test_constraints_pin_every_dependency_within_its_range():
+    from packaging.requirements import Requirement
+
+    pins = dict(re.findall(r"^([\w.-]+)==(\S+)$", (ROOT / "constraints.txt").read_text(), re.M))
+    wanted = project()["dependencies"] + [r for extra in project()["optional-dependencies"].values() for r in extra]
+    for text in wanted:
+        requirement = Requirement(text)
+        if requirement.name != "nvlib":
+            assert requirement.specifier.contains(pins[requirement.name]), text
+
+
+def imports(path):
+    for node in ast.walk(ast.parse(path.read_text())):
+        if isinstance(node, ast.Import):
+            yield from (alias.name for alias in node.names)
+        elif isinstance(node, ast.ImportFrom) and node.module:
+            yield from (f"{node.module}.{alias.name}" for alias in node.names)
+
+
+def module_of(path):
+    parts = path.relative_to(ROOT / "nvlib").with_suffix("").parts
+    return parts[0]
+
+
+@pytest.mark.parametrize("path", sorted((ROOT / "nvlib").rglob("*.py")), ids=lambda p: p.stem)
+def test_modules_import_only_from_those_above_them(path):
+    me = module_of(path)
+    if me == "__init__":
+        return
+    for name in imports(path):
+        parts = name.split(".")
+        if parts[0] == "nvlib" and len(parts) > 1 and parts[1] in ORDER and parts[1] != me:
+            assert ORDER.index(parts[1]) < ORDER.index(me), f"{me} imports {parts[1]}"
+
+
+def test_importing_the_library_needs_none_of_the_front_ends():
+    code = (
+        "import sys, nvlib\n"
+        "from nvlib import crossbar, data, devices, evaluate, methods, models, noise, population, store, studies\n"
+        f"print(sorted({HEAVY!r} & set(sys.modules)))"
+    )
+    out = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
+    assert out.stdout.strip() == "[]"
+
+
+# -- notebooks -------------------------------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize("path", NOTEBOOKS, ids=lambda p: p.stem)
+def test_notebook_is_slim_and_parameterised(path):
+    assert path.stat().st_size < 300_000
+    book = json.loads(path.read_text())
+    cells = [c for c in book["cells"] if c["cell_type"] == "code"]
+    parameters = [c for c in cells if "parameters" in c["metadata"].get("tags", [])]
+    assert len(parameters) == 1 and 'preset = "smoke"' in "".join(parameters[0]["source"])
+    assert "widgets" not in book["metadata"]
+    lengths = sorted(len([line for line in c["source"] if line.strip()]) for c in cells)
+    assert lengths[len(lengths) // 2] <= 4
+    for cell in cells:
+        tree = ast.parse("".join(cell["source"]))
+        assert not [n for n in ast.walk(tree) if isinstance(n, ast.FunctionDef | ast.ClassDef | ast.Lambda)]
+    assert not re.search(r'"[^"]*(/home/|/root/|/tmp/|/Users/|[A-Z]:\\\\)', path.read_text())
+
+
+def test_every_notebook_is_known_to_reproduce():
+    assert {p.stem for p in NOTEBOOKS} == set(reproduce.NOTEBOOKS)
+
+
+@pytest.mark.parametrize("path", NOTEBOOKS, ids=lambda p: p.stem)
+def test_notebook_runs_with_injected_parameters(path, tmp_path, monkeypatch):
+    """Through papermill, at another preset value than the default would give, from the command's own function."""
+    monkeypatch.setenv("NVLIB_RUNS", str(tmp_path / "runs"))
+    (made,) = reproduce.execute(reproduce.choose([path.stem], "smoke"), tmp_path / "out")
+    book = json.loads(made.read_text())
+    injected = [c for c in book["cells"] if "injected-parameters" in c["metadata"].get("tags", [])]
+    assert 'preset = "smoke"' in "".join(injected[0]["source"])
+    page = made.with_suffix(".html").read_text()
+    assert "Plotly.newPlot" in page and "</html>" in page
+
+
+def test_choosing_what_to_reproduce():
+    assert [n.name for n, _ in reproduce.choose()] == ["01_devices", "00_tour"]
+    assert [(n.name, at) for n, at in reproduce.choose(["trice-fig3", "trice-fig7"], "full")] == [("01_devices", "full")]
+    for preset in reproduce.PRESETS:
+        assert reproduce.study("00_tour", preset).methods == ("none", "gaussian")
+    with pytest.raises(InputError, match="smoke"):
+        reproduce.study("00_tour", "huge")
+    assert reproduce.clock(45) == "45 s" and reproduce.clock(600) == "10 min" and reproduce.clock(9e6) == "2500 h"
