@@ -38,8 +38,23 @@ __all__ = [
 ]  # fmt: skip
 
 if TYPE_CHECKING:
-    from nvlib import crossbar, data, devices, errors, evaluate, figures, methods, models, noise, philox
-    from nvlib import population, reproduce, statistics, store, studies
+    from nvlib import (
+        crossbar,
+        data,
+        devices,
+        errors,
+        evaluate,
+        figures,
+        methods,
+        models,
+        noise,
+        philox,
+        population,
+        reproduce,
+        statistics,
+        store,
+        studies,
+    )
     from nvlib.crossbar import mapping, program
     from nvlib.data import load
     from nvlib.errors import InputError

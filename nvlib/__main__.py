@@ -75,7 +75,8 @@ def _study(options: argparse.Namespace) -> int:
 
 
 def _results(options: argparse.Namespace) -> int:
-    where = {c: getattr(options, c) for c in ("network", "dataset", "method", "device", "sigma_d") if getattr(options, c)}
+    columns = ("network", "dataset", "method", "device", "sigma_d")
+    where = {c: getattr(options, c) for c in columns if getattr(options, c)}
     table = store.results(**where)
     print(_summary(table, options.k) if len(table) else "no results match; run: python -m nvlib study --help")
     return 0

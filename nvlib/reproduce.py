@@ -121,7 +121,7 @@ def execute(chosen: Sequence[tuple[Notebook, str]], target: Path | None = None, 
 
     root = project_root()
     if root is None or not (root / "notebooks").is_dir():
-        raise InputError("there is no notebooks/ beside the package; run this in a clone of the project, after make setup")
+        raise InputError("no notebooks/ beside the package; run this in a clone of the project, after make setup")
     target = target or root / "results" / "notebooks"
     target.mkdir(parents=True, exist_ok=True)
     os.environ.setdefault("PYDEVD_DISABLE_FILE_VALIDATION", "1")  # a warning of the kernel's debugger, for nobody
@@ -136,9 +136,11 @@ def execute(chosen: Sequence[tuple[Notebook, str]], target: Path | None = None, 
             run(study(notebook.name, preset), Store(), on=on)
         papermill.execute_notebook(
             root / "notebooks" / f"{notebook.name}.ipynb", out, parameters={"preset": preset},
-            cwd=root / "notebooks", kernel_name="python3",
+            cwd=root / "notebooks", kernel_name="python3", extra_arguments=["--IPKernelApp.log_level=40"],
         )
-        page, _ = HTMLExporter().from_notebook_node(_drawn(nbformat.read(out, as_version=4)))
+        book = _drawn(nbformat.read(out, as_version=4))
+        where = {"metadata": {"name": notebook.name, "path": str(root / "notebooks")}}  # of the pictures to embed
+        page, _ = HTMLExporter(embed_images=True).from_notebook_node(book, where)
         out.with_suffix(".html").write_text(page)
         print(f"      {clock(time.monotonic() - began)}, open {out.with_suffix('.html')}")
         made.append(out)
@@ -146,7 +148,7 @@ def execute(chosen: Sequence[tuple[Notebook, str]], target: Path | None = None, 
 
 
 def _drawn(book: Any) -> Any:
-    """Give plotly's outputs an HTML form, which a page needs; the library itself is in the page once, for offline use."""
+    """Give plotly's outputs the HTML form that a page needs, with the script itself once, for use offline."""
     from plotly import io
 
     first = True

@@ -19,11 +19,13 @@ import hashlib
 import json
 import os
 import platform
+import shutil
 import subprocess
 import sys
 import time
 from collections.abc import Callable, Iterable, Mapping
 from dataclasses import asdict, dataclass, field, fields
+from functools import partial
 from importlib import metadata
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -220,9 +222,9 @@ class Store:
                 parts["history"] = pd.read_parquet(home / "history.parquet").round(4).to_dict("list")
             records[name] = parts
             if weights and (home / "weights.safetensors").exists():
-                (target / "weights").mkdir(parents=True, exist_ok=True)
-                data = (home / "weights.safetensors").read_bytes()
-                write_whole(target / "weights" / f"{name}.safetensors", lambda path, data=data: Path(path).write_bytes(data))
+                write_whole(
+                    target / "weights" / f"{name}.safetensors", partial(shutil.copyfile, home / "weights.safetensors")
+                )
         target.mkdir(parents=True, exist_ok=True)
         write_json(target / "records.json", records)
         write_whole(target / "samples.parquet", lambda path: table.to_parquet(path, index=False, compression="zstd"))

@@ -14,9 +14,12 @@ CASES = [
     (device, bits, reference, mapping)
     for device in ("rram", "fefet1", "fefet2")
     for bits, reference, mapping in [
-        (8, "full_scale", "differential"), (6, "level", "signed"), (4, "full_scale", "signed"), (2, "level", "differential")
+        (8, "full_scale", "differential"),
+        (6, "level", "signed"),
+        (4, "full_scale", "signed"),
+        (2, "level", "differential"),
     ]
-] + [(name, 4, "full_scale", mapping) for name in ("pcm", "sonos") for mapping in ("differential", "signed")]  # fmt: skip
+] + [(name, 4, "full_scale", mapping) for name in ("pcm", "sonos") for mapping in ("differential", "signed")]
 
 
 def linear(weights):
@@ -46,8 +49,8 @@ def cells_one_by_one(w, device, sigma_d, bits, reference, mapping, draws, rng):
 def test_program_has_the_distribution_of_cells_drawn_one_by_one(name, bits, reference, mapping):
     w, draws, device = [-1.0, 0.83, 0.41, -0.2, 0.0], 4000, devices.get(name)
     sigma_d = 0.15 if device.relative else None
-    chips = nvlib.program(linear(w), device, sigma_d, index=range(draws), bits=bits, reference=reference, mapping=mapping)
-    ours = chips["weight"][:, 0].numpy()
+    options = {"bits": bits, "reference": reference, "mapping": mapping}
+    ours = nvlib.program(linear(w), device, sigma_d, index=range(draws), **options)["weight"][:, 0].numpy()
     cells = cells_one_by_one(np.array(w), device, sigma_d, bits, reference, mapping, draws, np.random.default_rng(0))
     for i in range(len(w)):
         assert stats.ks_2samp(ours[:, i], cells[:, i]).pvalue > 1e-4

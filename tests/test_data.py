@@ -190,7 +190,7 @@ def test_a_damaged_archive_is_neither_read_nor_replaced(elsewhere):
 
 def test_a_download_that_fails(monkeypatch, elsewhere):
     monkeypatch.setattr(public.CIFAR10, "url", "file:///nowhere/cifar-10-python.tar.gz")
-    monkeypatch.setattr(data, "TINY_URL", "file:///nowhere/tiny-imagenet-200.zip")
+    monkeypatch.setattr(data.places, "TINY_URL", "file:///nowhere/tiny-imagenet-200.zip")
     with pytest.raises(InputError, match=r"cifar10 at .* cannot be fetched"):
         data.load("cifar10", download=True)
     with pytest.raises(InputError, match="cannot fetch file:///nowhere"):
@@ -247,11 +247,11 @@ def test_tiny_imagenet_as_folder_and_as_zip(monkeypatch, elsewhere, tmp_path, se
     assert data.load("tiny-imagenet", root=archive.parent).fingerprint == found.fingerprint
 
     home = tmp_path / "new"
-    monkeypatch.setattr(data, "TINY_URL", f"{served(archive.parent)}/{archive.name}")
+    monkeypatch.setattr(data.places, "TINY_URL", f"{served(archive.parent)}/{archive.name}")
     with pytest.raises(InputError, match="cannot fetch"):  # the MD5 is not the published one
         data.load("tiny-imagenet", root=home, download=True)
     assert not list(home.iterdir())
-    monkeypatch.setattr(data, "TINY_MD5", hashlib.md5(archive.read_bytes()).hexdigest())
+    monkeypatch.setattr(data.places, "TINY_MD5", hashlib.md5(archive.read_bytes()).hexdigest())
     assert data.load("tiny-imagenet", root=home, download=True).fingerprint == found.fingerprint
 
 

@@ -29,7 +29,7 @@ def done(tmp_path_factory):
 
 
 def test_table_is_tidy(done):
-    where, table = done
+    _, table = done
     assert list(table.columns) == store.COLUMNS
     assert len(table) == 2 * 2 * 6
     assert table.groupby("run", observed=True).chip.apply(list).map(lambda c: c == list(range(6))).all()

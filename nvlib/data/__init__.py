@@ -1,0 +1,196 @@
+"""Image data sets as tensors, always split into train, validation and test, and named by their pixels.
+
+    load(name) -> Dataset: .train, .validation, .test, each with .x (n, channels, height, width) and .y (n,)
+
+Every set passes the same steps: read the official training and test images (uint8), shuffle both by a fixed seed, cut
+the validation images from the training ones (5,000, at most a tenth), scale. Methods choose on the validation split;
+the test split is for reporting alone. Grey pixels are x / 255, plain; colour ones (x / 255 - mean) / std per channel,
+with the constants in common use for CIFAR-10, CIFAR-100 and Tiny ImageNet, and those of the training split for a
+folder. The fingerprint is the SHA-256 of the raw pixels and labels of the three splits in order: results on one
+fingerprint saw the same images in the same splits.
+
+MNIST is part of the package; the others are read from `root`, else $NVLIB_DATA, else ./data. The steps after reading
+are here; before them, each file importing only from those before it:
+
+    places    where a data set lies, what is said when it is missing, what is fetched
+    pools     labels, and pixels when asked for
+    readers   one for each public layout, and one for a user's folder
+"""
+
+from __future__ import annotations
+
+import hashlib
+import os
+from dataclasses import dataclass, replace
+from pathlib import Path
+
+import numpy as np
+import torch
+from torch import Tensor
+
+from nvlib.data.places import PLACES, available, folder_of
+from nvlib.data.readers import (
+    CIFAR10_CLASSES,
+    CIFAR10_SCALE,
+    CIFAR100_SCALE,
+    GREY_SCALE,
+    MNIST_FILES,
+    NAMES,
+    READERS,
+    SUFFIXES,
+    TINY_SCALE,
+    Scale,
+    Source,
+    image_folder,
+)
+from nvlib.errors import InputError, unknown
+
+__all__ = [
+    "Split", "Dataset", "load", "resize", "available",
+    "NAMES", "READERS", "PLACES", "VALIDATION", "MNIST_FILES", "SUFFIXES",
+    "CIFAR10_CLASSES", "CIFAR10_SCALE", "CIFAR100_SCALE", "TINY_SCALE", "GREY_SCALE",
+]  # fmt: skip
+
+VALIDATION = 5000
+
+
+@dataclass(frozen=True, eq=False)
+class Split:
+    """Images `x`, float32 (n, channels, height, width), and labels `y`, int64 (n,)."""
+
+    x: Tensor
+    y: Tensor
+
+    def __len__(self) -> int:
+        """Return the number of images."""
+        return len(self.y)
+
+
+@dataclass(frozen=True, eq=False)
+class Dataset:
+    """Three splits of one data set.
+
+    Attributes:
+        name: how `load` calls it; `label` is how a figure should.
+        classes: number of classes.
+        train, validation, test: the splits.
+        fingerprint: SHA-256 (hex) of the raw pixels and labels of the splits, in order.
+        source: where the images were read.
+        class_names: names of the classes, by label.
+    """
+
+    name: str
+    classes: int
+    train: Split
+    validation: Split
+    test: Split
+    fingerprint: str
+    source: str
+    class_names: tuple[str, ...] = ()
+
+    @property
+    def label(self) -> str:
+        """Name for captions; JPEG-compressed CIFAR-10 is not CIFAR-10, and says so."""
+        return "cifar10 (jpeg)" if self.name == "cifar10-jpeg" else self.name
+
+    @property
+    def shape(self) -> tuple[int, int, int]:
+        """Shape of one image: (channels, height, width)."""
+        return tuple(self.train.x.shape[1:])
+
+
+def load(
+    name: str | os.PathLike[str],
+    *,
+    root: str | os.PathLike[str] | None = None,
+    size: int | None = None,
+    download: bool = False,
+    seed: int = 0,
+    limit: int | None = None,
+) -> Dataset:
+    """Read a data set, split it and scale it.
+
+    Args:
+        name: one of `NAMES`, or the path of a folder with one sub-folder of images for each class.
+        root: folder to look in; None takes $NVLIB_DATA, else ./data.
+        size: resize images to (size, size).
+        download: fetch what is missing into that folder, with a progress bar, and check it.
+        seed: of the shuffle that makes the splits; results compare at one seed (the fingerprint tells).
+        limit: keep the first so many images of each split after the shuffle, for quick looks.
+
+    Raises:
+        InputError: for an unknown name, data that are missing, damaged or empty, `limit` or `size` below 1.
+    """
+    for what, value in (("limit", limit), ("size", size)):
+        if value is not None:
+            _check_whole(what, value, 1, ", or None")
+    _check_whole("seed", seed, 0)
+    if str(name) in READERS:
+        source = READERS[str(name)](folder_of(root), download)
+        data = _split(str(name), source, seed, limit)
+        return data if size is None or data.shape[1:] == (size, size) else resize(data, size)
+    path = Path(name).expanduser()
+    if path.is_dir():
+        return _split(str(name), image_folder(path, size, seed), seed, limit)
+    if isinstance(name, os.PathLike) or os.sep in str(name):
+        raise InputError(f"no folder at {name}: expected one with a sub-folder of images for each class")
+    raise unknown("data set", name, [*NAMES, "or the path of an image folder"])
+
+
+def resize(data: Dataset, size: int) -> Dataset:
+    """Return the data set with images of (size, size), bilinearly interpolated (smoothed where it shrinks).
+
+    VGG-8 and ResNet-18 take MNIST this way, at 32. The fingerprint becomes one of the old one and the size.
+    """
+    _check_whole("size", size, 1)
+
+    def one(split: Split) -> Split:
+        x = torch.nn.functional.interpolate(split.x, (size, size), mode="bilinear", antialias=True)
+        return Split(x, split.y)
+
+    mark = hashlib.sha256(f"{data.fingerprint} bilinear {size}".encode()).hexdigest()
+    splits = {key: one(getattr(data, key)) for key in ("train", "validation", "test")}
+    return replace(data, **splits, fingerprint=mark)
+
+
+def _check_whole(what: str, value: object, least: int, or_else: str = "") -> None:
+    if isinstance(value, bool) or not isinstance(value, int) or value < least:
+        raise InputError(f"{what}={value!r}: expected a whole number of at least {least}{or_else}")
+
+
+def _split(name: str, source: Source, seed: int, limit: int | None) -> Dataset:
+    """Shuffle, cut, read, fingerprint and scale."""
+    n = len(source.train.labels)
+    if n < 2 or not len(source.test.labels):
+        found = f"{n} training and {len(source.test.labels)} test images at {source.origin}"
+        raise InputError(f"data set {name} is empty: {found}; expected at least 2 and 1")
+    rng = np.random.default_rng(seed)
+    order, test = rng.permutation(n), rng.permutation(len(source.test.labels))
+    cut = n - min(VALIDATION, max(1, n // 10))
+    picks = [(source.train, order[:cut]), (source.train, order[cut:]), (source.test, test)]
+    digest, raw = hashlib.sha256(), []
+    for pool, picked in picks:
+        picked = picked[:limit]
+        pixels, labels = pool.read(picked), pool.labels[picked].astype(np.int64)
+        digest.update(repr(pixels.shape).encode())
+        digest.update(np.ascontiguousarray(pixels))
+        digest.update(labels)
+        raw.append((pixels, labels))
+    scale = source.scale or _scale_of(raw[0][0])
+    splits = [Split(_scaled(pixels, scale), torch.from_numpy(labels)) for pixels, labels in raw]
+    names = source.class_names
+    return Dataset(name, len(names), *splits, digest.hexdigest(), source.origin, names)
+
+
+def _scale_of(pixels: np.ndarray) -> Scale:
+    if pixels.shape[1] == 1:
+        return GREY_SCALE
+    x = pixels.transpose(1, 0, 2, 3).reshape(pixels.shape[1], -1)
+    std = np.maximum(x.std(axis=1, dtype=np.float64), 1e-6)  # a constant channel stays finite
+    return tuple(x.mean(axis=1, dtype=np.float64) / 255), tuple(std / 255)
+
+
+def _scaled(pixels: np.ndarray, scale: Scale) -> Tensor:
+    mean, std = (torch.tensor(v).view(-1, 1, 1) for v in scale)
+    # in place: Tiny ImageNet's training images alone are 4.7 GB as float32
+    return torch.from_numpy(pixels).float().div_(255).sub_(mean).div_(std)

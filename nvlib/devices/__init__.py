@@ -1,0 +1,40 @@
+"""Devices as data: the conductance levels of an NVM cell, and how far each one strays.
+
+A K-bit cell has 2^K target conductances g_0 < g_1 < ... (``levels``). Programmed to level d it holds
+
+    g_d + dg,   dg ~ N(0, deviation_d^2)              (independent between cells)
+
+and linear read-out sees it in level units, with g_min at 0 and g_max at 2^K - 1. How large dg is comes in two kinds:
+
+    relative   deviation_d = r_d sigma_d: r is the profile over levels (TRICE Eqs. 15-17), sigma_d a free number,
+               relative to the cell's full scale (``full_scale``) or to one level (``level``);
+    absolute   deviation_d as measured, in the unit of the levels; sigma_d is a factor on the measurement.
+
+Every number has a source, or its ``validity`` says ``assumed``. Each file imports only from those before it:
+
+    record      `Device`: fields, checks, values and spreads in level units; `tabulate` makes one of a formula
+    published   the formulas, the built-in devices, drift and read noise
+    files       `get`, `load`, `save`: by name, or from a user's TOML or CSV file
+"""
+
+from nvlib.devices.files import get, load, save
+from nvlib.devices.published import (
+    DRIFT,
+    READ_NOISE,
+    Drift,
+    ReadNoise,
+    milo_deviation,
+    names,
+    pcm_deviation,
+    sonos_deviation,
+    wan_deviation,
+    wan_deviation_crosssim,
+)
+from nvlib.devices.record import MAX_BITS, REFERENCES, UNSOURCED, Device, tabulate
+
+__all__ = [
+    "Device", "REFERENCES", "MAX_BITS", "UNSOURCED", "tabulate",
+    "names", "get", "load", "save",
+    "pcm_deviation", "wan_deviation", "wan_deviation_crosssim", "milo_deviation", "sonos_deviation",
+    "Drift", "DRIFT", "ReadNoise", "READ_NOISE",
+]  # fmt: skip
