@@ -17,6 +17,7 @@ _HOME = {
     "stack": "nvlib.population",
     "monte_carlo": "nvlib.evaluate",
     "Samples": "nvlib.evaluate",
+    "Interrupted": "nvlib.evaluate",
     "train": "nvlib.methods",
     "METHODS": "nvlib.methods",
     "Recipe": "nvlib.methods",
@@ -31,34 +32,17 @@ _HOME = {
 }
 
 __all__ = [
-    "program", "mapping", "forward", "stack", "monte_carlo", "Samples", "train", "METHODS", "Recipe", "build",
+    "program", "mapping", "forward", "stack", "monte_carlo", "Samples", "Interrupted", "train", "METHODS", "Recipe", "build",
     "MODELS", "load", "Study", "run", "results", "Estimate", "InputError",
-    "crossbar", "data", "devices", "errors", "evaluate", "figures", "methods", "models", "noise", "philox",
-    "population", "reproduce", "statistics", "store", "studies",
+    "anova", "crossbar", "data", "devices", "errors", "evaluate", "figures", "methods", "models", "noise", "philox",
+    "population", "records", "reproduce", "sequential", "statistics", "store", "studies",
 ]  # fmt: skip
 
 if TYPE_CHECKING:
-    from nvlib import (
-        crossbar,
-        data,
-        devices,
-        errors,
-        evaluate,
-        figures,
-        methods,
-        models,
-        noise,
-        philox,
-        population,
-        reproduce,
-        statistics,
-        store,
-        studies,
-    )
     from nvlib.crossbar import mapping, program
     from nvlib.data import load
     from nvlib.errors import InputError
-    from nvlib.evaluate import Samples, monte_carlo
+    from nvlib.evaluate import Interrupted, Samples, monte_carlo
     from nvlib.methods import METHODS, Recipe, train
     from nvlib.models import MODELS, build
     from nvlib.population import forward, stack

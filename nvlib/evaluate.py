@@ -3,12 +3,16 @@
 For each chip, over all images: accuracy = 100 * correct / n (percent); loss = mean cross-entropy (nats);
 EKL = mean of -ln p_label over the correctly classified images (nats), the mean Kullback-Leibler divergence from the
 label to the softmax (NFT Sec. 4.4; NaN where nothing is correct). KPP is their k-th percentile (TRICE Algorithm 2).
+
+How many chips is asked for outright, or found: ``until=0.5`` adds chips until the interval of a KPP or a mean is +-0.5
+points, valid however often it looked (`nvlib.sequential`). What was finished when a run was interrupted is kept, and a
+second call goes on from it.
 """
 
 from __future__ import annotations
 
 from collections.abc import Callable, Iterator
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 
 import numpy as np
 import torch
@@ -22,6 +26,7 @@ from nvlib.data import Dataset, Split
 from nvlib.devices import Device
 from nvlib.errors import InputError
 from nvlib.population import Plan
+from nvlib.sequential import Until
 from nvlib.statistics import Estimate
 
 
@@ -36,6 +41,8 @@ class Samples:
         ekl: mean -ln p_label over correct predictions in nats, (chips,).
         seed: the family of draws.
         plan: how they were run.
+        estimate: what ``until`` waited for, with an interval that allows for the looks (those of `mean` and `kpp` do
+            not); None without ``until``.
     """
 
     index: np.ndarray
@@ -44,6 +51,7 @@ class Samples:
     ekl: np.ndarray
     seed: int = 0
     plan: Plan | None = field(default=None, compare=False)
+    estimate: Estimate | None = field(default=None, compare=False)
 
     def __len__(self) -> int:
         """Return the number of chips."""
@@ -57,11 +65,24 @@ class Samples:
         """Return the accuracy that all but k % of chips exceed, with its distribution-free interval."""
         return statistics.kpp(self.accuracy, k, confidence)
 
+    def head(self, chips: int) -> Samples:
+        """Return the first ``chips`` of them."""
+        columns = (getattr(self, c)[:chips] for c in ("index", "accuracy", "loss", "ekl"))
+        return Samples(*columns, seed=self.seed, plan=self.plan)
+
     @staticmethod
     def join(parts: list[Samples]) -> Samples:
-        """Concatenate samples of one family, in order."""
+        """Concatenate samples of one family, in order; the plan is the last one's, which memory has held."""
         columns = (np.concatenate([getattr(p, c) for p in parts]) for c in ("index", "accuracy", "loss", "ekl"))
-        return Samples(*columns, seed=parts[0].seed, plan=parts[0].plan)
+        return Samples(*columns, seed=parts[0].seed, plan=parts[-1].plan)
+
+
+class Interrupted(KeyboardInterrupt):
+    """A run was interrupted; ``samples`` holds the chips that were finished."""
+
+    def __init__(self, samples: Samples) -> None:
+        super().__init__(f"interrupted; {len(samples)} chips are finished: go on with resume=error.samples")
+        self.samples = samples
 
 
 def score(
@@ -126,8 +147,8 @@ def blocks(
     split = as_split(data)
     split = Split(split.x.to(on), split.y.to(on))
     model = model.to(on)
-    plan = plan or population.plan(model, split.x, len(index))
     alike = sigma_d == 0  # every chip is the quantised model: compute one, repeat it
+    plan = plan or population.plan(model, split.x, 1 if alike else len(index))
     start = 0
     while start < len(index):
         part = index[start : start + (len(index) if alike else plan.members)]
@@ -156,12 +177,18 @@ def monte_carlo(
     chips: int = 1000,
     seed: int = 0,
     first: int = 0,
+    until: float | None = None,
+    of: str = "kpp",
+    k: float = 1,
+    confidence: float = 0.95,
+    max_chips: int = 20_000,
     bits: int | None = None,
     reference: str = "full_scale",
     mapping: str = "differential",
     on: str | torch.device = "cpu",
     plan: Plan | None = None,
     progress: bool | Callable[[int, int], None] = False,
+    resume: Samples | None = None,
 ) -> Samples:
     """Program a model on many chips and score each.
 
@@ -170,34 +197,65 @@ def monte_carlo(
         data: a data set (its test split is used), a split, or a pair (x, y).
         device: a device's name, record or path.
         sigma_d: size of the variation; see `nvlib.program`.
-        chips: how many.
+        chips: how many; with ``until``, how many at the first look.
         seed: the family of draws; two models evaluated with one seed meet the same chips.
         first: index of the first draw.
+        until: add chips until half the interval's width is at most this, in points of accuracy; None: just ``chips``.
+        of: whose interval, ``kpp`` or ``mean``.
+        k: percentile of the KPP.
+        confidence: of the interval, at all looks together.
+        max_chips: where ``until`` gives up; the estimate's note then says so.
         bits: M; None takes what the model was built for.
         reference: ``full_scale`` or ``level``.
         mapping: ``differential`` or ``signed``.
         on: where to compute, ``cpu`` or ``cuda``.
         plan: how to run, from an earlier result; None chooses.
-        progress: True for a bar with the time left, or a function called with (done, chips).
+        progress: True for a bar with the time left (to the next look), or a function called with (done, chips).
+        resume: samples of an earlier call like this one, to go on from under their plan.
 
     Returns:
-        Samples of shape (chips,): accuracy in percent, loss and EKL in nats.
+        Samples of shape (chips,): accuracy in percent, loss and EKL in nats; with ``until`` its estimate.
 
     Raises:
         InputError: for values that cannot be used.
+        Interrupted: a KeyboardInterrupt that holds the finished chips. Going on from them gives, bit for bit, what an
+            uninterrupted run would have given.
     """
-    if isinstance(chips, bool) or not isinstance(chips, int) or chips < 1:
-        raise InputError(f"chips={chips!r} is not usable; expected a whole number of at least 1")
-    parts, done = [], 0
-    run = blocks(
-        model, data, device, sigma_d, index=range(first, first + chips), seed=seed, bits=bits, reference=reference,
-        mapping=mapping, on=on, plan=plan,
-    )
-    with tqdm(total=chips, unit="chip", disable=progress is not True, desc="chips") as bar:
-        for part in run:
-            parts.append(part)
-            done += len(part)
-            bar.update(len(part))
-            if callable(progress):
-                progress(done, chips)
-    return Samples.join(parts)
+    for name, count in {"chips": chips, "max_chips": max_chips}.items():
+        if isinstance(count, bool) or not isinstance(count, int) or count < 1:
+            raise InputError(f"{name}={count!r} is not usable; expected a whole number of at least 1")
+    rule = None if until is None else Until(until, of, k, confidence, chips, max_chips)
+    parts, done, estimate = [], 0, None
+    if resume is not None:
+        parts, done, plan = [_continued(resume, first, seed)], len(resume), resume.plan or plan
+    try:
+        with tqdm(initial=done, unit="chip", disable=progress is not True, desc="chips") as bar:
+            for look in rule.looks if rule else (chips,):
+                bar.total = look
+                for part in blocks(
+                    model, data, device, sigma_d, index=range(first + done, first + look), seed=seed, bits=bits,
+                    reference=reference, mapping=mapping, on=on, plan=plan,
+                ):  # fmt: skip
+                    parts.append(part)
+                    done, plan = done + len(part), part.plan
+                    bar.update(len(part))
+                    if callable(progress):
+                        progress(done, look)
+                samples = Samples.join(parts).head(look)
+                if rule and rule.met(estimate := rule.estimate(samples.accuracy)):
+                    break
+        return replace(samples, estimate=estimate)
+    except KeyboardInterrupt as stop:
+        if not parts:
+            raise
+        raise Interrupted(Samples.join(parts)) from stop
+
+
+def _continued(samples: Samples, first: int, seed: int) -> Samples:
+    """Return samples to go on from; InputError if they do not begin what is asked for."""
+    if samples.seed != seed or not np.array_equal(samples.index, np.arange(first, first + len(samples))):
+        raise InputError(
+            f"resume holds {len(samples)} chips of seed {samples.seed} that are not the first ones asked for; "
+            f"expected chips {first}, {first + 1}, ... of seed {seed}"
+        )
+    return samples

@@ -15,6 +15,8 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+import pandas as pd
+
 from nvlib.errors import InputError, unknown
 from nvlib.store import Store, project_root
 
@@ -73,6 +75,37 @@ def study(notebook: str, preset: str) -> Study:
     if preset not in PRESETS:
         raise unknown("preset", preset, PRESETS)
     return Study(**NOTEBOOKS[notebook].studies[preset])
+
+
+def published(artefact: str) -> pd.DataFrame:
+    """Return the numbers a paper prints for an artefact: method, sigma_d, metric, value in percent, source.
+
+    Raises:
+        InputError: for an artefact without printed numbers.
+    """
+    table = pd.read_csv(Path(__file__).with_name("_data") / "published.csv")
+    if artefact not in set(table.artefact):
+        raise unknown("artefact with published numbers", artefact, set(table.artefact))
+    return table[table.artefact == artefact].drop(columns="artefact").reset_index(drop=True)
+
+
+def beside(artefact: str, table: pd.DataFrame, k: float = 1) -> pd.DataFrame:
+    """Set a paper's numbers and ours side by side.
+
+    Args:
+        artefact: e.g. ``trice-table1``.
+        table: samples (`nvlib.results`) under the artefact's protocol.
+        k: percentile of both, in percent.
+
+    Returns:
+        One row a method and sigma_d that both have: paper, ours, low, high (KPP in percent), chips, seeds.
+    """
+    from nvlib.figures import results_table
+
+    ours = results_table(table, k=k).rename(columns={"kpp": "ours", "kpp_low": "low", "kpp_high": "high", "n": "chips"})
+    paper = published(artefact).rename(columns={"value": "paper"})
+    both = paper[paper.metric == f"kpp{k:g}"].merge(ours, on=["method", "sigma_d"])
+    return both[["method", "sigma_d", "paper", "ours", "low", "high", "chips", "seeds"]]
 
 
 def choose(names: Sequence[str] = (), preset: str | None = None) -> list[tuple[Notebook, str]]:

@@ -1,8 +1,4 @@
-"""Where results live: two records, named by the SHA-256 of their canonical JSON, and directories that are whole.
-
-`Training` -> weights. `Evaluation` of a training -> samples. A record holds everything that decides the numbers (the
-device's own numbers, the data's fingerprint, the version of the semantics) and nothing else; how many chips were
-evaluated is in neither, so samples grow and more chips never repeat a training.
+"""Where results live: a directory for each record (`nvlib.records`), whole or absent.
 
     runs/<hash>/record.json  environment.json  plan.json (evaluations)      what it is, where and how it was computed
                history.parquet  weights.safetensors  DONE                   of a training
@@ -15,7 +11,6 @@ but reading and writing weights, and no pickle is ever loaded.
 
 from __future__ import annotations
 
-import hashlib
 import json
 import os
 import platform
@@ -33,11 +28,11 @@ from typing import TYPE_CHECKING, Any
 import pandas as pd
 
 from nvlib.errors import InputError
+from nvlib.records import VERSION, Evaluation, Training, digest
 
 if TYPE_CHECKING:
     from torch import Tensor
 
-VERSION = 1  # of the semantics: raised whenever the same record would give other numbers
 COLUMNS = [
     "run", "training", "network", "dataset", "method", "device", "sigma_d", "train_sigma_d", "reference", "mapping",
     "bits", "activation_bits", "epochs", "train_seed", "chip_seed", "chip", "accuracy", "loss", "ekl", "protocol",
@@ -46,61 +41,6 @@ COLUMNS = [
 _CATEGORIES = [
     "run", "training", "network", "dataset", "method", "device", "reference", "mapping", "protocol", "origin",
 ]  # fmt: skip
-
-
-def canonical(record: object) -> str:
-    """Return a record's canonical JSON: sorted keys, no spaces, no NaN."""
-    return json.dumps(asdict(record), sort_keys=True, separators=(",", ":"), allow_nan=False)
-
-
-def digest(record: object) -> str:
-    """Return a record's name: the SHA-256 of its canonical JSON, 64 hex digits."""
-    return hashlib.sha256(canonical(record).encode()).hexdigest()
-
-
-@dataclass(frozen=True)
-class Training:
-    """Everything that decides a training's weights.
-
-    ``device`` holds the device's numbers (`Device.numbers`); ``images`` is how many training images were used. Training
-    without noise does not depend on device, sigma_d, reference or mapping: `studies` leaves them empty there.
-    """
-
-    network: str
-    width: float
-    dataset: str
-    fingerprint: str
-    images: int
-    method: str
-    parameters: Mapping[str, Any]
-    device: Mapping[str, Any] | None
-    sigma_d: float
-    reference: str | None
-    mapping: str | None
-    bits: int
-    activation_bits: int
-    epochs: int
-    recipe: Mapping[str, Any]
-    seed: int
-    kind: str = "training"
-    version: int = VERSION
-
-
-@dataclass(frozen=True)
-class Evaluation:
-    """Everything that decides an evaluation's samples, but for last bits, which the recorded plan decides."""
-
-    training: str
-    device: Mapping[str, Any]
-    sigma_d: float
-    reference: str
-    mapping: str
-    bits: int
-    images: int
-    deployment: str | None
-    seed: int
-    kind: str = "evaluation"
-    version: int = VERSION
 
 
 @dataclass(frozen=True)
@@ -166,8 +106,7 @@ class Store:
         """Return the chips an evaluation has so far: chip, accuracy, loss, ekl, in order, each once."""
         name = evaluation if isinstance(evaluation, str) else digest(evaluation)
         columns = ["chip", "accuracy", "loss", "ekl"]
-        shipped = self.table()
-        parts = [shipped.loc[shipped.run == name, columns]] if len(shipped) else []
+        parts = [pd.read_parquet(p, columns=columns, filters=[("run", "==", name)]) for p in self._tables()]
         parts += [pd.read_parquet(path) for path in sorted((self.runs / name).glob("samples-*.parquet"))]
         parts = [part for part in parts if len(part)]
         if not parts:
@@ -180,9 +119,11 @@ class Store:
         return json.loads(path.read_text()) if path.exists() else None
 
     def table(self) -> pd.DataFrame:
-        """Return the shipped samples, one row a chip."""
-        paths = sorted(self.shipped.glob("*/samples.parquet")) if self.shipped else []
-        return pd.concat([pd.read_parquet(p) for p in paths], ignore_index=True) if paths else _empty()
+        """Return the shipped samples, one row a chip; strings as categories."""
+        return _joined([_read_table(p) for p in self._tables()])
+
+    def _tables(self) -> list[Path]:
+        return sorted(self.shipped.glob("*/samples.parquet")) if self.shipped else []
 
     def local(self) -> pd.DataFrame:
         """Return the samples of local runs, one row a chip."""
@@ -245,18 +186,15 @@ def results(store: Store | None = None, **where: object) -> pd.DataFrame:
         InputError: for a column that does not exist.
     """
     store = store or Store()
-    shipped = store.table()
-    local = store.local()
-    table = pd.concat([shipped, local[~local.run.isin(shipped.run.unique())]], ignore_index=True)
-    more = local[local.run.isin(shipped.run.unique())]  # chips added here to a shipped run
-    table = pd.concat([table, more], ignore_index=True).drop_duplicates(["run", "chip"], ignore_index=True)
+    table = _joined([store.table(), store.local()])
+    table = table.drop_duplicates(["run", "chip"])  # chips of shipped runs that were also computed here
     for column, value in where.items():
         if column not in table:
             raise InputError(f"results have no column {column!r}; expected one of: {', '.join(COLUMNS)}")
         wanted = list(value) if isinstance(value, list | tuple | set | range) else [value]
         table = table[table[column].isin(wanted)]
     table = table.reset_index(drop=True)
-    return table.astype({c: "category" for c in _CATEGORIES})
+    return table.assign(**{c: table[c].cat.remove_unused_categories() for c in _CATEGORIES})
 
 
 def describe(run: str, training: Mapping[str, Any], evaluation: Mapping[str, Any], block: pd.DataFrame) -> pd.DataFrame:
@@ -356,6 +294,26 @@ def _record(home: Path) -> dict[str, Any] | None:
     if version > VERSION or kind not in ("training", "evaluation"):
         raise InputError(f"{home} was written by a newer nvlib (version {version}, kind {kind}); update nvlib")
     return record
+
+
+def _read_table(path: Path) -> pd.DataFrame:
+    """Read shipped samples. Strings stay as they are stored, each once and a number a row: quick to read and small."""
+    from pyarrow.parquet import ParquetFile
+
+    with ParquetFile(path, read_dictionary=_CATEGORIES) as file:
+        return file.read().to_pandas()
+
+
+def _joined(parts: Iterable[pd.DataFrame]) -> pd.DataFrame:
+    """Return tables one below the other; columns of strings become categories, in order."""
+    parts = [part.astype(dict.fromkeys(_CATEGORIES, "category")) for part in parts if len(part)]
+    if not parts:
+        return _empty().astype(dict.fromkeys(_CATEGORIES, "category"))
+    for column in _CATEGORIES:
+        held = sorted(set().union(*(part[column].cat.categories for part in parts)))
+        for part in parts:
+            part[column] = part[column].cat.set_categories(held)
+    return pd.concat(parts, ignore_index=True)
 
 
 def _empty() -> pd.DataFrame:

@@ -26,7 +26,8 @@ from nvlib.errors import InputError
 from nvlib.evaluate import blocks
 from nvlib.methods import Recipe
 from nvlib.population import Plan
-from nvlib.store import Evaluation, Store, Training, digest
+from nvlib.records import Evaluation, Training, digest
+from nvlib.store import Store
 
 BLOCK = 100  # chips a file
 SECONDS = 30.0  # or as many as this

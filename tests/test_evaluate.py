@@ -8,8 +8,9 @@ import torch
 from torch.nn.functional import cross_entropy
 
 import nvlib
-from nvlib import InputError, population
-from nvlib.evaluate import Samples, as_split, score
+from nvlib import InputError, population, statistics
+from nvlib.evaluate import Interrupted, Samples, as_split, score
+from nvlib.sequential import Until
 
 
 def naive(model, data, sigma_d, chips, seed=0):
@@ -118,3 +119,94 @@ def test_empty_data(trained, mnist):
     with pytest.raises(InputError, match="empty"):
         nvlib.monte_carlo(trained, (mnist.test.x[:0], mnist.test.y[:0]), "rram", 0.1, chips=1)
     assert len(as_split(mnist, "validation")) == 1000
+
+
+def stop_after(done_chips):
+    """A progress function that interrupts, as a person would, once so many chips are done."""
+
+    def progress(done, total):
+        if done >= done_chips:
+            raise KeyboardInterrupt
+
+    return progress
+
+
+def same(a, b):
+    assert np.array_equal(a.index, b.index) and a.estimate == b.estimate
+    for column in ("accuracy", "loss", "ekl"):
+        assert np.array_equal(getattr(a, column), getattr(b, column))
+
+
+@pytest.mark.filterwarnings("ignore:.*loop")  # where a way cannot run, its chips are looped over
+@pytest.mark.parametrize("how", population.WAYS)
+def test_an_interrupted_run_keeps_its_chips_and_goes_on_bit_equal(trained, mnist, how):
+    plan = population.Plan(2, 500, how, 1, "cpu")
+    call = dict(chips=7, seed=3, first=5, plan=plan)
+    whole = nvlib.monte_carlo(trained, mnist, "rram", 0.2, **call)
+    with pytest.raises(Interrupted, match="4 chips are finished") as stop:
+        nvlib.monte_carlo(trained, mnist, "rram", 0.2, progress=stop_after(3), **call)
+    assert isinstance(stop.value, KeyboardInterrupt) and stop.value.samples.plan == plan
+    seen = []
+    call["plan"] = None  # the samples hold it
+    again = nvlib.monte_carlo(
+        trained, mnist, "rram", 0.2, resume=stop.value.samples, progress=lambda *at: seen.append(at), **call
+    )
+    same(again, whole)
+    assert seen == [(6, 7), (7, 7)]  # only what was missing has been computed
+    same(nvlib.monte_carlo(trained, mnist, "rram", 0.2, resume=whole, **call | {"chips": 3}), whole.head(3))
+
+
+def test_interrupted_before_any_chip_is_a_plain_interrupt(trained, mnist, monkeypatch):
+    def interrupt(*_, **__):
+        raise KeyboardInterrupt
+
+    monkeypatch.setattr(population, "forward", interrupt)
+    with pytest.raises(KeyboardInterrupt) as stop:
+        nvlib.monte_carlo(trained, mnist, "rram", 0.2, chips=2)
+    assert not isinstance(stop.value, Interrupted)
+
+
+def test_until_stops_at_the_first_look_that_is_narrow_enough(trained, mnist):
+    data = (mnist.test.x[:100], mnist.test.y[:100])
+    rule = Until(3.0, of="mean", first=8, cap=100)
+    samples = nvlib.monte_carlo(trained, data, "rram", 0.2, chips=8, until=3.0, of="mean", max_chips=100)
+    fixed = nvlib.monte_carlo(trained, data, "rram", 0.2, chips=100)
+    looks = [rule.estimate(fixed.accuracy[:n]) for n in rule.looks]
+    stop = next(i for i, look in enumerate(looks) if rule.met(look))
+    assert 0 < stop < len(looks) - 1  # the case is one of several looks
+    assert len(samples) == rule.looks[stop] and samples.estimate == looks[stop]
+    assert np.array_equal(samples.accuracy, fixed.accuracy[: len(samples)])
+    assert samples.estimate.high - samples.estimate.low <= 6.0 and fixed.estimate is None
+    with pytest.raises(Interrupted) as halfway:
+        nvlib.monte_carlo(
+            trained, data, "rram", 0.2, chips=8, until=3.0, of="mean", max_chips=100, progress=stop_after(10)
+        )
+    call = dict(chips=8, until=3.0, of="mean", max_chips=100, resume=halfway.value.samples)
+    same(nvlib.monte_carlo(trained, data, "rram", 0.2, **call), samples)
+
+
+def test_until_gives_up_at_the_cap_and_says_so(trained, mnist):
+    data = (mnist.test.x[:20], mnist.test.y[:20])
+    samples = nvlib.monte_carlo(trained, data, "rram", 0.3, chips=4, until=0.01, k=50, max_chips=20)
+    assert len(samples) == 20 and "cap of 20 chips" in samples.estimate.note
+    quiet, rule = nvlib.monte_carlo(trained, data, "rram", 0.0, chips=400, until=0.5), Until(0.5, first=400)
+    assert len(quiet) == next(n for n in rule.looks if n >= statistics.needed(1, rule.level)) > 400
+    assert quiet.estimate.low == quiet.estimate.high
+
+
+@pytest.mark.parametrize(
+    ("options", "words"),
+    [
+        ({"until": -1.0}, "until=-1.0"),
+        ({"until": 0.5, "of": "median"}, "'median'"),
+        ({"until": 0.5, "max_chips": 3}, "max_chips=3"),
+        ({"until": 0.5, "max_chips": 1e4}, "max_chips=10000.0"),
+        ({"until": 0.5, "max_chips": 100}, "no interval at k=1"),
+        ({"resume": Samples(np.arange(2), *np.zeros((3, 2)), seed=1)}, "of seed 1"),
+        ({"resume": Samples(np.arange(2), *np.zeros((3, 2))), "first": 2}, "expected chips 2, 3"),
+    ],
+)
+def test_what_cannot_be_waited_for_or_gone_on_from(trained, mnist, options, words):
+    with pytest.raises(InputError) as error:
+        nvlib.monte_carlo(trained, mnist, "rram", 0.1, **{"chips": 4, **options})
+    assert words in str(error.value) and "\n" not in str(error.value)

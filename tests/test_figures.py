@@ -262,7 +262,20 @@ def test_png(one, tmp_path):
     assert path.read_bytes().startswith(b"\x89PNG")
 
 
-def test_figures_need_no_torch():
-    code = "import sys, nvlib.figures; print(sorted({'torch', 'streamlit', 'torchvision'} & set(sys.modules)))"
+@pytest.mark.parametrize(
+    ("names", "absent"),
+    [
+        ("results_table, style", "plotly torch streamlit torchvision"),
+        ("ecdf, device_levels, noise_laws, to_png", "torch streamlit torchvision kaleido"),
+    ],
+)
+def test_what_importing_figures_needs(names, absent):
+    code = f"import sys; from nvlib.figures import {names}; print(sorted(set({absent.split()!r}) & set(sys.modules)))"
     done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
     assert re.fullmatch(r"\[\]\s*", done.stdout)
+
+
+def test_every_public_name_is_there():
+    assert all(getattr(figures, name) is not None for name in figures.__all__)
+    with pytest.raises(AttributeError, match="no attribute 'ecfd'; it has: results_table"):
+        figures.ecfd  # noqa: B018

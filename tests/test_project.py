@@ -16,8 +16,8 @@ ROOT = Path(__file__).parents[1]
 NOTEBOOKS = sorted((ROOT / "notebooks").glob("*.ipynb"))
 # each module imports only from those before it
 ORDER = [
-    "errors", "statistics", "devices", "philox", "crossbar", "noise", "models", "data", "population", "evaluate",
-    "methods", "store", "studies", "figures", "reproduce", "doctor", "__main__",
+    "errors", "statistics", "anova", "sequential", "devices", "philox", "crossbar", "noise", "models", "data", "native",
+    "population", "evaluate", "methods", "records", "store", "studies", "figures", "reproduce", "doctor", "__main__",
 ]  # fmt: skip
 HEAVY = {"plotly", "streamlit", "torchvision", "jupyterlab", "IPython", "ipywidgets", "papermill"}
 

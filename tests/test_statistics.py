@@ -95,6 +95,42 @@ def test_paired_is_the_paired_t_test():
     assert got.high - got.low < 0.5  # unpaired it would be about 2: the chips' luck has cancelled
 
 
+def test_kpp_difference_is_paired_and_near_the_naive_bootstrap():
+    rng = np.random.default_rng(3)
+    luck = rng.normal(0, 5, 2000)
+    a, b = 80 + luck + rng.normal(0, 1, 2000), 79 + luck + rng.normal(0, 1, 2000)
+    got = statistics.kpp_difference(a, b, 10, resamples=1000)
+    assert got.value == statistics.kpp(a, 10).value - statistics.kpp(b, 10).value
+    drawn, rng = [], np.random.default_rng(4)
+    for _ in range(1000):
+        chips = rng.integers(0, 2000, 2000)
+        drawn.append(statistics.kpp(a[chips], 10).value - statistics.kpp(b[chips], 10).value)
+    low, high = np.quantile(drawn, [0.025, 0.975])
+    # A 2.5 % quantile of 1,000 resamples is known to about 0.04 of the interval's width, and the ranks differ by a few.
+    assert abs(got.low - low) < 0.2 * (high - low) and abs(got.high - high) < 0.2 * (high - low)
+    unpaired = statistics.kpp_difference(a, rng.permutation(b), 10)
+    assert got.high - got.low < 0.7 * (unpaired.high - unpaired.low)  # shared chips: their luck has cancelled
+
+
+@pytest.mark.parametrize("k", [1, 50, 99])
+def test_kpp_difference_from_a_constant_is_the_order_statistics_interval(k):
+    x = np.arange(1000.0)  # a value is its rank
+    got, interval = statistics.kpp_difference(x, np.zeros(1000), k, resamples=4000), statistics.kpp(x, k)
+    assert (got.low, got.high) == pytest.approx((interval.low, interval.high), abs=3 if k == 50 else 1)
+
+
+def test_kpp_difference_laws():
+    x = np.random.default_rng(5).normal(90, 2, 400)
+    itself = statistics.kpp_difference(x, x)
+    assert itself.low <= 0 == itself.value <= itself.high
+    y = x + np.random.default_rng(6).normal(0, 1, 400)
+    assert statistics.kpp_difference(x, y, seed=1) == statistics.kpp_difference(x, y, seed=1)
+    forth, back = statistics.kpp_difference(x, y), statistics.kpp_difference(y, x)
+    assert (forth.low, forth.value, forth.high) == pytest.approx((-back.high, -back.value, -back.low))
+    few = statistics.kpp_difference(x[:367], y[:367])
+    assert few.low is None and few.high is None and "368 needed" in few.note and few.n == 367
+
+
 @pytest.mark.parametrize("k", [0, 100, -1, 101, math.nan, math.inf, "one", None])
 def test_bad_k(k):
     with pytest.raises(InputError, match=r"^k is .*expected a percentile between 0 and 100"):
@@ -114,6 +150,10 @@ def test_bad_k(k):
         lambda: statistics.mean([-math.inf]),
         lambda: statistics.mean([1.0], confidence=95),
         lambda: statistics.paired([1.0, 2.0], [1.0]),
+        lambda: statistics.kpp_difference([1.0, 2.0], [1.0]),
+        lambda: statistics.kpp_difference([1.0, math.nan], [1.0, 2.0]),
+        lambda: statistics.kpp_difference([1.0, 2.0], [1.0, 2.0], 0),
+        lambda: statistics.kpp_difference([1.0, 2.0], [1.0, 2.0], resamples=10),
     ],
 )
 def test_bad_input_is_one_line(call):

@@ -15,7 +15,7 @@ import pytest
 import torch
 
 import nvlib
-from nvlib import InputError, methods, store, studies
+from nvlib import InputError, methods, records, store, studies
 from nvlib.studies import Study
 
 SMALL = Study(sigma_d=(0.0, 0.2), epochs=2, chips=6, images=128)
@@ -75,24 +75,24 @@ def test_a_study_is_what_the_library_computes(done):
 def test_hashes_name_what_decides_the_numbers():
     loaded = SMALL.data()
     (training, evaluation), *_ = replace(SMALL, methods=("gaussian",)).pairs(loaded)
-    assert store.digest(training) == store.digest(replace(training))
+    assert records.digest(training) == records.digest(replace(training))
     changes = {
         "network": "lenet5", "fingerprint": "0", "sigma_d": 0.25, "reference": "level", "mapping": "signed", "bits": 6,
         "activation_bits": 0, "epochs": 3, "seed": 1, "method": "none", "width": 0.5, "version": 2,
         "device": {**training.device, "deviation": [1.0, 4.0, 4.0, 1.0]}, "parameters": {"th": 2},
         "recipe": {**training.recipe, "lr": 1e-2},
     }  # fmt: skip
-    names = {store.digest(replace(training, **{key: value})) for key, value in changes.items()}
-    assert len(names | {store.digest(training)}) == len(changes) + 1
-    assert store.digest(replace(evaluation, seed=1)) != store.digest(evaluation)
-    assert json.loads(store.canonical(training))["device"]["deviation"] == [1.0, 1.0, 1.0, 1.0]
+    names = {records.digest(replace(training, **{key: value})) for key, value in changes.items()}
+    assert len(names | {records.digest(training)}) == len(changes) + 1
+    assert records.digest(replace(evaluation, seed=1)) != records.digest(evaluation)
+    assert json.loads(records.canonical(training))["device"]["deviation"] == [1.0, 1.0, 1.0, 1.0]
 
 
 def test_no_noise_is_one_training_whatever_the_device():
     study = Study(methods=("none",), devices=("rram", "fefet1"), sigma_d=(0.1, 0.2, 0.3), images=64)
     pairs = study.pairs(study.data())
-    assert len({store.digest(t) for t, _ in pairs}) == 1
-    assert len({store.digest(e) for _, e in pairs}) == 6
+    assert len({records.digest(t) for t, _ in pairs}) == 1
+    assert len({records.digest(e) for _, e in pairs}) == 6
 
 
 def test_swept_study(store):
@@ -186,7 +186,7 @@ def test_shipping_and_reading_back(done, tmp_path, monkeypatch):
     pairs = SMALL.pairs(SMALL.data())
     where.compact(tmp_path / "results" / "small", [e for _, e in pairs])
     shipped = store.Store(tmp_path / "nothing", tmp_path / "results")
-    read = store.results(shipped, run=[store.digest(e) for _, e in pairs])
+    read = store.results(shipped, run=[records.digest(e) for _, e in pairs])
     read = read[read.chip < 6]
     assert set(read.origin) == {"shipped"}
     keys = ["run", "chip"]

@@ -1,0 +1,129 @@
+"""What a tidy frame holds: the check that it can be drawn, its parts, and the table of their statistics.
+
+Chips of one method, sigma_d and training seed are a sample: its mean and its k-th percentile (KPP) have intervals
+(`nvlib.statistics`). Over S training seeds, value and limits are averaged, (1/S) sum_s; one training with too few chips
+leaves the average without limits. At sigma_d = 0 every chip is the same one, and the limits are the value.
+No plotly here: the command line prints this table where only the library is installed.
+"""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Iterator, Sequence
+from dataclasses import replace
+
+import numpy as np
+import pandas as pd
+
+from nvlib import statistics
+from nvlib.errors import InputError
+from nvlib.figures.names import STYLES, span
+from nvlib.statistics import Estimate
+
+# A curve that silently mixes these would show something that does not exist.
+ONE_OF = ("network", "dataset", "device", "reference", "mapping", "bits", "activation_bits", "images")
+
+
+def checked(df: pd.DataFrame, one_sigma: bool = False) -> pd.DataFrame:
+    """Return the frame if it can be drawn as one figure; InputError if not."""
+    if missing := {"method", "sigma_d", "accuracy"} - set(df.columns):
+        raise InputError(f"the table lacks {', '.join(sorted(missing))}; expected the columns of nvlib.store.results")
+    if df.empty:
+        raise InputError("no chip matches the selection; widen it, or compute it with: python -m nvlib study")
+    if not np.isfinite(df["accuracy"].to_numpy(float)).all():
+        raise InputError("accuracy holds values that are not finite; expected percentages")
+    for column in (*ONE_OF, *(("sigma_d",) if one_sigma else ())):
+        if len(held := values(df, column)) > 1:
+            listed = ", ".join(f"{v:g}" if isinstance(v, float) else str(v) for v in held)
+            raise InputError(f"the selection mixes {column} {listed}; choose one")
+    for method, part in df.groupby("method", observed=True):
+        trained = values(part, "train_sigma_d")
+        if len(trained) > 1 and not (part["train_sigma_d"] == part["sigma_d"]).all():
+            listed = ", ".join(f"{t:g}" for t in trained)
+            raise InputError(
+                f"the selection mixes models of {method} trained at sigma_d {listed}; choose one, "
+                "or those with protocol 'matched'"
+            )
+    if "training" in df and (df.groupby(cell(df), observed=True)["training"].nunique() > 1).any():
+        raise InputError("the selection mixes different trainings of one seed; choose one by epochs or training")
+    return df
+
+
+def values(df: pd.DataFrame, column: str) -> list:
+    """Return what a column holds, each value once, in order; nothing if there is no such column."""
+    return sorted(df[column].unique().tolist()) if column in df else []
+
+
+def cell(df: pd.DataFrame) -> list[str]:
+    """Return the columns that tell one sample of chips from another."""
+    return ["method", "sigma_d", *(["train_seed"] if "train_seed" in df else [])]
+
+
+def by_method(df: pd.DataFrame) -> Iterator[tuple[str, pd.DataFrame]]:
+    """Yield (method, rows), known methods first and in their order."""
+    order, held = list(STYLES), df["method"].unique()
+    for method in sorted(held, key=lambda m: (order.index(m) if m in order else len(order), m)):
+        yield method, df[df["method"] == method]
+
+
+def by_seed(df: pd.DataFrame) -> list[np.ndarray]:
+    """Return the accuracies of each training seed."""
+    if "train_seed" not in df:
+        return [df["accuracy"].to_numpy(float)]
+    return [part["accuracy"].to_numpy(float) for _, part in df.groupby("train_seed", observed=True)]
+
+
+def results_table(df: pd.DataFrame, k: float = 1) -> pd.DataFrame:
+    """Return one row per method and sigma_d: mean, KPP, their 95 % intervals, worst chip, EKL, n, seeds, note.
+
+    With several training seeds, mean and KPP (with their limits) are averages over the seeds, ``kpp_seed_min`` and
+    ``kpp_seed_max`` the extremes; ``n`` counts all chips. Limits are NaN where there are too few chips.
+
+    Raises:
+        InputError: an empty selection, or one that mixes what cannot stand in one row.
+    """
+    rows = [
+        {"method": method, "sigma_d": float(sigma_d), **_row(chips, k, exact=sigma_d == 0)}
+        for method, part in by_method(checked(df))
+        for sigma_d, chips in part.groupby("sigma_d")
+    ]
+    limits = ["mean_low", "mean_high", "kpp_low", "kpp_high"]
+    return pd.DataFrame(rows).astype(dict.fromkeys(limits, float))
+
+
+def _row(chips: pd.DataFrame, k: float, exact: bool) -> dict[str, object]:
+    """Return the statistics of the chips of one method and sigma_d."""
+    seeds = by_seed(chips)
+    means, kpps = [statistics.mean(a) for a in seeds], [statistics.kpp(a, k) for a in seeds]
+    if exact:  # every chip is the same one: nothing to estimate
+        means, kpps = ([replace(e, low=e.value, high=e.value, note="") for e in part] for part in (means, kpps))
+    mean, kpp = _pool(means), _pool(kpps)
+    return {
+        "mean": mean.value,
+        "mean_low": mean.low,
+        "mean_high": mean.high,
+        "k": k,
+        "kpp": kpp.value,
+        "kpp_low": kpp.low,
+        "kpp_high": kpp.high,
+        "kpp_seed_min": min(e.value for e in kpps),
+        "kpp_seed_max": max(e.value for e in kpps),
+        "worst": float(chips["accuracy"].min()),
+        "ekl": float(chips["ekl"].mean()) if "ekl" in chips else math.nan,
+        "n": len(chips),
+        "seeds": len(seeds),
+        "epochs": span(values(chips, "epochs")) if "epochs" in chips else "",
+        "note": kpp.note,
+    }
+
+
+def _pool(estimates: Sequence[Estimate]) -> Estimate:
+    """Return the mean over trainings of value and limits; no limits if one training has none."""
+    low, high = [e.low for e in estimates], [e.high for e in estimates]
+    return Estimate(
+        float(np.mean([e.value for e in estimates])),
+        None if None in low else float(np.mean(low)),
+        None if None in high else float(np.mean(high)),
+        sum(e.n for e in estimates),
+        next((e.note for e in estimates if e.low is None), ""),
+    )
