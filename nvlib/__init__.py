@@ -32,8 +32,8 @@ _HOME = {
 }
 
 __all__ = [
-    "program", "mapping", "forward", "stack", "monte_carlo", "Samples", "Interrupted", "train", "METHODS", "Recipe", "build",
-    "MODELS", "load", "Study", "run", "results", "Estimate", "InputError",
+    "program", "mapping", "forward", "stack", "monte_carlo", "Samples", "Interrupted", "train", "METHODS", "Recipe",
+    "build", "MODELS", "load", "Study", "run", "results", "Estimate", "InputError",
     "anova", "crossbar", "data", "devices", "errors", "evaluate", "figures", "methods", "models", "noise", "philox",
     "population", "records", "reproduce", "sequential", "statistics", "store", "studies",
 ]  # fmt: skip
