@@ -1,4 +1,4 @@
-"""The command line: ``python -m nvlib`` (or ``nvlib``) doctor | devices | data | study | results | reproduce."""
+"""The command line: ``python -m nvlib`` (or ``nvlib``) doctor | devices | data | study | results | claims | reproduce."""
 
 from __future__ import annotations
 
@@ -88,6 +88,24 @@ def _summary(table: object, k: float) -> str:
     return results_table(table, k=k).to_string(index=False, float_format=lambda value: f"{value:.2f}")
 
 
+def _claims(options: argparse.Namespace) -> int:
+    from pathlib import Path
+
+    from nvlib import reproduce
+
+    text = reproduce.claims()
+    if options.write is None:
+        print(text)
+        return 0
+    path = Path(options.write)
+    begin, end = "<!-- claims: begin -->\n", "<!-- claims: end -->"
+    page = path.read_text() if path.is_file() else ""
+    if begin not in page or end not in page:
+        raise InputError(f"{path} has no lines {begin.strip()} and {end} to write between; add them")
+    path.write_text(page[: page.index(begin)] + begin + text + "\n" + page[page.index(end) :])
+    return 0
+
+
 def _reproduce(options: argparse.Namespace) -> int:
     from nvlib import reproduce
 
@@ -138,6 +156,9 @@ def _parser() -> argparse.ArgumentParser:
         sub.add_argument(f"--{name}", nargs="+")
     sub.add_argument("--sigma-d", nargs="+", type=float)
     sub.add_argument("--k", type=float, default=1)
+
+    sub = command("claims", _claims, "print what the shipped results say beside what the papers print")
+    sub.add_argument("--write", metavar="FILE", help="put it between the claims marks of a file, e.g. README.md")
 
     sub = command("reproduce", _reproduce, "run the notebooks that make the papers' artefacts")
     sub.add_argument("names", nargs="*", help="artefacts or notebooks (default: a short list)")

@@ -123,3 +123,17 @@ def test_choosing_what_to_reproduce():
     with pytest.raises(InputError, match="smoke"):
         reproduce.study("00_tour", "huge")
     assert reproduce.clock(45) == "45 s" and reproduce.clock(600) == "10 min" and reproduce.clock(9e6) == "2500 h"
+
+
+def test_the_readme_prints_what_the_shipped_results_say():
+    text = (ROOT / "README.md").read_text()
+    table = text.partition("<!-- claims: begin -->\n")[2].partition("\n<!-- claims: end -->")[0]
+    assert table == reproduce.claims()
+
+
+def test_published_numbers_have_their_source():
+    table = reproduce.published("trice-table1")
+    assert len(table) == 45 and table.source.notna().all()
+    assert table[(table.method == "trice") & (table.sigma_d == 0.2)].value.item() == 77.82
+    with pytest.raises(InputError, match="trice-table1"):
+        reproduce.published("trice-table9")
