@@ -1,4 +1,4 @@
-"""The command line: ``python -m nvlib`` (or ``nvlib``) doctor | devices | data | study | results | claims | reproduce."""
+"""The command line, ``python -m nvlib``: doctor | devices | data | study | results | claims | reproduce."""
 
 from __future__ import annotations
 

@@ -120,13 +120,13 @@ def beside(artefact: str, table: pd.DataFrame, k: float = 1) -> pd.DataFrame:
 
 def claims() -> str:
     """Return the table of what the shipped results say beside what the papers print, as Markdown."""
-    table = results(Store(runs=Path(os.devnull)), protocol="matched", network="lenet", device="rram", mapping="differential")
-    both = beside("trice-table1", table)
+    protocol = {"network": "lenet", "device": "rram", "mapping": "differential", "protocol": "matched"}
+    both = beside("trice-table1", results(Store(runs=Path(os.devnull)), **protocol))
     epochs, chips = both.attrs["epochs"], int(both.chips.max() / both.seeds.max())
     lines = [
-        f"TRICE's Table I, first-percentile accuracy (%) of LeNet on MNIST, RRAM, matched. Paper: 100 epochs, 5 trainings, "
-        f"10,000 chips. Ours: {epochs} epochs, {both.seeds.max()} trainings, {chips} chips each, in brackets the 95 % "
-        "interval over chips, averaged over trainings; `full_scale`, `differential`.",
+        "TRICE's Table I, first-percentile accuracy (%) of LeNet on MNIST, RRAM, matched. Paper: 100 epochs, "
+        f"5 trainings, 10,000 chips. Ours: {epochs} epochs, {both.seeds.max()} trainings, {chips} chips each, in "
+        "brackets the 95 % interval over chips, averaged over trainings; `full_scale`, `differential`.",
         "",
         "| sigma_d | w/o noise, paper | ours | Gauss, paper | ours |",
         "|---|---|---|---|---|",
