@@ -2,8 +2,9 @@
 
 A programmed chip is the same module with other weights, so chips of a Monte-Carlo run, TRICE's candidates, OVF's
 louder forwards and a grid of trainings are all one thing: a dict of tensors (members, ...) and a module that is
-called with each member's slice. `forward` does that, by `torch.func.vmap` or by a loop over members; the two agree to
-the last bits, and a module that vmap refuses is looped over with one warning that names the cause.
+called with each member's slice. `forward` does that in one of three ways, which agree to the last bits: by
+`torch.func.vmap`, by a loop over members, or by code generated for the network (`nvlib.native`; on CPUs, without
+derivatives). What refuses a module is replaced by the loop, with one warning that names the cause.
 
 Floats differ in the last bits between ways of running, never the chips (their weights): a `Plan` names the way, is
 recorded with the samples, and is what a resumed or distributed run reuses.
@@ -11,20 +12,27 @@ recorded with the samples, and is what a resumed or distributed run reuses.
 
 from __future__ import annotations
 
+import time
 import warnings
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from contextlib import contextmanager
 from dataclasses import dataclass, replace
 
 import torch
 from torch import Tensor, nn
 from torch.func import functional_call, vmap
 
+from nvlib import native
 from nvlib.errors import InputError, unknown
 
-WAYS = ("loop", "vmap")
+WAYS = ("loop", "vmap", "native")
 _CPU_BYTES = 24 << 20  # activations of one pass on a CPU: about what its caches hold; larger batches were slower
 _CUDA_SHARE = 0.25  # share of a GPU's free memory that activations of one pass may take
+_NATIVE_BYTES = 256 << 20  # images of one pass of generated code: a second copy of them, laid out for it
+_FEW = 20_000  # images times members that are not worth measuring
+_WORTH = 15.0  # seconds of looping from which generating and compiling (2 to 12 s) pays
 _refused: set[type] = set()
+_said: set[tuple[type, str]] = set()
 
 
 @dataclass(frozen=True)
@@ -70,10 +78,10 @@ def forward(
         weights: name -> (members, ...), parameters and buffers; from `nvlib.program` with a range, or `stack`.
         x: inputs (batch, ...), shared by the members; or (members, batch, ...) with ``per_member``.
         per_member: whether each member has inputs of its own.
-        how: ``vmap`` or ``loop``; None takes vmap on CUDA and the loop on a CPU.
+        how: ``vmap``, ``loop`` or ``native``; None takes vmap on CUDA and the loop on a CPU.
 
     Returns:
-        (members, batch, classes); differentiable.
+        (members, batch, classes); differentiable, but for ``native``.
 
     Raises:
         InputError: for stacked weights of different lengths or an unknown way.
@@ -84,6 +92,18 @@ def forward(
     how = how or way(model, x)
     if how not in WAYS:
         raise unknown("way to run a population", how, WAYS)
+    if how == "native":
+        try:
+            if per_member:
+                raise native.Unsupported("each member has inputs of its own")
+            return native.logits(model, weights, x)
+        except native.Unsupported as reason:
+            _say(model, str(reason))
+        # a plan for generated code takes more images than a loop should; training takes the batch that it is given
+        if not (per_member or x.is_cuda or model.training):
+            with torch.no_grad():
+                images = max(1, _CPU_BYTES // activation_bytes(model, x))
+            return torch.cat([_loop(model, weights, part, False) for part in x.split(images)], 1)
     refusal = None
     if how == "vmap" and type(model) not in _refused:
         try:
@@ -96,15 +116,39 @@ def forward(
             raise
         except (RuntimeError, NotImplementedError, ValueError) as error:
             refusal = error
-    outs = []
-    for member in range(count):
-        own = {name: tensor[member] for name, tensor in weights.items()}
-        outs.append(functional_call(model, own, (x[member] if per_member else x,)))
+    outs = _loop(model, weights, x, per_member)
     if refusal is not None:  # and the loop went well: it is vmap's refusal, not an error of the model
         _refused.add(type(model))
         cause = str(refusal).strip().splitlines()[0]
         warnings.warn(f"vmap refuses {type(model).__name__} ({cause}); running its chips in a loop", stacklevel=2)
+    return outs
+
+
+def _loop(model: nn.Module, weights: Mapping[str, Tensor], x: Tensor, per_member: bool) -> Tensor:
+    """Run members one after another; on a CPU with channels last, which its convolutions are faster in."""
+    outs = []
+    x = x if per_member or x.is_cuda else _channels_last(x)
+    for member in range(members(weights)):
+        own = {name: tensor[member] for name, tensor in weights.items()}
+        outs.append(functional_call(model, own, (x[member] if per_member else x,)))
     return torch.stack(outs)
+
+
+def _channels_last(x: Tensor) -> Tensor:
+    if x.ndim != 4:
+        return x
+    _, channels, rows, columns = x.shape
+    x = x.contiguous(memory_format=torch.channels_last)
+    # strides spelt out: images of one channel are contiguous both ways, and PyTorch would take them for channels first
+    return x.as_strided(x.shape, (channels * rows * columns, 1, columns * channels, channels))
+
+
+def _say(model: nn.Module, reason: str) -> None:
+    """Warn that generated code is not to be had, once a class and reason."""
+    if (type(model), reason) not in _said:
+        _said.add((type(model), reason))
+        name = type(model).__name__
+        warnings.warn(f"no generated code for {name} ({reason}); running its chips in a loop", stacklevel=3)
 
 
 def way(model: nn.Module, x: Tensor) -> str:
@@ -123,33 +167,83 @@ def activation_bytes(model: nn.Module, x: Tensor) -> int:
 
     leaves = [m for m in model.modules() if not list(m.children())]
     hooks = [m.register_forward_hook(count) for m in leaves]
-    training = model.training
     try:
-        with torch.no_grad():
-            model.eval()(x[:1])
+        with torch.no_grad(), _evaluating(model):
+            model(x[:1])
     finally:
-        model.train(training)
         for hook in hooks:
             hook.remove()
     return max(total, x[:1].numel() * x.element_size())
 
 
-def plan(model: nn.Module, x: Tensor, count: int) -> Plan:
+@contextmanager
+def _evaluating(model: nn.Module) -> Iterator[None]:
+    """Put a module in evaluation mode for a while, each part of it back as it was."""
+    modes = [(part, part.training) for part in model.modules()]
+    try:
+        model.eval()
+        yield
+    finally:
+        for part, mode in modes:
+            part.training = mode
+
+
+def plan(model: nn.Module, x: Tensor, count: int, *, how: str | None = None) -> Plan:
     """Choose how to run ``count`` members on inputs ``x`` (batch, ...) within a memory bound.
 
-    On a CPU one member at a time on as many images as the caches hold; on CUDA as many members and images as a share
-    of the free memory holds.
+    On a CPU one member at a time on as many images as the caches hold; by generated code where the work is large
+    enough to pay for compiling it and a quick measurement shows it faster. On CUDA as many members and images as a
+    share of the free memory holds.
+
+    Args:
+        model: any module; it is run in evaluation mode.
+        x: all inputs.
+        count: members.
+        how: a way to insist on; None chooses.
     """
-    each = activation_bytes(model, x)
-    how = way(model, x)
+    if how is not None and how not in WAYS:
+        raise unknown("way to run a population", how, WAYS)
+    each, threads = activation_bytes(model, x), torch.get_num_threads()
     if x.is_cuda:
+        how = how or way(model, x)
         fit = max(1, int(torch.cuda.mem_get_info(x.device)[0] * _CUDA_SHARE) // each)
         images = min(len(x), 1000, fit)
         at_once = min(count, max(1, fit // images)) if how == "vmap" else 1
-    else:
-        images = min(len(x), max(1, _CPU_BYTES // each))
-        at_once = min(count, 16)
-    return Plan(at_once, images, how, torch.get_num_threads(), x.device.type)
+        return Plan(at_once, images, how, threads, x.device.type)
+    images = min(len(x), max(1, _CPU_BYTES // each))
+    how = how or ("native" if _native_pays(model, x, count, images) else way(model, x))
+    if how == "native":
+        images = min(len(x), max(64, _NATIVE_BYTES // (x[:1].numel() * x.element_size()) // 64 * 64))
+    return Plan(min(count, max(16, threads)), images, how, threads, x.device.type)
+
+
+def _native_pays(model: nn.Module, x: Tensor, count: int, images: int) -> bool:
+    """Measure whether generated code is faster than the loop by enough to pay for its compilation."""
+    if count * len(x) < _FEW:
+        return False
+    few, block, threads = x[: min(images, 256)], x[:1024], torch.get_num_threads()  # more: its weights cost a packing
+    with torch.inference_mode(), _evaluating(model):
+        one = stack([model])
+        loop = _seconds(lambda: forward(model, one, few, how="loop")) / len(few)
+        if loop * count * len(x) < _WORTH:
+            return False
+        try:
+            generated = _seconds(native.rehearsal(model, block)) / len(block) / threads
+        except native.Unsupported as reason:
+            _say(model, str(reason))
+            return False
+    return generated < loop
+
+
+def _seconds(run: Callable[[], object], budget: float = 0.5) -> float:
+    """Return the shortest of up to five runs, after one that is not counted."""
+    run()
+    spent: list[float] = []
+    while len(spent) < 5 and sum(spent) < budget:
+        began = time.perf_counter()
+        run()
+        spent.append(time.perf_counter() - began)
+    return min(spent)
 
 
 def halved(plan: Plan) -> Plan:
