@@ -208,6 +208,8 @@ def read_back(
     value, deviation = tables(device, bits, reference, mapping)
     s, n = scale_and_digits(w, bits)
     even = np.array_equal(value, np.arange(len(value)))
+    if not even or np.ptp(deviation):
+        n = n.clamp(0, len(value) - 1)  # of a diverged member (NaN) there is no digit, but the others need theirs
     held = s * (n.to(w.dtype) if even else torch.as_tensor(value, dtype=w.dtype, device=w.device)[n])
     held = torch.where(w.detach() < 0, -held, held)
     if z is not None:

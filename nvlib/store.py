@@ -2,6 +2,7 @@
 
     runs/<hash>/record.json  environment.json  plan.json (evaluations)      what it is, where and how it was computed
                history.parquet  weights.safetensors  DONE                   of a training
+               trace.parquet                                                of one that searched: its candidates
                samples-<first>-<last>.parquet                               of an evaluation, a file a block of chips
 
 Every file is written beside its place and renamed, so that a kill loses at most the block under way and leaves no half
@@ -62,7 +63,12 @@ class Store:
         return home
 
     def save_training(
-        self, record: Training, weights: Mapping[str, Tensor], history: pd.DataFrame, seconds: float
+        self,
+        record: Training,
+        weights: Mapping[str, Tensor],
+        history: pd.DataFrame,
+        seconds: float,
+        trace: pd.DataFrame | None = None,
     ) -> Path:
         """Write a finished training; DONE comes last."""
         from safetensors.torch import save_file
@@ -71,6 +77,8 @@ class Store:
         tensors = {name: tensor.detach().cpu().contiguous() for name, tensor in weights.items()}
         write_whole(home / "weights.safetensors", lambda path: save_file(tensors, path))
         write_whole(home / "history.parquet", history.to_parquet)
+        if trace is not None and len(trace):
+            write_whole(home / "trace.parquet", trace.to_parquet)
         write_json(home / "DONE", {"seconds": round(seconds, 1), "finished": _now()})
         return home
 
@@ -101,6 +109,16 @@ class Store:
         if record is None or record["kind"] != "training":
             raise InputError(f"no training {name[:12]} in {self.runs} or in the shipped results; run its study first")
         return Training(**record)
+
+    def trace(self, training: Training | str) -> pd.DataFrame:
+        """Return what a training's search tried, a row an epoch and candidate; empty if it did not search."""
+        name = training if isinstance(training, str) else digest(training)
+        path = self.runs / name / "trace.parquet"
+        if path.exists():
+            return pd.read_parquet(path)
+        shipped = sorted(self.shipped.glob("*/records.json")) if self.shipped else []
+        held = (json.loads(p.read_text()).get(name, {}).get("trace") for p in shipped)
+        return pd.DataFrame(next(filter(None, held), {}))
 
     def samples(self, evaluation: Evaluation | str) -> pd.DataFrame:
         """Return the chips an evaluation has so far: chip, accuracy, loss, ekl, in order, each once."""
@@ -161,6 +179,9 @@ class Store:
                     parts[extra.removesuffix(".json").lower()] = json.loads((home / extra).read_text())
             if (home / "history.parquet").exists():
                 parts["history"] = pd.read_parquet(home / "history.parquet").round(4).to_dict("list")
+            if (home / "trace.parquet").exists():
+                rows = pd.read_parquet(home / "trace.parquet").round(6)
+                parts["trace"] = rows.astype(object).where(rows.notna(), None).to_dict("list")
             records[name] = parts
             if weights and (home / "weights.safetensors").exists():
                 write_whole(

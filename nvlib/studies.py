@@ -25,6 +25,7 @@ from nvlib.data import Dataset
 from nvlib.errors import InputError
 from nvlib.evaluate import blocks
 from nvlib.methods import Recipe
+from nvlib.methods.keep import Held
 from nvlib.population import Plan
 from nvlib.records import Evaluation, Training, digest
 from nvlib.store import Store
@@ -55,6 +56,9 @@ class Study:
     activation_bits: int | None = None
     epochs: int = 10
     recipe: Recipe = field(default_factory=Recipe)
+    select: str = "last"  # which epoch is the result, and when to stop early: see `nvlib.train`
+    patience: int | None = None
+    target: float | None = None
     images: int | None = None
     chips: int = 400
     chip_seed: int = 0
@@ -66,6 +70,7 @@ class Study:
                 raise InputError(f"{axis} of the study is empty; expected at least one value")
         if self.chips < 1 or self.epochs < 1:
             raise InputError(f"chips={self.chips}, epochs={self.epochs} cannot run; expected at least 1 of each")
+        Held(self.select, self.patience, self.target, 1)  # checks them
         bits = self.template().bits
         for name in self.methods:
             methods.get(name, **self.parameters.get(name, {}))
@@ -119,9 +124,14 @@ class Study:
             bits=network.bits,
             activation_bits=network.activation_bits,
             epochs=self.epochs,
-            recipe=asdict(self.recipe),
+            recipe=self.recipe.record() | self._selection(),
             seed=seed,
         )
+
+    def _selection(self) -> dict[str, Any]:
+        """Return how the result is selected, as a record has it: only what is not the default."""
+        chosen = {"select": self.select, "patience": self.patience, "target": self.target}
+        return {name: value for name, value in chosen.items() if value not in (None, "last")}
 
     def _evaluation(self, training: Training, device: str, sigma_d: float, loaded: Dataset) -> Evaluation:
         return Evaluation(
@@ -195,11 +205,15 @@ def _train(
 ) -> None:
     """Train one member from its last checkpoint on; the checkpoint goes when the run is whole."""
     aside = where.runs / f".{digest(training)}.checkpoint.safetensors"
-    history, resume, spent = [], None, 0.0
+    history, trace, resume, spent = [], [], None, 0.0
+    traced = aside.with_suffix(".trace.parquet")
     if aside.exists():
         resume = load_file(aside)
         history = pd.read_parquet(aside.with_suffix(".parquet")).to_dict("records")
         history = history[: int(resume["epoch"])]
+        if traced.exists():
+            found = pd.read_parquet(traced)
+            trace = found[found.epoch <= int(resume["epoch"])].to_dict("records")
         spent = sum(row["seconds"] for row in history)
         bar.update(len(history))
     run_of = methods.train(
@@ -213,6 +227,9 @@ def _train(
         recipe=study.recipe,
         reference=study.reference,
         mapping=study.mapping,
+        select=study.select,
+        patience=study.patience,
+        target=study.target,
         on=on,
         resume=resume,
     )
@@ -228,17 +245,19 @@ def _train(
             }
         )
         spent += epoch.seconds
+        trace += epoch.trace
+        if trace:
+            store.write_whole(traced, pd.DataFrame(trace).to_parquet)
         store.write_whole(aside.with_suffix(".parquet"), pd.DataFrame(history).to_parquet)
         store.write_whole(aside, lambda path, state=epoch.state: save_file(state, path))
         bar.update(1)
-    final = {k: v[0] for k, v in _weights(load_file(aside)).items()}
-    where.save_training(training, final, pd.DataFrame(history), spent)
+    bar.update(training.epochs - len(history))  # stopped early
+    where.save_training(
+        training, methods.result(load_file(aside)), pd.DataFrame(history), spent, pd.DataFrame(trace)
+    )
     aside.unlink()
     aside.with_suffix(".parquet").unlink()
-
-
-def _weights(state: Mapping[str, torch.Tensor]) -> dict[str, torch.Tensor]:
-    return {k.removeprefix("weights/"): v for k, v in state.items() if k.startswith("weights/")}
+    traced.unlink(missing_ok=True)
 
 
 def _evaluate(

@@ -16,7 +16,9 @@ from synthetic import tidy
 from nvlib import figures, statistics
 from nvlib.errors import InputError
 
-METHODS = ("none", "gaussian", "correctnet", "rc", "rc_manual", "lc", "rt", "lt", "trice", "ovf", "irs")
+METHODS = (
+    "none", "gaussian", "correctnet", "rc", "rc_manual", "lc", "rt", "lt", "trice", "trice_gauss", "ovf", "irs",
+)  # fmt: skip
 
 
 @pytest.fixture(scope="module")

@@ -116,7 +116,7 @@ KILLED = """
     from nvlib import studies
     from nvlib.store import Store
     studies.BLOCK = 2
-    study = studies.Study(sigma_d=(0.2,), epochs=4, chips=40, images=400)
+    study = studies.Study(sigma_d=(0.2,), epochs=6, chips=60, images=1500)
     table = studies.run(study, Store(Path(sys.argv[1]), None), progress=False)
     table.drop(columns=["run"]).to_parquet(sys.argv[2])
 """
@@ -135,7 +135,7 @@ def test_killed_at_any_moment_it_ends_with_the_same_samples(tmp_path):
     for _ in range(40):
         process = start("killed", "killed.parquet")
         try:
-            code = process.wait(4 + 8 * rng.random() if kills < 4 else 300)
+            code = process.wait(4 + 5 * rng.random() if kills < 3 else 300)
         except subprocess.TimeoutExpired:
             os.kill(process.pid, signal.SIGKILL)
             process.wait()

@@ -15,6 +15,7 @@ Each file imports only from those before it. From `layout` on they need plotly, 
     layout    the template, titles and subtitles
     chips     figures of chip accuracies: distribution, curves, fan, ecdf
     device    figures of what chips are made of: levels of a device, laws of the training noise
+    search    figures of a training's search
     export    still pictures
 """
 
@@ -47,6 +48,7 @@ _HOME = {
     "ecdf": "chips",
     "device_levels": "device",
     "noise_laws": "device",
+    "search_trace": "search",
     "to_png": "export",
     "sigma_title": "layout",
     "detach_title": "layout",
@@ -55,7 +57,7 @@ _HOME = {
 
 __all__ = [
     "results_table", "accuracy_distribution", "percentile_curves", "fan", "FAN", "ecdf", "device_levels", "noise_laws",
-    "to_png", "sigma_title", "detach_title", "TEMPLATE", "Style", "STYLES", "style", "name", "ordinal",
+    "search_trace", "to_png", "sigma_title", "detach_title", "TEMPLATE", "Style", "STYLES", "style", "name", "ordinal",
     "BLUE", "SKY", "GREEN", "ORANGE", "VERMILLION", "PURPLE", "GREY",
 ]  # fmt: skip
 
@@ -64,6 +66,7 @@ if TYPE_CHECKING:
     from nvlib.figures.device import device_levels, noise_laws
     from nvlib.figures.export import to_png
     from nvlib.figures.layout import TEMPLATE, detach_title, sigma_title
+    from nvlib.figures.search import search_trace
 
 
 def __getattr__(key: str) -> object:

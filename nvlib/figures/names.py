@@ -34,6 +34,7 @@ STYLES = {  # in the order of tables, rows and legends
     "rt": Style("RT", GREEN, "dashdot", "triangle-right"),
     "lt": Style("LT", PURPLE, "dashdot", "triangle-left"),
     "trice": Style("TRICE", VERMILLION, "solid", "star"),
+    "trice_gauss": Style("TRICE with Gauss", VERMILLION, "dot", "star-diamond"),
     "ovf": Style("OVF", GREEN, "solid", "hexagon"),
     "irs": Style("IRS", PURPLE, "solid", "cross"),
 }

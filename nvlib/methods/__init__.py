@@ -1,27 +1,68 @@
 """Training methods, one a file, each its paper's algorithm; `METHODS` names them, `train` runs them.
 
 A method is a frozen dataclass of its parameters with one function, ``loss(run, batch) -> (members,)``: what to do
-with the clean weights and a batch. `nvlib.methods.loop` does the rest for a whole population of trainings.
+with the clean weights and a batch. `nvlib.methods.loop` does the rest for a whole population of trainings:
+
+    run       the population: straying, running, scoring and copying rows; checkpoints
+    recipe    optimiser, schedule, augmentation, and the published recipes of each network
+    keep      which epoch's weights are the result; early stopping
+    search    several values of a method's parameter as one population, chosen on validation data
 """
 
+from dataclasses import fields, is_dataclass
+
 from nvlib.errors import unknown
+from nvlib.methods.censored import (
+    LeftCensoredInjection,
+    LeftTruncatedInjection,
+    RightCensoredInjection,
+    RightCensoredManual,
+    RightTruncatedInjection,
+)
+from nvlib.methods.correctnet import CorrectNet
 from nvlib.methods.gaussian import GaussianInjection
-from nvlib.methods.loop import Batch, Epoch, Method, Recipe, Run, train
+from nvlib.methods.irs import IntermediateSnapshots
+from nvlib.methods.loop import Epoch, Method, result, train
 from nvlib.methods.none import NoNoise
+from nvlib.methods.ovf import OrientedVariationalForwards
+from nvlib.methods.recipe import RECIPES, Recipe, preset
+from nvlib.methods.run import Batch, Run
+from nvlib.methods.search import BETAS
+from nvlib.methods.trice import Trice, TriceGauss
 
-METHODS: dict[str, type] = {"none": NoNoise, "gaussian": GaussianInjection}
+METHODS: dict[str, type] = {
+    "none": NoNoise,
+    "gaussian": GaussianInjection,
+    "correctnet": CorrectNet,
+    "rc": RightCensoredInjection,
+    "rc_manual": RightCensoredManual,
+    "lc": LeftCensoredInjection,
+    "rt": RightTruncatedInjection,
+    "lt": LeftTruncatedInjection,
+    "trice": Trice,
+    "trice_gauss": TriceGauss,
+    "ovf": OrientedVariationalForwards,
+    "irs": IntermediateSnapshots,
+}
 
-__all__ = ["METHODS", "Batch", "Epoch", "Method", "Recipe", "Run", "get", "train"]
+__all__ = [
+    "METHODS", "RECIPES", "BETAS", "Batch", "Epoch", "Method", "Recipe", "Run", "get", "preset", "result", "train",
+    *(method.__name__ for method in METHODS.values()),
+]  # fmt: skip
 
 
 def get(method: str | Method, **parameters: object) -> Method:
     """Return a method by its name and parameters; a method itself is returned as it is.
 
     Raises:
-        InputError: for an unknown name.
+        InputError: for an unknown name, or a parameter that the method does not have.
     """
     if not isinstance(method, str):
         return method
     if method not in METHODS:
         raise unknown("method", method, METHODS)
+    known = [field.name for field in fields(METHODS[method])] if is_dataclass(METHODS[method]) else list(parameters)
+    for name in parameters:
+        if name not in known:
+            raise unknown(f"parameter of {method}", name, known)
     return METHODS[method](**parameters)

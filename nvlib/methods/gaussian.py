@@ -19,7 +19,7 @@ from torch import Tensor
 from nvlib.noise import Gaussian
 
 if TYPE_CHECKING:
-    from nvlib.methods.loop import Batch, Run
+    from nvlib.methods.run import Batch, Run
 
 
 @dataclass(frozen=True)

@@ -13,7 +13,7 @@ from typing import TYPE_CHECKING, ClassVar
 from torch import Tensor
 
 if TYPE_CHECKING:
-    from nvlib.methods.loop import Batch, Run
+    from nvlib.methods.run import Batch, Run
 
 
 @dataclass(frozen=True)

@@ -1,0 +1,119 @@
+"""Recipes: how weights are updated and images are varied, and the published ones of each network.
+
+Crop and flip: an image of size S is padded by 4 on each side, cut out again at a random place and mirrored half of the
+time. The luck is addressed by (seed, step), so a member of a population sees what it would see alone.
+"""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Mapping, Sequence
+from dataclasses import asdict, dataclass
+from typing import Any
+
+import torch
+from torch import Tensor, nn
+
+from nvlib import philox
+from nvlib.errors import InputError, unknown
+
+OPTIMISERS = ("adam", "sgd")
+SCHEDULES = ("cosine", "constant")
+AUGMENTATIONS = ("none", "crop-flip")
+PAD = 4  # pixels on each side before a crop
+
+
+@dataclass(frozen=True)
+class Recipe:
+    """How weights are updated: optimiser, learning rate and its schedule over all steps, images a batch.
+
+    ``augment`` varies the training images: ``none``, or ``crop-flip`` for colour images.
+    """
+
+    optimiser: str = "adam"
+    lr: float = 1e-3
+    schedule: str = "cosine"
+    batch_size: int = 128
+    momentum: float = 0.9
+    weight_decay: float = 0.0
+    augment: str = "none"
+
+    def __post_init__(self) -> None:
+        """Refuse values that cannot train."""
+        if self.optimiser not in OPTIMISERS:
+            raise unknown("optimiser", self.optimiser, OPTIMISERS)
+        if self.schedule not in SCHEDULES:
+            raise unknown("schedule", self.schedule, SCHEDULES)
+        if self.augment not in AUGMENTATIONS:
+            raise unknown("augmentation", self.augment, AUGMENTATIONS)
+        if not (math.isfinite(self.lr) and self.lr > 0):
+            raise InputError(f"lr={self.lr!r} is not usable; expected a positive number")
+        if self.batch_size < 1:
+            raise InputError(f"batch_size={self.batch_size!r} is not usable; expected at least 1")
+
+    def build(self, parameters: list[Tensor]) -> torch.optim.Optimizer:
+        """Return the optimiser of stacked parameters (element-wise, so a member is as alone)."""
+        if self.optimiser == "adam":
+            return torch.optim.Adam(parameters, lr=self.lr, weight_decay=self.weight_decay)
+        return torch.optim.SGD(parameters, lr=self.lr, momentum=self.momentum, weight_decay=self.weight_decay)
+
+    def rate(self, step: int, steps: int) -> float:
+        """Return the learning rate of a step."""
+        return self.lr * (0.5 * (1 + math.cos(math.pi * step / steps)) if self.schedule == "cosine" else 1.0)
+
+    def images(self, x: Tensor, seeds: Sequence[int], step: int) -> Tensor:
+        """Return a batch (members, batch, channels, height, width) as the members see it at a step."""
+        return x if self.augment == "none" else crop_and_flip(x, seeds, step)
+
+    def record(self) -> dict[str, Any]:
+        """Return what of the recipe goes into a record: what came later enters only where it is used."""
+        values = asdict(self)
+        if self.augment == "none":
+            del values["augment"]
+        return values
+
+
+# NFT's authors' published ones (VGG-8 for 200 epochs); for the LeNets the papers say "best practice", taken as Adam's.
+RECIPES: Mapping[str, Recipe] = {
+    "lenet": Recipe(),
+    "lenet5": Recipe(),
+    "lenet3": Recipe(),
+    "vgg8": Recipe("adam", lr=1e-3, schedule="cosine", batch_size=128),
+    "vgg8_tsb": Recipe("adam", lr=1e-3, schedule="cosine", batch_size=128),
+    # schedule and batch size are assumed: VGG-8's
+    "resnet18": Recipe("sgd", lr=1e-2, schedule="cosine", batch_size=128, momentum=0.9, weight_decay=5e-4),
+}
+
+
+def preset(network: str, channels: int = 1) -> Recipe:
+    """Return a network's published recipe; images of three channels are cropped and flipped, as there.
+
+    Raises:
+        InputError: for an unknown network.
+    """
+    if network not in RECIPES:
+        raise unknown("network with a recipe", network, RECIPES)
+    recipe = RECIPES[network]
+    return Recipe(**asdict(recipe) | {"augment": "crop-flip"}) if channels == 3 else recipe
+
+
+def crop_and_flip(x: Tensor, seeds: Sequence[int], step: int) -> Tensor:
+    """Crop each image at random from its zero-padded self, and mirror half of them.
+
+    Zero is the mean colour where images are standardised. A member's luck depends on its seed and the step only.
+
+    Args:
+        x: images (members, batch, channels, height, width).
+        seeds: one a member.
+        step: of the training.
+    """
+    count, batch, channels, height, width = x.shape
+    u = philox.uniform(seeds, step, "train/augment", 3 * batch, x.device).view(count * batch, 3)
+    corner = (u[:, :2] * (2 * PAD + 1)).long()
+    rows = corner[:, :1] + torch.arange(height, device=x.device)
+    columns = torch.arange(width, device=x.device).expand(count * batch, width)
+    columns = corner[:, 1:] + torch.where(u[:, 2:] < 0.5, columns.flip(1), columns)
+    padded = nn.functional.pad(x.flatten(0, 1), (PAD,) * 4)
+    image = torch.arange(count * batch, device=x.device)[:, None, None, None]
+    channel = torch.arange(channels, device=x.device)[None, :, None, None]
+    return padded[image, channel, rows[:, None, :, None], columns[:, None, None, :]].view(x.shape)

@@ -1,0 +1,277 @@
+"""What a method works with: a population of clean weights in rows, and the ways to stray, run, score and copy them.
+
+A training is one row, or several where a method trains candidates (TRICE's three, a search's four): rows of one
+training share its seed and so its initial weights, the order of its images and the luck of its noise, and differ in
+what the method makes of them. ``owner`` says whose training a row is, ``result`` which row is a training's result.
+Noise is addressed by (seed, step), so a checkpoint needs weights, optimiser state and the method's few numbers only.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field
+
+import numpy as np
+import torch
+from torch import Tensor, nn
+
+from nvlib import philox, population
+from nvlib.crossbar import read_back
+from nvlib.data import Split
+from nvlib.devices import Device
+from nvlib.errors import InputError, unknown
+from nvlib.evaluate import score
+from nvlib.noise import Law
+
+SPACES = ("weight", "conductance")
+
+
+@dataclass(frozen=True)
+class Batch:
+    """Images (members, batch, channels, height, width) and labels (members, batch), each member its own."""
+
+    x: Tensor
+    y: Tensor
+
+
+@dataclass
+class Run:
+    """The clean stacked weights of all rows (here also: members), and what is done with them.
+
+    ``extra`` holds parameters that a method trains beside the network's and that are no part of the result;
+    ``memory`` numbers of a method, kept in checkpoints.
+    """
+
+    model: nn.Module
+    weights: dict[str, Tensor]  # parameters (leaves) and buffers, (members, ...)
+    arrays: list[str]
+    device: Device
+    sigma_d: Tensor  # (members,), in the dtype of the weights
+    sigmas: list[float]  # the same, as given
+    seeds: list[int]
+    bits: int
+    reference: str
+    mapping: str
+    owner: list[int]
+    result: list[int]
+    diverged: Tensor  # (members,) bool
+    candidates: int = 1  # rows a training began with
+    extra: dict[str, Tensor] = field(default_factory=dict)
+    attached: nn.Module | None = None  # what a method runs in training in place of the bare model
+    memory: dict[str, Tensor] = field(default_factory=dict)
+    optimiser: torch.optim.Optimizer | None = None
+    step: int = 0
+    epoch: int = 0  # from 0
+    loss: Tensor | None = None  # summed over the epoch, (members,)
+
+    # -- straying ----------------------------------------------------------------------------------------------------
+
+    def noisy(
+        self,
+        law: Law | None,
+        sigma: Tensor | float | None = None,
+        stream: str = "noise",
+        *,
+        space: str = "weight",
+    ) -> dict[str, Tensor]:
+        """Return weights quantised and strayed by the device's deviation times a fresh draw of a law.
+
+        Args:
+            law: a noise law (`nvlib.noise`); None: quantised only.
+            sigma: sigma_t in place of sigma_d; a number or (members,).
+            stream: names the draw; different streams of a step are independent.
+            space: ``weight``: the law is added to w whatever its sign; ``conductance``: to |w|, so that a law's right
+                is where conductance grows.
+
+        Returns:
+            All tensors of the population; those on arrays replaced, with gradients straight through to the clean.
+        """
+        strayed = {name: self.stray(name, self.weights[name], law, sigma, stream, space) for name in self.arrays}
+        return self.weights | strayed
+
+    def stray(
+        self,
+        name: str,
+        w: Tensor,
+        law: Law | None,
+        sigma: Tensor | float | None = None,
+        stream: str = "noise",
+        space: str = "weight",
+    ) -> Tensor:
+        """Return one stacked tensor as `noisy` has it; for weights that are not the network's own."""
+        if space not in SPACES:
+            raise unknown("space of the noise", space, SPACES)
+        z = None
+        if law is not None:
+            u = philox.uniform(self.seeds, self.step, f"train/{stream}/{name}", w[0].numel(), w.device)
+            z = law.quantile(u).to(w.dtype).view_as(w)
+            z = torch.where(w.detach() < 0, -z, z) if space == "conductance" else z
+        return self._read(w, self.sigma_d if sigma is None else sigma, z)
+
+    def chip(self, index: int) -> dict[str, Tensor]:
+        """Return all members programmed on validation chip ``index``: the same deviations for each."""
+        out = dict(self.weights)
+        for name in self.arrays:
+            w = self.weights[name]
+            z = philox.normal(0, index, f"validate/{name}", w[0].numel(), w.device).to(w.dtype).view(1, *w.shape[1:])
+            out[name] = self._read(w, self.sigma_d, z)
+        return out
+
+    def _read(self, w: Tensor, sigma: Tensor | float, z: Tensor | None) -> Tensor:
+        return read_back(w, self.device, sigma, z, bits=self.bits, reference=self.reference, mapping=self.mapping)
+
+    # -- running -----------------------------------------------------------------------------------------------------
+
+    def forward(self, weights: Mapping[str, Tensor], x: Tensor, model: nn.Module | None = None) -> Tensor:
+        """Run the members on their own inputs: (members, batch, classes)."""
+        return population.forward(self.model if model is None else model, weights, x, per_member=True)
+
+    def forwards(self, several: Sequence[Mapping[str, Tensor]], x: Tensor) -> Tensor:
+        """Run several weight sets of each member as one population: (sets, members, batch, classes).
+
+        Buffers that change (BatchNorm's statistics) follow the first set, as if it had run alone.
+        """
+        sets, count = len(several), len(x)
+        stacked = {name: torch.cat([weights[name] for weights in several]) for name in several[0]}
+        outs = self.forward(stacked, x.repeat(sets, *[1] * (x.ndim - 1)))
+        with torch.no_grad():
+            for name, _ in self.model.named_buffers():
+                self.weights[name].copy_(stacked[name][:count])
+        return outs.unflatten(0, (sets, count))
+
+    @staticmethod
+    def cross_entropy(outs: Tensor, y: Tensor) -> Tensor:
+        """Return each member's mean cross-entropy, (members,), of (members, batch, classes)."""
+        nll = nn.functional.cross_entropy(outs.flatten(0, 1), y.flatten(), reduction="none")
+        return nll.view(len(y), -1).mean(1)
+
+    @torch.no_grad()
+    def accuracies(self, data: Split, chips: range, rows: Sequence[int] | None = None) -> np.ndarray:
+        """Score rows (None: all) on many chips of the target device: accuracy in percent, (rows, chips).
+
+        Rows of one training meet the same chips, so that candidates are compared on the same luck; other trainings
+        meet others. How they are run is chosen once and kept in ``memory``.
+        """
+        rows = range(len(self.seeds)) if rows is None else rows
+        if "plan" not in self.memory:
+            plan = population.plan(self.model, data.x, len(rows) * len(chips))
+            self.memory["plan"] = torch.tensor([plan.members, plan.images, population.WAYS.index(plan.how)])
+        at_once, images, how = self.memory["plan"].tolist()
+        found = np.empty((len(rows), len(chips)))
+        for seed in dict.fromkeys(self.seeds[row] for row in rows):
+            alike = [i for i, row in enumerate(rows) if self.seeds[row] == seed]
+            for start in range(0, len(chips), at_once):
+                part = chips[start : start + at_once]
+                z = {name: self._luck(seed, part, name) for name in self.arrays}
+                for i in alike:
+                    held = self._programmed(rows[i], z)
+                    scores = score(self.model, held, data, images, population.WAYS[how])[0].numpy()
+                    found[i, start : start + len(part)] = scores
+        return found
+
+    def _luck(self, seed: int, chips: range, name: str) -> Tensor:
+        """Return the standardised deviations of a tensor on chips of a search, (chips, ...)."""
+        w = self.weights[name]
+        return philox.normal(seed, chips, f"search/{name}", w[0].numel(), w.device).to(w.dtype).view(-1, *w.shape[1:])
+
+    def _programmed(self, row: int, z: Mapping[str, Tensor]) -> dict[str, Tensor]:
+        """Return a row's weights on the chips of ``z``, (chips, ...)."""
+        count = len(next(iter(z.values())))
+        own = {name: tensor.detach()[row : row + 1] for name, tensor in self.weights.items()}
+        held = {name: tensor.expand(count, *tensor.shape[1:]) for name, tensor in own.items()}
+        return held | {name: self._read(own[name], self.sigma_d[row], z[name]) for name in self.arrays}
+
+    # -- rows --------------------------------------------------------------------------------------------------------
+
+    def parameters(self) -> dict[str, Tensor]:
+        """Return what is trained, by name: the network's parameters, then the extra ones as ``extra/...``."""
+        own = {name: self.weights[name] for name, _ in self.model.named_parameters()}
+        return own | {f"extra/{name}": tensor for name, tensor in self.extra.items()}
+
+    @torch.no_grad()
+    def copy(self, source: int, target: int) -> None:
+        """Make a row another's twin: weights, buffers, optimiser state and what is known of it."""
+        for tensor in (*self.weights.values(), *self.extra.values(), *self._slots(), self.diverged, self.loss):
+            if tensor is not None:
+                tensor[target] = tensor[source]
+
+    @torch.no_grad()
+    def keep(self, rows: Sequence[int]) -> None:
+        """Go on with these rows only; every training keeps its result, or the first of its rows."""
+        old, index = self.parameters(), torch.tensor(rows, device=self.sigma_d.device)
+        states = {name: self.optimiser.state.get(tensor, {}) for name, tensor in old.items()} if self.optimiser else {}
+        for holder in (self.weights, self.extra):
+            for name, tensor in holder.items():
+                holder[name] = tensor.detach()[index].requires_grad_(tensor.requires_grad)
+        new = self.parameters()
+        if self.optimiser:
+            self.optimiser.state.clear()
+            self.optimiser.param_groups[0]["params"] = list(new.values())
+            for name, slots in states.items():
+                kept = {key: v[index] if _rowed(v, old[name]) else v for key, v in slots.items()}
+                self.optimiser.state[new[name]] = kept
+        self.sigma_d, self.diverged = self.sigma_d[index], self.diverged[index]
+        self.loss = None if self.loss is None else self.loss[index]
+        self.seeds, self.sigmas = [self.seeds[r] for r in rows], [self.sigmas[r] for r in rows]
+        owner = [self.owner[r] for r in rows]
+        place = {row: i for i, row in enumerate(rows)}
+        self.result = [place.get(row, owner.index(t)) for t, row in enumerate(self.result)]
+        self.owner = owner
+
+    def rows(self, training: int) -> list[int]:
+        """Return the rows of a training, in the order of its candidates."""
+        return [row for row, owner in enumerate(self.owner) if owner == training]
+
+    def _slots(self) -> list[Tensor]:
+        """Return the tensors of the optimiser's state that have a row a member."""
+        state = self.optimiser.state if self.optimiser else {}
+        return [v for p in self.parameters().values() for v in state.get(p, {}).values() if _rowed(v, p)]
+
+    # -- checkpoints -------------------------------------------------------------------------------------------------
+
+    def state(self, epoch: int) -> dict[str, Tensor]:
+        """Flatten weights, optimiser state and memory to named tensors (copies)."""
+        state = {f"weights/{k}": v.detach().clone() for k, v in self.weights.items()}
+        for name, tensor in self.parameters().items():
+            for key, value in self.optimiser.state[tensor].items():
+                if isinstance(value, Tensor):
+                    state[f"optimiser/{key}/{name}"] = value.detach().clone()
+        state |= {f"extra/{k}": v.detach().clone() for k, v in self.extra.items()}
+        state |= {f"memory/{k}": v.clone() for k, v in self.memory.items()}
+        if self.candidates > 1:
+            state |= {"owner": torch.tensor(self.owner), "result": torch.tensor(self.result)}
+        if self.diverged.any():
+            state["diverged"] = self.diverged.clone()
+        return state | {"epoch": torch.tensor(epoch)}
+
+    @torch.no_grad()
+    def restore(self, state: Mapping[str, Tensor]) -> int:
+        """Put a flattened state back; returns how many epochs it has behind it."""
+        if "owner" in state and (owner := state["owner"].tolist()) != self.owner:
+            rows = [self.rows(t)[: owner.count(t)] for t in range(len(self.result))]
+            self.keep([row for part in rows for row in part])
+        for kind, holder in (("weights", self.weights), ("extra", self.extra)):
+            for name, tensor in holder.items():
+                saved = state.get(f"{kind}/{name}")
+                if saved is None or saved.shape != tensor.shape:
+                    raise InputError(f"the checkpoint does not hold {name} as this population has it; start afresh")
+                tensor.copy_(saved)
+        parameters = self.parameters()
+        for key, value in state.items():
+            if key.startswith("optimiser/"):
+                _, slot, name = key.split("/", 2)
+                parameter = parameters[name]
+                value = value.to(parameter.device) if _rowed(value, parameter) else value
+                self.optimiser.state[parameter][slot] = value.clone()
+            elif key.startswith("memory/"):
+                self.memory[key.removeprefix("memory/")] = value.clone()
+        if "result" in state:
+            self.result = state["result"].tolist()
+        if "diverged" in state:
+            self.diverged = state["diverged"].to(self.diverged.device)
+        return int(state["epoch"])
+
+
+def _rowed(value: object, parameter: Tensor) -> bool:
+    """Whether a slot of the optimiser's state has a row a member (Adam's count of steps has none)."""
+    return isinstance(value, Tensor) and value.shape == parameter.shape
