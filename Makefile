@@ -4,6 +4,8 @@
 PY ?= .venv/bin/python
 PYTHON ?= python3
 PRESET ?=
+# OpenMP threads that wait spin by default; where other work shares the cores that makes torch up to ten times slower
+export OMP_WAIT_POLICY ?= passive
 SETUP := $(if $(filter .venv/bin/python,$(PY)),.venv/.installed)
 
 .DEFAULT_GOAL := help

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import argparse
+import os
 import sys
 from collections.abc import Sequence
 
@@ -19,6 +20,7 @@ EXAMPLES = """examples:
 
 def main(arguments: Sequence[str] | None = None) -> int:
     """Run a command; 0: done, 1: a check failed, 2: bad input (one line on standard error), 130: interrupted."""
+    os.environ.setdefault("OMP_WAIT_POLICY", "passive")  # before torch: spinning threads crawl on shared cores
     options = _parser().parse_args(arguments)
     try:
         return options.command(options)
