@@ -126,12 +126,14 @@ def forward(
 
 def _loop(model: nn.Module, weights: Mapping[str, Tensor], x: Tensor, per_member: bool) -> Tensor:
     """Run members one after another; on a CPU with channels last, which its convolutions are faster in."""
-    outs = []
-    x = x if per_member or x.is_cuda else _channels_last(x)
-    for member in range(members(weights)):
-        own = {name: tensor[member] for name, tensor in weights.items()}
-        outs.append(functional_call(model, own, (x[member] if per_member else x,)))
-    return torch.stack(outs)
+    arrange = (lambda images: images) if x.is_cuda else _channels_last
+    inputs = [arrange(own) for own in x] if per_member else [arrange(x)] * members(weights)
+    names, rows = list(weights), zip(*(tensor.unbind() for tensor in weights.values()), strict=True)
+    # unbind's derivative stacks members once; that of indexing would fill a whole stack for each member
+    return torch.stack([
+        functional_call(model, dict(zip(names, row, strict=True)), (own,))
+        for row, own in zip(rows, inputs, strict=True)
+    ])  # fmt: skip
 
 
 def _channels_last(x: Tensor) -> Tensor:

@@ -35,7 +35,7 @@ TOUR = {
         "chips": 20,
         "images": 1000,
     },
-    "quick": {"sigma_d": (0.0, 0.1, 0.2), "seeds": (0,), "epochs": 3, "chips": 200},
+    "quick": {"sigma_d": (0.0, 0.1, 0.2), "seeds": (0,), "epochs": 3, "chips": 400},
     "full": {"sigma_d": (0.0, 0.1, 0.2, 0.3, 0.4), "seeds": (0, 1, 2), "epochs": 10, "chips": 400},
     "paper": {
         "sigma_d": (0.0, 0.05, 0.1, 0.15, 0.2, 0.25, 0.3, 0.35, 0.4),
@@ -204,7 +204,7 @@ def execute(chosen: Sequence[tuple[Notebook, str]], target: Path | None = None, 
             cwd=root / "notebooks", kernel_name="python3", extra_arguments=["--IPKernelApp.log_level=40"],
         )
         book = _drawn(nbformat.read(out, as_version=4))
-        where = {"metadata": {"name": notebook.name, "path": str(root / "notebooks")}}  # of the pictures to embed
+        where = {"metadata": {"name": notebook.name, "path": str(root)}}  # of the pictures to embed
         page, _ = HTMLExporter(embed_images=True).from_notebook_node(book, where)
         out.with_suffix(".html").write_text(page)
         print(f"      {clock(time.monotonic() - began)}, open {out.with_suffix('.html')}")
@@ -213,11 +213,16 @@ def execute(chosen: Sequence[tuple[Notebook, str]], target: Path | None = None, 
 
 
 def _drawn(book: Any) -> Any:
-    """Give plotly's outputs the HTML form that a page needs, with the script itself once, for use offline."""
+    """Give plotly's outputs the HTML form that a page needs, with the script itself once, for use offline.
+
+    Links to pictures, which are relative to notebooks/, become relative to the project.
+    """
     from plotly import io
 
     first = True
     for cell in book.cells:
+        if cell.cell_type == "markdown":
+            cell.source = cell.source.replace("](../", "](")
         for output in cell.get("outputs", []):
             spec = output.get("data", {}).get("application/vnd.plotly.v1+json")
             if spec:

@@ -112,6 +112,7 @@ def test_notebook_runs_with_injected_parameters(path, tmp_path, monkeypatch):
     assert 'preset = "smoke"' in "".join(injected[0]["source"])
     page = made.with_suffix(".html").read_text()
     assert "Plotly.newPlot" in page and "</html>" in page
+    assert "data:image/png;base64" in page and "docs/images" not in page
 
 
 def test_choosing_what_to_reproduce():
