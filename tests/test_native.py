@@ -22,7 +22,7 @@ pytestmark = pytest.mark.filterwarnings("default:no generated code")
 
 @pytest.fixture(autouse=True)
 def cache(tmp_path_factory, monkeypatch):
-    """Compiled code of this session, apart from the user's."""
+    """Compiled code of this test run, apart from the user's."""
     where = tmp_path_factory.getbasetemp() / "cache"
     monkeypatch.setenv("XDG_CACHE_HOME", str(where))
     population._said.clear()
