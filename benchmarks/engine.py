@@ -25,7 +25,6 @@ import time
 from collections.abc import Callable
 from dataclasses import dataclass, field, replace
 from pathlib import Path
-from unittest import mock
 
 import torch
 from torch import nn
@@ -120,21 +119,9 @@ def blocks(bench, call, chips, images):
         return torch.cat(rows)
 
 
-def quantised(self, x):
-    """A quantiser as it is in inference mode: the compiler gives up where a module asks whether that is on."""
-    step, top = self.range / (2**self.bits - 1), self.range
-    return (torch.where(x > top, top, x) / step).round() * step
-
-
 def compiled(function):
-    """A compiled function, at its best: in one piece, quantisers included."""
-    call = torch.compile(function, dynamic=False, fullgraph=True)
-
-    def run(*arguments):
-        with mock.patch.object(models.ActivationQuantiser, "forward", quantised):
-            return call(*arguments)
-
-    return run
+    """A compiled function, in one piece."""
+    return torch.compile(function, dynamic=False, fullgraph=True)
 
 
 def ways(bench, skip):

@@ -61,7 +61,7 @@ class ActivationQuantiser(nn.Module):
         x = torch.where(x > top, top, x)  # clamp would halve the gradient at x = range; NaN passes, to be seen
         q = (x / step).round() * step
         # x - x is exactly zero, so the value is q to the bit with derivatives and without
-        return q if torch.is_inference_mode_enabled() else q.detach() + (x - x.detach())
+        return q.detach() + (x - x.detach()) if torch.is_grad_enabled() else q
 
     def extra_repr(self) -> str:
         """Show the bits where the module is printed."""
