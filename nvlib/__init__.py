@@ -35,7 +35,7 @@ __all__ = [
     "program", "mapping", "forward", "stack", "monte_carlo", "Samples", "Interrupted", "train", "METHODS", "Recipe",
     "build", "MODELS", "load", "Study", "run", "results", "Estimate", "InputError",
     "anova", "crossbar", "data", "devices", "errors", "evaluate", "figures", "methods", "models", "noise", "philox",
-    "population", "records", "reproduce", "sequential", "statistics", "store", "studies",
+    "population", "provenance", "records", "reproduce", "sequential", "statistics", "store", "studies",
 ]  # fmt: skip
 
 if TYPE_CHECKING:

@@ -10,7 +10,7 @@ import time
 from collections.abc import Iterator
 from importlib import metadata
 
-from nvlib import store
+from nvlib import provenance, store
 
 EXTRAS = {
     "core": ("torch", "numpy", "scipy", "pandas", "pyarrow", "safetensors", "tqdm"),
@@ -33,7 +33,7 @@ def report() -> Iterator[tuple[str, str, bool]]:
             found = importlib.util.find_spec(package) is not None
             hint = "missing" if extra == "core" else f"missing; pip install -e '.[{extra}]'"
             yield f"{extra}: {package}", metadata.version(package) if found else hint, found
-    yield "cpu", f"{os.cpu_count()} cores, {store.environment()['processor']}", True
+    yield "cpu", f"{os.cpu_count()} cores, {provenance.processor()}", True
     if importlib.util.find_spec("torch"):
         import torch
 

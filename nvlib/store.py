@@ -14,21 +14,17 @@ from __future__ import annotations
 
 import json
 import os
-import platform
 import shutil
-import subprocess
-import sys
-import time
 from collections.abc import Callable, Iterable, Mapping
 from dataclasses import asdict, dataclass, field, fields
 from functools import partial
-from importlib import metadata
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import pandas as pd
 
 from nvlib.errors import InputError
+from nvlib.provenance import environment, now
 from nvlib.records import VERSION, Evaluation, Training, digest
 
 if TYPE_CHECKING:
@@ -79,7 +75,7 @@ class Store:
         write_whole(home / "history.parquet", history.to_parquet)
         if trace is not None and len(trace):
             write_whole(home / "trace.parquet", trace.to_parquet)
-        write_json(home / "DONE", {"seconds": round(seconds, 1), "finished": _now()})
+        write_json(home / "DONE", {"seconds": round(seconds, 1), "finished": now()})
         return home
 
     def append(self, record: Evaluation, block: pd.DataFrame, plan: Mapping[str, Any] | None = None) -> Path:
@@ -262,29 +258,6 @@ def shipped_results() -> Path | None:
     return path if path.is_dir() else None
 
 
-def environment(seconds: float | None = None) -> dict[str, Any]:
-    """Describe where a result is computed: versions, hardware, commit, time."""
-    versions = {}
-    for package in ("torch", "numpy", "pandas", "nvlib"):
-        try:
-            versions[package] = metadata.version(package)
-        except metadata.PackageNotFoundError:
-            continue
-    torch = sys.modules.get("torch")
-    return {
-        "python": platform.python_version(),
-        "versions": versions,
-        "system": f"{platform.system()} {platform.machine()}",
-        "processor": _processor(),
-        "cores": os.cpu_count(),
-        "threads": torch.get_num_threads() if torch else None,
-        "gpu": torch.cuda.get_device_name() if torch and torch.cuda.is_available() else None,
-        "commit": _commit(),
-        "written": _now(),
-        "seconds": None if seconds is None else round(seconds, 1),
-    }
-
-
 def write_json(path: Path, value: object) -> None:
     """Write JSON in one piece."""
     write_whole(path, lambda target: Path(target).write_text(json.dumps(value, indent=1, sort_keys=True) + "\n"))
@@ -343,23 +316,3 @@ def _empty() -> pd.DataFrame:
     whole = (numbers | {"chip", "train_seed", "chip_seed", "images"}) - floats
     kinds = {c: "float64" if c in floats else "int64" if c in whole else "object" for c in COLUMNS}
     return pd.DataFrame({c: pd.Series(dtype=kind) for c, kind in kinds.items()})
-
-
-def _processor() -> str:
-    try:
-        text = Path("/proc/cpuinfo").read_text()
-        return next(line.split(":")[1].strip() for line in text.splitlines() if line.startswith("model name"))
-    except (OSError, StopIteration):
-        return platform.processor()
-
-
-def _commit() -> str | None:
-    command = ["git", "-C", str(Path(__file__).parent), "rev-parse", "--short=12", "HEAD"]
-    try:
-        return subprocess.run(command, capture_output=True, text=True, timeout=5, check=True).stdout.strip()
-    except (OSError, subprocess.SubprocessError):
-        return None
-
-
-def _now() -> str:
-    return time.strftime("%Y-%m-%dT%H:%M:%SZ", time.gmtime())
