@@ -252,8 +252,9 @@ BAD = [
     ("rc", {"th": 0}, "th is"), ("lc", {"space": "log"}, "conductance"), ("rt", {"ratio": -1}, "ratio"),
     ("rc", {"sigma_t": 0.1, "ratio": 2.0}, "both"), ("trice", {"start": 2.0, "end": 1.0}, "bracket"),
     ("trice", {"k": 0}, "k"), ("trice", {"law": "rcc"}, "rc"), ("trice", {"warm": -1}, "warm"),
-    ("trice", {"n_train": 0}, "n_train"), ("correctnet", {"lam": 1.5}, "lam"), ("correctnet", {"beta": -1}, "beta"),
-    ("ovf", {"n": -1}, "n="), ("ovf", {"beta": ()}, "beta"), ("ovf", {"search_chips": 1}, "search_chips"),
+    ("trice", {"n_train": 0}, "n_train"), ("trice", {"images": 0}, "images"),
+    ("correctnet", {"lam": 1.5}, "lam"), ("correctnet", {"beta": -1}, "beta"), ("ovf", {"n": -1}, "n="),
+    ("ovf", {"beta": ()}, "beta"), ("ovf", {"search_chips": 1}, "search_chips"),
     ("irs", {"n": 0}, "n="), ("irs", {"hidden": 0}, "hidden"), ("ovf", {"bata": 1}, "beta"),
 ]  # fmt: skip
 

@@ -9,7 +9,7 @@ import torch
 
 import nvlib
 from nvlib import InputError, Study, data, methods, population
-from nvlib.methods import Recipe
+from nvlib.methods import Recipe, Run
 from nvlib.methods.trice import Trice, narrow, quartiles
 from nvlib.statistics import Estimate
 from nvlib.store import Store
@@ -119,6 +119,18 @@ def test_kpp_of_candidates_is_that_of_their_chips(few):
         for row, accuracies in zip(record.trace, seen[epoch], strict=True):
             assert row["kpp"] == np.sort(accuracies)[3] and row["low"] <= row["kpp"] <= row["high"]
     assert not np.array_equal(seen[0][0], seen[1][0])
+
+
+def test_kpp_of_candidates_on_some_of_the_validation_images(few, monkeypatch):
+    seen, accuracies = [], Run.accuracies
+
+    def spy(run, data, chips, rows=None):
+        seen.append(data.x)
+        return accuracies(run, data, chips, rows)
+
+    monkeypatch.setattr(Run, "accuracies", spy)
+    next(nvlib.train(Trice(warm=0, n_train=2, images=7), "lenet3", few, "rram", 0.1, epochs=1, recipe=RECIPE))
+    assert len(seen) == 1 and torch.equal(seen[0], few.validation.x[:7])
 
 
 @pytest.mark.parametrize("how", ["vmap", "native"])

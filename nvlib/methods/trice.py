@@ -11,6 +11,7 @@ Symbols
     warm         epochs before the first KPP (paper: 5)
     n_train      N_train, chips of a KPP (paper: 300; an interval at k = 1 needs 368 chips)
     k            percentile, in percent (paper: q = k / 100 = 0.01)
+    images       how many validation images a KPP is measured on; None: all
     tolerance    width at which the bracket is closed (paper: 1e-4, in units of sigma)
     law          rc, or another of `nvlib.noise`; ``gaussian`` is the control that tells the search from the censoring
 
@@ -34,12 +35,12 @@ import torch
 from torch import Tensor
 
 from nvlib import noise, statistics
+from nvlib.data import Split
 from nvlib.errors import InputError, unknown
 from nvlib.methods.run import SPACES
 from nvlib.statistics import Estimate
 
 if TYPE_CHECKING:
-    from nvlib.data import Split
     from nvlib.methods.run import Batch, Run
 
 CANDIDATES = ("left", "mid", "right")
@@ -55,6 +56,7 @@ class Trice:
     warm: int = 5
     n_train: int = 300
     k: float = 1
+    images: int | None = None
     tolerance: float = 1e-4
     space: str = "weight"
     law: str = "rc"
@@ -69,6 +71,8 @@ class Trice:
             raise unknown("space of the noise", self.space, SPACES)
         if not 0 <= self.start <= self.end < np.inf:
             raise InputError(f"the bracket [{self.start!r}, {self.end!r}] is not usable; expected 0 <= start <= end")
+        if self.images is not None and self.images < 1:
+            raise InputError(f"images={self.images!r} is not usable; expected at least 1 validation image, or None")
         if self.warm < 0 or self.n_train < 1 or not self.tolerance > 0:
             raise InputError(
                 f"warm={self.warm!r}, n_train={self.n_train!r}, tolerance={self.tolerance!r} cannot be used; "
@@ -129,6 +133,7 @@ class Trice:
     def kpp(self, run: Run, validation: Split, rows: list[int]) -> list[Estimate]:
         """Return the KPP of rows on this epoch's chips (Algorithm 2)."""
         chips = range(run.epoch * self.n_train, (run.epoch + 1) * self.n_train)
+        validation = Split(validation.x[: self.images], validation.y[: self.images])
         return [statistics.kpp(accuracy, self.k) for accuracy in run.accuracies(validation, chips, rows)]
 
     def merge(self, run: Run) -> None:
