@@ -17,8 +17,8 @@ NOTEBOOKS = sorted((ROOT / "notebooks").glob("*.ipynb"))
 # each module imports only from those before it
 ORDER = [
     "errors", "statistics", "anova", "sequential", "devices", "philox", "crossbar", "noise", "models", "data", "native",
-    "population", "evaluate", "methods", "records", "provenance", "store", "studies", "figures", "reproduce", "doctor",
-    "__main__",
+    "population", "evaluate", "methods", "deploy", "hardware", "taylor", "records", "provenance", "store", "studies",
+    "launch", "figures", "reproduce", "doctor", "commands", "__main__",
 ]  # fmt: skip
 HEAVY = {"plotly", "streamlit", "torchvision", "jupyterlab", "IPython", "ipywidgets", "papermill"}
 
