@@ -281,3 +281,58 @@ def test_every_public_name_is_there():
     assert all(getattr(figures, name) is not None for name in figures.__all__)
     with pytest.raises(AttributeError, match="no attribute 'ecfd'; it has: results_table"):
         figures.ecfd  # noqa: B018
+
+
+# -- differences -----------------------------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize("of", ["kpp", "mean", "ekl"])
+def test_differences_are_those_of_paired_chips_seed_by_seed(df, of):
+    shuffled = df.sample(frac=1, random_state=1)  # pairs are found by chip, not by place
+    table = figures.differences(shuffled, "none", of, k=5)
+    assert list(table["method"].unique()) == ["gaussian"] and list(table["sigma_d"]) == [0.0, 0.1, 0.2, 0.3, 0.4]
+    row, found = table[table["sigma_d"] == 0.2].iloc[0], []
+    for seed in range(3):
+        a, b = (df[(df["method"] == m) & (df["sigma_d"] == 0.2) & (df["train_seed"] == seed)]
+                for m in ("gaussian", "none"))  # fmt: skip
+        column = "ekl" if of == "ekl" else "accuracy"
+        pair = a[column].to_numpy(), b[column].to_numpy()
+        found.append(statistics.kpp_difference(*pair, 5) if of == "kpp" else statistics.paired(*pair))
+    over = statistics.mean([e.value for e in found])
+    assert row["each"] == pytest.approx([e.value for e in found])
+    assert (row["difference"], row["low"], row["high"]) == pytest.approx((over.value, over.low, over.high))
+    assert row["chips_low"] == pytest.approx(np.mean([e.low for e in found]))
+    assert (row["seeds"], row["chips"]) == (3, 400)
+
+
+def test_differences_pair_only_what_both_met(df):
+    fewer = df[(df["method"] == "none") | (df["chip"] < 300)]
+    row = figures.differences(fewer, "none", "mean").iloc[2]
+    assert row["chips"] == 300
+    alone = df[(df["method"] == "none") | (df["train_seed"] == 1)]
+    one = figures.differences(alone, "none", "mean").iloc[2]
+    assert one["seeds"] == 1 and math.isnan(one["low"]) and one["chips_low"] < one["chips_high"]
+    wins = df.assign(accuracy=np.where(df["method"] == "none", 50.0, 51.0))
+    assert (figures.differences(wins, "none")["wins"] == 1).all()
+
+
+def test_difference_figure_draws_the_table(df):
+    fig = figures.difference_curves(tidy(methods=("none", "gaussian", "trice")), "gaussian", k=1)
+    table = figures.differences(tidy(methods=("none", "gaussian", "trice")), "gaussian", k=1)
+    drawn = named(fig, "TRICE")
+    assert list(drawn.y) == list(table[table["method"] == "trice"]["difference"])
+    assert "beside Gauss" in fig.layout.title.text and "Gauss (points)" in fig.layout.yaxis.title.text
+
+
+@pytest.mark.parametrize(
+    ("change", "said"),
+    [
+        ({"of": "median"}, "kpp"), ({"baseline": "rc"}, "no 'rc' to compare with"), ({"k": 0}, "percentile"),
+    ],
+)  # fmt: skip
+def test_differences_refuse_what_cannot_be_compared(df, change, said):
+    with pytest.raises(InputError, match=said) as error:
+        figures.differences(df, **{"baseline": "none", **change})
+    assert "\n" not in str(error.value)
+    with pytest.raises(InputError, match="pair with"):
+        figures.differences(df[(df["method"] == "none") == (df["train_seed"] == 0)], "none")

@@ -14,6 +14,7 @@ Each file imports only from those before it. From `layout` on they need plotly, 
     table     what a frame holds, and `results_table`: the numbers that every figure of chips shows
     layout    the template, titles and subtitles
     chips     figures of chip accuracies: distribution, curves, fan, ecdf
+    compare   methods beside a baseline on the same chips
     device    figures of what chips are made of: levels of a device, laws of the training noise
     search    figures of a training's search
     export    still pictures
@@ -38,7 +39,7 @@ from nvlib.figures.names import (
     ordinal,
     style,
 )  # fmt: skip
-from nvlib.figures.table import results_table
+from nvlib.figures.table import differences, results_table
 
 _HOME = {
     "accuracy_distribution": "chips",
@@ -48,6 +49,7 @@ _HOME = {
     "ecdf": "chips",
     "device_levels": "device",
     "noise_laws": "device",
+    "difference_curves": "compare",
     "search_trace": "search",
     "to_png": "export",
     "sigma_title": "layout",
@@ -56,13 +58,15 @@ _HOME = {
 }
 
 __all__ = [
-    "results_table", "accuracy_distribution", "percentile_curves", "fan", "FAN", "ecdf", "device_levels", "noise_laws",
-    "search_trace", "to_png", "sigma_title", "detach_title", "TEMPLATE", "Style", "STYLES", "style", "name", "ordinal",
-    "BLUE", "SKY", "GREEN", "ORANGE", "VERMILLION", "PURPLE", "GREY",
+    "results_table", "differences", "accuracy_distribution", "percentile_curves", "fan", "FAN", "ecdf",
+    "difference_curves", "device_levels", "noise_laws", "search_trace", "to_png", "sigma_title", "detach_title",
+    "TEMPLATE", "Style", "STYLES", "style", "name", "ordinal", "BLUE", "SKY", "GREEN", "ORANGE", "VERMILLION", "PURPLE",
+    "GREY",
 ]  # fmt: skip
 
 if TYPE_CHECKING:
     from nvlib.figures.chips import FAN, accuracy_distribution, ecdf, fan, percentile_curves
+    from nvlib.figures.compare import difference_curves
     from nvlib.figures.device import device_levels, noise_laws
     from nvlib.figures.export import to_png
     from nvlib.figures.layout import TEMPLATE, detach_title, sigma_title

@@ -16,7 +16,7 @@ import numpy as np
 import pandas as pd
 
 from nvlib import statistics
-from nvlib.errors import InputError
+from nvlib.errors import InputError, unknown
 from nvlib.figures.names import STYLES, span
 from nvlib.statistics import Estimate
 
@@ -89,6 +89,64 @@ def results_table(df: pd.DataFrame, k: float = 1) -> pd.DataFrame:
     ]
     limits = ["mean_low", "mean_high", "kpp_low", "kpp_high"]
     return pd.DataFrame(rows).astype(dict.fromkeys(limits, float))
+
+
+def differences(df: pd.DataFrame, baseline: str = "gaussian", of: str = "kpp", k: float = 1) -> pd.DataFrame:
+    """Return how far each method lies above a baseline, on the same chips and training seeds.
+
+    Per seed the difference is taken on the chips both met. Its mean over seeds has two intervals at 95 %: ``low`` and
+    ``high`` over trainings (t, seeds - 1 degrees of freedom: what is known of the methods), ``chips_low`` and
+    ``chips_high`` over chips (the mean of the seeds' limits: what is known of these trainings).
+
+    Args:
+        df: tidy frame of several methods, the baseline among them.
+        baseline: the method that the others are compared with.
+        of: ``kpp``, ``mean`` (points of accuracy), or ``ekl`` (nats; lower is surer).
+        k: percentile of the KPP.
+
+    Returns:
+        A row a method and sigma_d: method, baseline, sigma_d, of, k, difference, low, high, chips_low, chips_high,
+        each (the seeds' differences), seeds, chips (per seed), wins (share of paired chips above the baseline). Limits
+        are NaN where there are too few seeds or chips.
+
+    Raises:
+        InputError: for an unknown statistic, a baseline that is not there, or a frame that mixes what cannot be paired.
+    """
+    if of not in _DIFFERENCE:
+        raise unknown("statistic to compare by", of, _DIFFERENCE)
+    df = checked(df)
+    if missing := {"train_seed", "chip"} - set(df.columns):
+        raise InputError(f"the table lacks {', '.join(sorted(missing))}; expected the columns of nvlib.store.results")
+    if baseline not in set(df["method"]):
+        raise InputError(f"the selection has no {baseline!r} to compare with; it has {', '.join(values(df, 'method'))}")
+    column = "ekl" if of == "ekl" else "accuracy"
+    wide = {m: part.set_index(["sigma_d", "train_seed", "chip"])[column] for m, part in by_method(df)}
+    rows = []
+    for method in wide:
+        both = pd.concat([wide[method], wide[baseline]], axis=1, join="inner", keys=["a", "b"]).sort_index()
+        if method == baseline or both.empty:
+            continue
+        for sigma_d, part in both.groupby(level="sigma_d"):
+            found = [_DIFFERENCE[of](seed["a"], seed["b"], k) for _, seed in part.groupby(level="train_seed")]
+            mean = statistics.mean([e.value for e in found])
+            chips = _pool(found)
+            rows.append({"method": method, "baseline": baseline, "sigma_d": float(sigma_d), "of": of, "k": k,
+                         "difference": mean.value, "low": mean.low, "high": mean.high, "chips_low": chips.low,
+                         "chips_high": chips.high, "each": tuple(e.value for e in found), "seeds": len(found),
+                         "chips": len(part) // len(found),
+                         "wins": float((part["a"] > part["b"]).mean())})  # fmt: skip
+    if not rows:
+        raise InputError(f"no chips of another method pair with those of {baseline}; compute both for the same seeds")
+    return pd.DataFrame(rows).astype(dict.fromkeys(["low", "high", "chips_low", "chips_high"], float))
+
+
+def _paired(a: pd.Series, b: pd.Series, _: float) -> Estimate:
+    """Return the mean difference; chips where one of both is undefined (EKL: nothing correct) are left out."""
+    both = a.notna() & b.notna()
+    return statistics.paired(a[both], b[both])
+
+
+_DIFFERENCE = {"kpp": statistics.kpp_difference, "mean": _paired, "ekl": _paired}
 
 
 def _row(chips: pd.DataFrame, k: float, exact: bool) -> dict[str, object]:
