@@ -14,6 +14,7 @@ rate at which `torch.mm` multiplies 2048 x 2048 matrices, measured between the w
     python benchmarks/engine.py --networks vgg8 resnet18 --width 0.25 --images 512 --chips 2
     python benchmarks/engine.py --networks lenet --scaling        cost and memory from 100 to 10,000 chips
     python benchmarks/engine.py --training --members 45           a population's training step
+    python benchmarks/engine.py --draws                           random numbers, compiled and by PyTorch
     python benchmarks/engine.py --on cuda
 """
 
@@ -24,6 +25,7 @@ import tempfile
 import time
 from collections.abc import Callable
 from dataclasses import dataclass, field, replace
+from functools import partial
 from pathlib import Path
 
 import torch
@@ -32,7 +34,7 @@ from torch.func import functional_call, vmap
 from torch.nn.functional import cross_entropy
 
 import nvlib
-from nvlib import data, models, native, population, store
+from nvlib import data, models, native, philox, population, store
 from nvlib.data import Split
 
 DEVICE, SIGMA_D = "rram", 0.1
@@ -346,6 +348,29 @@ def training(options):
         print(f"| {way.name} | {1e3 * way.wall:.1f} | {1e3 * way.cpu:.1f} | {ratio:.2f} |")
 
 
+def draws(options):
+    """Uniform numbers of a LeNet's tensors, for many chips and many members: PyTorch's operations, compiled code."""
+    compiled, many = philox._compiled(True), list(range(45))
+    print(f"\n### Random numbers, {torch.get_num_threads()} thread(s)\n")
+    if compiled is None:
+        print("no compiled code on this machine")
+        return
+    cases = [("its largest tensor", [1], [2], 94_080), ("its second convolution", [1], [2], 864),
+             ("its largest tensor, 16 chips", [1], many[:16], 94_080),
+             ("its second linear layer, 45 members", many, [2] * 45, 10_080)]  # fmt: skip
+    print("| a LeNet's draw | numbers | PyTorch, CPU ms | compiled, CPU ms | x PyTorch |\n|---|--:|--:|--:|--:|")
+    for what, seeds, indices, size in cases:
+        outs = [torch.empty(len(indices), size, dtype=torch.float64) for _ in range(2)]
+        found = [Way(what, partial(fill, out, seeds, indices, (3, 4)))
+                 for fill, out in zip((philox._compute, compiled.fill), outs, strict=True)]  # fmt: skip
+        for _ in range(20 * options.rounds):
+            for way in found:
+                way.cpu = min(way.cpu, clock(way.run, "cpu")[1])
+        assert torch.equal(*outs), what
+        slow, fast = (1e3 * way.cpu for way in found)
+        print(f"| {what} | {outs[0].numel():,} | {slow:.3f} | {fast:.3f} | {slow / fast:.0f} |")
+
+
 def main():
     """Read the options and print what they ask for, as markdown."""
     parser = argparse.ArgumentParser(description=__doc__.split("\n", 1)[0])
@@ -361,11 +386,14 @@ def main():
     parser.add_argument("--skip", nargs="*", choices=["compile"], default=[])
     parser.add_argument("--scaling", action="store_true")
     parser.add_argument("--training", action="store_true")
+    parser.add_argument("--draws", action="store_true")
     options = parser.parse_args()
     torch.set_num_threads(options.threads)
     machine = store.environment()
     print(f"{machine['processor']}, torch {torch.__version__}, {native.description()}")
-    if options.training:
+    if options.draws:
+        draws(options)
+    elif options.training:
         training(options)
     elif options.scaling:
         for name in options.networks:

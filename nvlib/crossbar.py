@@ -122,6 +122,38 @@ def mapping(
     return frame.astype({"bits": "Int64"})
 
 
+def deviations(
+    model: nn.Module,
+    device: str | Device,
+    sigma_d: float | None,
+    *,
+    bits: int | None = None,
+    reference: str = "full_scale",
+    mapping: str = "differential",
+) -> pd.DataFrame:
+    """List how far the weights of each layer stray, in units of the weight.
+
+    Returns:
+        One row a parameter on arrays: name, weights, largest (max |w|, which sets s), typical (root mean square of
+        the weights), deviation (root mean square of their standard deviations), ratio (deviation / typical).
+
+    Raises:
+        InputError: as `program`.
+    """
+    import pandas as pd
+
+    device, sigma_d = check(device, sigma_d, reference)
+    bits, parameters, rows = weight_bits(model, bits), dict(model.named_parameters()), []
+    _, spread = tables(device, bits, reference, mapping)
+    for name in array_weights(model):
+        w = parameters[name].detach().unsqueeze(0)
+        s, n = scale_and_digits(w, bits)
+        strays = sigma_d * float(s) * torch.as_tensor(spread)[n]
+        typical, deviation = float(w.square().mean().sqrt()), float(strays.square().mean().sqrt())
+        rows.append((name, w.numel(), float(w.abs().max()), typical, deviation, deviation / typical))
+    return pd.DataFrame(rows, columns=["name", "weights", "largest", "typical", "deviation", "ratio"])
+
+
 # -- the arithmetic --------------------------------------------------------------------------------------------------
 
 
@@ -170,12 +202,36 @@ def _per_member(value: float | Tensor, like: Tensor) -> Tensor:
     return value.reshape(-1, *[1] * (like.ndim - 1))
 
 
+@lru_cache(maxsize=256)
+def _tensors(
+    device: Device, bits: int, reference: str, mapping: str, dtype: torch.dtype, on: torch.device
+) -> tuple[Tensor | None, Tensor]:
+    """Return `tables` as tensors: values, None where they are 0, 1, 2, ...; deviations, one number if all are alike."""
+    value, deviation = tables(device, bits, reference, mapping)
+    even, alike = np.array_equal(value, np.arange(len(value))), np.ptp(deviation) == 0
+    with torch.inference_mode(False):  # whoever asks first, others may need derivatives
+        return (
+            None if even else torch.as_tensor(value, dtype=dtype, device=on),
+            torch.as_tensor(deviation[0] if alike else deviation, dtype=dtype, device=on),
+        )
+
+
+def _at(table: Tensor, n: Tensor) -> Tensor:
+    """Look up; ``table[n]`` takes six times as long."""
+    return table.index_select(0, n.flatten()).view(n.shape)
+
+
+def _scale_and_signed(w: Tensor, bits: int) -> tuple[Tensor, Tensor]:
+    """Return s and sign * n, in the dtype of ``w`` (members, ...), which has no derivatives."""
+    top = 2**bits - 1
+    s = _per_member(w.abs().flatten(1).amax(1), w) / top
+    return s, ((w + 0.0) / torch.where(s > 0, s, 1)).round_().clamp_(-top, top)  # + 0.0 makes -0 a 0
+
+
 def scale_and_digits(w: Tensor, bits: int) -> tuple[Tensor, Tensor]:
     """Return s, shaped to broadcast over ``w`` (members, ...), and n (int64, the shape of ``w``)."""
-    top = 2**bits - 1
-    s = _per_member(w.detach().abs().flatten(1).amax(1), w) / top
-    n = (w.detach().abs() / torch.where(s > 0, s, 1)).round().clamp(max=top)
-    return s, n.to(torch.int64)
+    s, signed = _scale_and_signed(w.detach(), bits)
+    return s, signed.abs().to(torch.int64)
 
 
 def read_back(
@@ -205,18 +261,19 @@ def read_back(
     Returns:
         Tensor of the broadcast shape of ``w`` and ``z``.
     """
-    value, deviation = tables(device, bits, reference, mapping)
-    s, n = scale_and_digits(w, bits)
-    even = np.array_equal(value, np.arange(len(value)))
-    if not even or np.ptp(deviation):
-        n = n.clamp(0, len(value) - 1)  # of a diverged member (NaN) there is no digit, but the others need theirs
-    held = s * (n.to(w.dtype) if even else torch.as_tensor(value, dtype=w.dtype, device=w.device)[n])
-    held = torch.where(w.detach() < 0, -held, held)
+    value, deviation = _tensors(device, bits, reference, mapping, w.dtype, w.device)
+    clean = w.detach()
+    s, signed = _scale_and_signed(clean, bits)
+    if value is not None or deviation.ndim:
+        n = signed.abs().to(torch.int32)
+        n = n.clamp_(0, 2**bits - 1)  # of a diverged member (NaN) there is no digit, but the others need theirs
+    if value is not None:
+        signed = torch.where(clean < 0, -_at(value, n), _at(value, n))
+    held = s * signed
     if z is not None:
-        table = torch.as_tensor(deviation, dtype=w.dtype, device=w.device)
-        spread = table[0] if np.ptp(deviation) == 0 else table[n]
+        spread = _at(deviation, n) if deviation.ndim else deviation
         held = held + (s * _per_member(sigma_d, w)) * spread * z
-    return w + (held - w).detach() if w.requires_grad else held
+    return w + (held - clean).detach() if w.requires_grad else held
 
 
 @torch.no_grad()

@@ -22,15 +22,16 @@ import math
 import sys
 from dataclasses import dataclass
 from numbers import Real
-from typing import ClassVar
+from typing import TYPE_CHECKING, ClassVar
 
 import numpy as np
-import torch
 from numpy.typing import ArrayLike
 from scipy.special import ndtr
-from torch import Tensor
 
 from nvlib.errors import InputError, unknown
+
+if TYPE_CHECKING:
+    from torch import Tensor
 
 
 def _phi(x: ArrayLike) -> np.ndarray:
@@ -39,6 +40,8 @@ def _phi(x: ArrayLike) -> np.ndarray:
 
 def _ndtri(p: Tensor) -> Tensor:
     """Phi^-1, finite always: rounding can carry p in (0, 1) onto 0 or 1, where it is infinite."""
+    import torch  # here alone: densities and moments are drawn without it
+
     info = torch.finfo(p.dtype)
     return torch.special.ndtri(p.clamp(info.tiny, 1 - info.eps / 2))
 

@@ -16,9 +16,9 @@ ROOT = Path(__file__).parents[1]
 NOTEBOOKS = sorted((ROOT / "notebooks").glob("*.ipynb"))
 # each module imports only from those before it
 ORDER = [
-    "errors", "statistics", "anova", "sequential", "devices", "philox", "crossbar", "noise", "models", "data", "native",
-    "population", "evaluate", "methods", "deploy", "hardware", "taylor", "records", "provenance", "store", "studies",
-    "launch", "figures", "reproduce", "doctor", "commands", "__main__",
+    "errors", "statistics", "anova", "sequential", "devices", "native", "philox", "crossbar", "noise", "models", "data",
+    "population", "evaluate", "methods", "deploy", "hardware", "taylor", "records", "provenance", "claims", "store",
+    "studies", "launch", "figures", "reproduce", "doctor", "commands", "__main__",
 ]  # fmt: skip
 HEAVY = {"plotly", "streamlit", "torchvision", "jupyterlab", "IPython", "ipywidgets", "papermill"}
 

@@ -25,6 +25,7 @@ from nvlib.native.layout import Machine
 
 COMPILERS = ("g++", "clang++", "c++")
 _FLAGS = ("-O3", "-std=c++17", "-shared", "-fPIC", "-fno-math-errno", "-fno-trapping-math", "-ffp-contract=fast", "-w")
+_RUN_CHIP = (ctypes.c_void_p,) * 4 + (ctypes.c_ssize_t,) * 2
 _SECONDS = 300  # a network of a hundred layers takes half a minute
 _AVX2 = ("-mavx2", "-mfma")
 _AVX512 = (*_AVX2, "-mavx512f", "-mavx512vl", "-mavx512bw", "-mavx512dq", "-mprefer-vector-width=512")
@@ -85,23 +86,40 @@ def cache() -> Path:
     return where
 
 
-def load(source: str, target: Machine) -> ctypes._CFuncPtr:
-    """Return ``run_chip`` of generated code, compiled now or before.
+def load(
+    source: str,
+    target: Machine,
+    name: str = "run_chip",
+    arguments: tuple[type, ...] = _RUN_CHIP,
+    *,
+    make: bool = True,
+) -> ctypes._CFuncPtr:
+    """Return a function of generated code, compiled now or before.
+
+    Args:
+        source: C++.
+        target: what to compile it for.
+        name: of the function; it returns nothing.
+        arguments: its arguments' types.
+        make: whether to compile what is not in the cache.
 
     Raises:
-        Unsupported: without a compiler or a private cache, or if the compiler refuses.
+        Unsupported: without a compiler or a private cache, or if the compiler refuses; or if the code is not in the
+            cache and is not to be made.
     """
     path = compiler()
     command = [path, *_FLAGS, *target.flags]
     about = "\0".join([source, _version(path), *command, platform.machine(), platform.system()])
     entry = cache() / hashlib.sha256(about.encode()).hexdigest()[:32]
     if not _whole(entry):
+        if not make:
+            raise Unsupported("this code has not been compiled before")
         _make(entry, source, command)
     try:
-        function = ctypes.CDLL(str(entry / "kernel.so")).run_chip
-    except OSError as error:
+        function = getattr(ctypes.CDLL(str(entry / "kernel.so")), name)
+    except (OSError, AttributeError) as error:
         raise Unsupported(f"compiled code does not load: {error}") from error
-    function.argtypes = [ctypes.c_void_p] * 4 + [ctypes.c_ssize_t] * 2
+    function.argtypes = list(arguments)
     function.restype = None
     return function
 
