@@ -1,0 +1,52 @@
+"""What is done to one programmed chip, one method a file; `DEPLOYMENTS` names them.
+
+A deployment method is a frozen dataclass of plain parameters with one entry point, ``apply(model, data, device,
+sigma_d, index=range, ...)``, which yields `Deployed` blocks: accuracies of the same chips with and without the remedy,
+cells, verified cells, pulses, training images and seconds. Any training's model can be deployed by any of them.
+
+    deployed       the record that all of them give
+    cells          the cells beneath a weight, drawn so that they add up to the chip
+    tune           training a few tensors of many chips at once
+    site           the chips of one call, programmed, remedied block by block, and scored
+    frozen         a network cut before the first layer that is trained
+    block          TSB's block and how it is attached from outside
+    sensitivity    the diagonal of the loss's second derivative
+    write_verify, swim, last_layers, tsb    the methods
+    cost           training cost and early stops (TSB Fig. 4)
+"""
+
+from dataclasses import fields
+
+from nvlib.deploy.deployed import Deployed
+from nvlib.deploy.last_layers import LastLayer, LastLayers
+from nvlib.deploy.swim import Swim
+from nvlib.deploy.tsb import TinySharedBlock
+from nvlib.deploy.write_verify import WriteVerify
+from nvlib.errors import unknown
+
+DEPLOYMENTS: dict[str, type] = {
+    "write_verify": WriteVerify,
+    "swim": Swim,
+    "last_layer": LastLayer,
+    "last_layers": LastLayers,
+    "tsb": TinySharedBlock,
+}
+
+__all__ = ["DEPLOYMENTS", "Deployed", "get", *(method.__name__ for method in DEPLOYMENTS.values())]
+
+
+def get(deployment: str | object, **parameters: object) -> object:
+    """Return a deployment method by its name and parameters; a method itself is returned as it is.
+
+    Raises:
+        InputError: for an unknown name, or a parameter that the method does not have.
+    """
+    if not isinstance(deployment, str):
+        return deployment
+    if deployment not in DEPLOYMENTS:
+        raise unknown("deployment method", deployment, DEPLOYMENTS)
+    known = [field.name for field in fields(DEPLOYMENTS[deployment])]
+    for name in parameters:
+        if name not in known:
+            raise unknown(f"parameter of {deployment}", name, known)
+    return DEPLOYMENTS[deployment](**parameters)

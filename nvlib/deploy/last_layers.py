@@ -1,0 +1,204 @@
+"""Retraining the last layer, or the last layers, of a programmed chip, on the frozen noise of all the others.
+
+Once a chip is programmed and read, the errors of its weights are known. The layers named are trained again on features
+that carry the other layers' errors, starting from the clean weights; then they are written again:
+
+    injection   with noise of their own in training, drawn anew for each batch; written anew, with fresh deviations
+    on_chip     their deviations stay those of the chip, are known, and are trained around (nothing is redrawn)
+
+Source: Yao et al., "Fully hardware-implemented memristor convolutional neural network", Nature 577, 2020; as baselines
+in Qin et al., TSB, Sec. 4.4 (2) and (3), "using either noise-injection training or on-chip training". Its lists:
+LeNet-3: the last fully connected layer and the last convolution; VGG-8: the last two fully connected layers; ResNet-18:
+the last fully connected layer and the last basic block.
+
+Deviations from the papers: TSB says neither which of the two ways its figures show nor whether what is written again is
+verified: by default injection, without. Digital parameters of the layers (biases, normalisation) are trained with them;
+normalisation's statistics stay frozen everywhere. ``on_chip`` is the hopeful limit of on-chip training: a real write
+strays each time. The features before the first retrained layer are computed once for each chip and kept
+(`nvlib.deploy.frozen`), so images are not augmented.
+"""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Callable, Iterator, Mapping
+from dataclasses import dataclass
+from typing import ClassVar
+
+import numpy as np
+import torch
+from torch import Tensor, nn
+
+from nvlib import models, philox, population
+from nvlib.crossbar import read_back
+from nvlib.data import Dataset
+from nvlib.deploy import frozen
+from nvlib.deploy.block import known
+from nvlib.deploy.deployed import Deployed
+from nvlib.deploy.site import Remedied, Site, Stage, finish, rounds, survey
+from nvlib.deploy.tune import Schedule, tune
+from nvlib.deploy.write_verify import Verification, check_verification
+from nvlib.devices import Device
+from nvlib.errors import InputError, unknown
+from nvlib.methods.recipe import Recipe
+
+MODES = ("injection", "on_chip")
+
+
+@dataclass(frozen=True)
+class _Retraining:
+    """What both methods share.
+
+    Attributes:
+        layers: names of the layers (all parameters beneath each); None: those of the network.
+        mode: ``injection`` or ``on_chip``.
+        sigma: what verified cells are left with, where the layers are verified when written again; None: they are not.
+        epochs: passes over the images.
+        images: of the training split; None: all.
+        lr, batch_size, schedule, optimiser: of the recipe.
+        redraws: how often the layers are written for the scores, which are means over them.
+    """
+
+    layers: tuple[str, ...] | None = None
+    mode: str = "injection"
+    sigma: float | None = None
+    epochs: int = 10
+    images: int | None = 10_000
+    lr: float = 1e-3
+    batch_size: int = 128
+    schedule: str = "cosine"
+    optimiser: str = "adam"
+    redraws: int = 5
+
+    def __post_init__(self) -> None:
+        """Refuse values that cannot train."""
+        if self.layers is not None:
+            object.__setattr__(self, "layers", tuple(self.layers))
+        if self.mode not in MODES:
+            raise unknown("mode of retraining", self.mode, MODES)
+        check_verification(self.sigma, None, 1)
+        check_redraws(self.redraws)
+        if self.mode == "on_chip" and self.sigma is not None:
+            raise InputError("sigma has no meaning on_chip, where deviations stay the chip's; leave it out")
+        self.training()
+
+    def training(self) -> Schedule:
+        """Return how much is trained, and by which recipe."""
+        recipe = Recipe(self.optimiser, self.lr, self.schedule, self.batch_size)
+        return Schedule(self.epochs, self.images, recipe)
+
+    def named(self, model: nn.Module) -> tuple[str, ...]:
+        """Return the layers to train again; InputError where they are not known."""
+        raise NotImplementedError
+
+    def chips_at_once(self, site: Site) -> int:
+        """Return how many chips' features fit in memory."""
+        cut = self._cut(site)
+        return frozen.room(cut, self.training().count(len(site.train.y)), site.train.x)
+
+    def _names(self, model: nn.Module) -> list[str]:
+        layers = self.layers or self.named(model)
+        known(model, layers)
+        beneath = tuple(f"{layer}." for layer in layers)
+        names = [name for name, _ in model.named_parameters() if name.startswith(beneath)]
+        if not names:
+            raise InputError(f"layers {', '.join(layers)} have no parameters; name layers that can be trained")
+        return names
+
+    def _cut(self, site: Site) -> frozen.Cut:
+        return frozen.cut(site.model, site.train.x, self._names(site.model))
+
+    def stages(self, site: Site, index: range, chips: Mapping[str, Tensor]) -> Iterator[Stage]:
+        """Train a block of chips; yields after each epoch."""
+        schedule, names = self.training(), self._names(site.model)
+        n, parameters = schedule.count(len(site.train.y)), dict(site.model.named_parameters())
+        began = time.perf_counter()
+        cut = self._cut(site)
+        x, shared = cut.border(chips, site.train.x[:n]), cut.shared(chips)
+        prepared = time.perf_counter() - began
+        trained = {name: parameters[name].detach().expand(len(index), *parameters[name].shape).clone().requires_grad_()
+                   for name in names}  # fmt: skip
+        arrays = [name for name in names if name in site.arrays]
+        rest = frozen.known(cut.tail, {name: w for name, w in chips.items() if name not in names})
+
+        def strayed(stream: str) -> dict[str, Tensor]:
+            held = dict(trained)
+            for name in arrays:
+                w, sigma = trained[name], site.sigma_d if self.sigma is None else min(self.sigma, site.sigma_d)
+                here = f"program/{name}" if self.mode == "on_chip" else f"retrain/{stream}/{name}"
+                z = philox.normal(site.seed, index, here, w[0].numel(), w.device).to(w.dtype).view_as(w)
+                held[name] = read_back(w, site.device, sigma, z, **site.options)
+            return held
+
+        def logits(step: int, take: Tensor) -> Tensor:
+            weights = rest | strayed(f"train/{step}")
+            return population.forward(cut.tail, weights, x[take] if shared else x[:, take], per_member=not shared)
+
+        @torch.no_grad()
+        def held(draw: int) -> tuple[nn.Module, dict[str, Tensor]]:
+            return site.model, dict(chips) | {k: w.detach() for k, w in strayed(f"write/{draw}").items()}
+
+        for tuned in tune(trained, logits, site.train.y[:n], schedule, site.seed, prepared):
+            yield Stage(tuned, held, {name: trained[name].detach() for name in arrays})
+
+    def apply(
+        self, model: nn.Module, data: Dataset, device: str | Device, sigma_d: float | None, *, index: range,
+        seed: int = 0, bits: int | None = None, reference: str = "full_scale", mapping: str = "differential",
+        on: str | torch.device = "cpu", progress: bool | Callable[[int, int], None] = False,
+    ) -> Iterator[Deployed]:  # fmt: skip
+        """Yield blocks of retrained chips; arguments as `nvlib.monte_carlo` has them."""
+        site = survey(model, data, device, sigma_d, seed=seed, bits=bits, reference=reference, mapping=mapping, on=on,
+                      chips=len(index) * (1 + self.redraws))  # fmt: skip
+        return rounds(self, site, index, progress)
+
+    def left(self, site: Site, index: range, chips: Mapping[str, Tensor]) -> Remedied:
+        """Train, write and score a block of chips."""
+        *_, last = self.stages(site, index, chips)
+        draws = 1 if self.mode == "on_chip" or site.sigma_d == 0 else self.redraws
+        written = site.count(sum(w[0].numel() for w in last.arrays.values()))
+        verified, pulses = 0, np.full(len(index), float(site.cells + written))
+        if self.sigma is not None:
+            how = Verification.of(site.device, site.sigma_d, site.reference, sigma=self.sigma, process=False)
+            verified, pulses = written, site.cells + how.written(site, last.arrays)
+        return finish(site, last, draws, verified=verified, pulses=pulses)
+
+
+@dataclass(frozen=True)
+class LastLayer(_Retraining):
+    """Retrain the last layer: `_Retraining`'s parameters; ``layers=None``: the last weight matrix of the network."""
+
+    name: ClassVar[str] = "last_layer"
+
+    def named(self, model: nn.Module) -> tuple[str, ...]:
+        """Return the owner of the last weights on arrays."""
+        from nvlib.crossbar import array_weights
+
+        return (array_weights(model, warn=False)[-1].rpartition(".")[0],)
+
+
+@dataclass(frozen=True)
+class LastLayers(_Retraining):
+    """Retrain the last layers: `_Retraining`'s parameters; ``layers=None``: those that TSB 4.4 lists."""
+
+    name: ClassVar[str] = "last_layers"
+
+    def named(self, model: nn.Module) -> tuple[str, ...]:
+        """Return TSB's list (LeNet: as LeNet-3)."""
+        if isinstance(model, models.LeNet3):
+            return ("conv2", "fc1")
+        if isinstance(model, models.LeNet):
+            return ("conv2", "fc3")
+        if isinstance(model, models.VGG8):
+            return ("fc1", "fc2")
+        if isinstance(model, models.ResNet18):
+            return ("layer4.1", "fc1")
+        raise InputError(
+            f"last_layers does not know which layers of {type(model).__name__} to train again; name them: "
+            "layers=('fc1', 'fc2', ...), from model.named_modules()"
+        )
+
+
+def check_redraws(redraws: int) -> None:
+    """Raise InputError unless there is at least one draw."""
+    if isinstance(redraws, bool) or not isinstance(redraws, int) or redraws < 1:
+        raise InputError(f"redraws={redraws!r} is not usable; expected a whole number of at least 1")

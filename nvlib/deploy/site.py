@@ -1,0 +1,239 @@
+"""Where deployment happens: the chips of one call, what is known of them, and how they are scored.
+
+All deployment methods share one shape. For each block of chips: program the model (the same draws as `nvlib.program`),
+score the chips as they are, apply the remedy, score them again. A chip's remedy uses nothing of its neighbours.
+"""
+
+from __future__ import annotations
+
+import copy
+from collections.abc import Callable, Iterator, Mapping
+from dataclasses import dataclass
+from typing import Protocol
+
+import numpy as np
+import torch
+from torch import Tensor, nn
+from tqdm.auto import tqdm
+
+from nvlib import population
+from nvlib.crossbar import array_weights, check, program, tables, weight_bits
+from nvlib.data import Dataset, Split
+from nvlib.deploy import cells
+from nvlib.deploy.deployed import COLUMNS, Deployed
+from nvlib.deploy.tune import Tuned
+from nvlib.devices import Device
+from nvlib.errors import InputError
+from nvlib.evaluate import as_split, score
+from nvlib.philox import check_seed
+from nvlib.population import Plan
+
+BLOCK = 16  # chips at a time, unless memory bids fewer
+
+
+@dataclass(frozen=True)
+class Site:
+    """A model to deploy, in evaluation mode, with the conditions of its chips."""
+
+    model: nn.Module
+    arrays: list[str]
+    device: Device
+    sigma_d: float
+    seed: int
+    bits: int
+    reference: str
+    mapping: str
+    train: Split
+    validation: Split
+    test: Split
+    plan: Plan
+
+    @property
+    def options(self) -> dict[str, object]:
+        """Return bits, reference and mapping, as `nvlib.crossbar` takes them."""
+        return {"bits": self.bits, "reference": self.reference, "mapping": self.mapping}
+
+    @property
+    def cells(self) -> int:
+        """Return the cells of the model on one chip."""
+        parameters = dict(self.model.named_parameters())
+        return self.count(sum(parameters[name].numel() for name in self.arrays))
+
+    def count(self, weights: int) -> int:
+        """Return how many cells so many weights take."""
+        return cells.count(weights, self.device, self.bits, self.mapping)
+
+    def program(self, index: range, sigma_d: float | None = None) -> dict[str, Tensor]:
+        """Return the weights on chips ``index``: those of `nvlib.program`."""
+        sigma_d = self.sigma_d if sigma_d is None else sigma_d
+        held = program(self.model, self.device, sigma_d, seed=self.seed, index=index, **self.options)
+        return {name: w.contiguous() for name, w in held.items()}
+
+    def score(
+        self, weights: dict[str, Tensor], split: Split | None = None, model: nn.Module | None = None
+    ) -> tuple[Tensor, Tensor, Tensor]:
+        """Return accuracy (percent), loss and EKL (nats) of stacked weights, on the test split by default."""
+        split = self.test if split is None else split
+        model = self.model if model is None else model
+        how = self.plan.how
+        if model is not self.model or next(iter(weights.values())).dtype != torch.float32:
+            how = population.way(model, split.x) if how == "native" else how
+        images = self.plan.images if how == self.plan.how else min(self.plan.images, 250)
+        return score(model, weights, split, images, how)
+
+    def ideal(self, split: Split | None = None) -> float:
+        """Return the accuracy of the quantised model without variation, in percent."""
+        return float(self.score(self.program(range(1), 0.0), split)[0][0])
+
+
+@dataclass
+class Remedied:
+    """What a remedy leaves of a block of chips: scores on the test split, and costs (a number, or one a chip)."""
+
+    scores: tuple[Tensor, Tensor, Tensor]
+    verified: float | np.ndarray = 0
+    pulses: float | np.ndarray | None = None  # None: one a cell
+    added: int = 0  # cells beside the model's
+    passes: int = 0
+    seconds: float = 0.0
+
+
+@dataclass(frozen=True)
+class Stage:
+    """What an epoch of training left of a block of chips.
+
+    Attributes:
+        tuned: loss, passes and seconds so far.
+        held: draw -> the module to run and its stacked weights, what was trained being written once more.
+        arrays: what was trained and lies on arrays, clean: name -> (chips, ...).
+    """
+
+    tuned: Tuned
+    held: Callable[[int], tuple[nn.Module, dict[str, Tensor]]]
+    arrays: dict[str, Tensor]
+
+
+class Trains(Protocol):
+    """A deployment method that trains something for each chip."""
+
+    def stages(self, site: Site, index: range, chips: Mapping[str, Tensor]) -> Iterator[Stage]:
+        """Train a block of chips; yields after each epoch."""
+        ...
+
+    def chips_at_once(self, site: Site) -> int:
+        """Return how many chips' frozen features fit in memory."""
+        ...
+
+    def left(self, site: Site, index: range, chips: Mapping[str, Tensor]) -> Remedied:
+        """Train, write and score a block of chips."""
+        ...
+
+
+def survey(
+    model: nn.Module,
+    data: Dataset,
+    device: str | Device,
+    sigma_d: float | None,
+    *,
+    seed: int = 0,
+    bits: int | None = None,
+    reference: str = "full_scale",
+    mapping: str = "differential",
+    on: str | torch.device = "cpu",
+    chips: int = 1,
+) -> Site:
+    """Check what is asked for and return the site; the model is copied, not changed.
+
+    Raises:
+        InputError: for values that cannot be used.
+    """
+    device, sigma_d = check(device, sigma_d, reference)
+    if not isinstance(data, Dataset):
+        raise InputError(f"data of type {type(data).__name__} is not usable; expected a Dataset with its three splits")
+    bits = weight_bits(model, bits)
+    tables(device, bits, reference, mapping)
+    check_seed(seed)
+    model = copy.deepcopy(model).to(on).eval().requires_grad_(False)  # what is trained is trained beside it
+    dtype = next(model.parameters()).dtype
+    parts = (as_split(data, part) for part in ("train", "validation", "test"))
+    splits = [Split(s.x.to(on, dtype), s.y.to(on)) for s in parts]
+    plan = population.plan(model, splits[2].x, max(1, chips), how=None if dtype == torch.float32 else "loop")
+    return Site(
+        model, array_weights(model), device, sigma_d, seed, bits, reference, mapping, *splits, plan,
+    )  # fmt: skip
+
+
+def blocks(
+    site: Site,
+    index: range,
+    remedy: Callable[[range, Mapping[str, Tensor]], Remedied],
+    *,
+    at_once: int = BLOCK,
+    progress: bool | Callable[[int, int], None] = False,
+) -> Iterator[Deployed]:
+    """Yield blocks of remedied chips in order.
+
+    Args:
+        site: from `survey`.
+        index: which chips.
+        remedy: (index of the block, its weights by name) -> what is left; it must treat each chip by itself.
+        at_once: chips of a block.
+        progress: True for a bar, or a function called with (done, chips).
+    """
+    if not isinstance(index, range) or len(index) == 0:
+        raise InputError(f"index {index!r} is not usable; expected a range of at least one chip")
+    done = 0
+    with tqdm(total=len(index), unit="chip", disable=progress is not True, desc="chips") as bar:
+        for start in range(0, len(index), at_once):
+            part = index[start : start + at_once]
+            chips = site.program(part)
+            before = site.score(chips)[0]
+            yield _entries(site, part, before, remedy(part, chips))
+            done += len(part)
+            bar.update(len(part))
+            if callable(progress):
+                progress(done, len(index))
+
+
+def _entries(site: Site, part: range, before: Tensor, left: Remedied) -> Deployed:
+    total = site.cells + left.added
+    columns = {
+        "before": before.numpy(), "cells": total, "verified": left.verified,
+        "pulses": float(total) if left.pulses is None else left.pulses, "passes": left.passes, "seconds": left.seconds,
+        **dict(zip(("accuracy", "loss", "ekl"), (s.numpy() for s in left.scores), strict=True)),
+    }  # fmt: skip
+    kinds = dict.fromkeys(("cells", "verified", "passes"), np.int64)
+    filled = {name: np.broadcast_to(np.asarray(columns[name], kinds.get(name, np.float64)), (len(part),)).copy()
+              for name in COLUMNS}  # fmt: skip
+    return Deployed(np.array(part), **filled, seed=site.seed, plan=site.plan)
+
+
+# -- methods that train ----------------------------------------------------------------------------------------------
+
+
+def rounds(
+    method: Trains, site: Site, index: range, progress: bool | Callable[[int, int], None] = False
+) -> Iterator[Deployed]:
+    """Yield blocks of chips that a method trains, as many at once as their frozen features allow."""
+    at_once = max(1, min(BLOCK, method.chips_at_once(site)))
+    return blocks(site, index, lambda part, chips: method.left(site, part, chips), at_once=at_once, progress=progress)
+
+
+def mean_scores(site: Site, stage: Stage, draws: int, split: Split | None = None) -> tuple[Tensor, Tensor, Tensor]:
+    """Return accuracy, loss and EKL of trained chips, means over several writes of what was trained."""
+    found = []
+    for draw in range(draws):
+        module, weights = stage.held(draw)
+        found.append(torch.stack(site.score(weights, split, module)))
+    accuracy, loss, ekl = torch.stack(found).mean(0)
+    return accuracy, loss, ekl
+
+
+def finish(
+    site: Site, stage: Stage, draws: int, *, verified: int = 0, pulses: np.ndarray | None = None, added: int = 0
+) -> Remedied:
+    """Score trained chips and add up what they cost."""
+    count = len(next(iter(stage.arrays.values())))
+    return Remedied(
+        mean_scores(site, stage, draws), verified, pulses, added, stage.tuned.passes, stage.tuned.seconds / count
+    )

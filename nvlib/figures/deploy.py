@@ -1,0 +1,368 @@
+"""Figures of programmed chips: what deployment methods win, and what they cost.
+
+Frames are tidy, a row a chip, as `nvlib.store.results` gives them with the columns of deployment (deployment,
+deployment_parameters, before, cells, verified, pulses, passes, seconds), or as `nvlib.deploy` makes them.
+
+The normalised accuracy distance of a method is (ideal - method) / (ideal - Gauss): 1 is the chip left as it is, 0 a
+chip without variation. Chips with and without the remedy are the same chips, so its interval is the paired one, of a
+ratio of means: r -+ t sd(a_i - r b_i) / (mean(b) sqrt(n)), a and b the distances to the ideal.
+"""
+
+from __future__ import annotations
+
+import json
+import math
+
+import numpy as np
+import pandas as pd
+import plotly.graph_objects as go
+from plotly.subplots import make_subplots
+
+from nvlib import statistics
+from nvlib.errors import InputError
+from nvlib.figures.layout import describe, fill, finish, sigma_title, wrap
+from nvlib.figures.names import BLUE, GREEN, GREY, ORANGE, PURPLE, SKY, VERMILLION, Style, name
+
+DEPLOYED = {  # in the order of legends
+    "": Style("Gauss", BLUE, "solid", "square"),
+    "last_layer": Style("last layer", ORANGE, "dash", "triangle-up"),
+    "last_layers": Style("last layers", PURPLE, "dashdot", "triangle-down"),
+    "swim": Style("SWIM", SKY, "dot", "diamond"),
+    "write_verify": Style("write-verify", GREY, "longdash", "circle"),
+    "tsb": Style("TSB", VERMILLION, "solid", "star"),
+}
+RANKINGS = {
+    "curvature": Style("second derivative (SWIM)", VERMILLION, "solid", "star"),
+    "expected": Style("expected rise of the loss", GREEN, "dashdot", "hexagon"),
+    "magnitude": Style("magnitude", BLUE, "dash", "square"),
+    "random": Style("random", GREY, "dot", "circle"),
+}
+ABLATIONS = {
+    "channels": "channels of the block", "insertions": "places of the block", "layers": "layers in the block",
+    "init": "initial weights",
+}  # fmt: skip
+_CONDITIONS = ["network", "dataset", "sigma_d"]
+
+
+def deployment_style(key: str) -> Style:
+    """Return the look of a deployment method; an unlisted one gets its own name."""
+    return DEPLOYED.get(key, Style(key, GREEN, "longdash", "x"))
+
+
+# -- normalised accuracy distance ------------------------------------------------------------------------------------
+
+
+def distance_table(df: pd.DataFrame, ideal: float | None = None) -> pd.DataFrame:
+    """Return how far deployed chips stay from the ideal: a row a network, data set, sigma_d and method.
+
+    Args:
+        df: chips with and without deployment. Rows without serve for the ideal alone: the mean accuracy of the models
+            trained without noise at sigma_d = 0.
+        ideal: accuracy of the noise-free model in percent, in place of that.
+
+    Returns:
+        Columns network, dataset, sigma_d, deployment ("" for the chips as they are), accuracy, before, ideal, distance
+        (points), distance_before, normalised, low, high (95 %, None with fewer than three chips), n.
+
+    Raises:
+        InputError: without deployed chips, or without an ideal.
+    """
+    by = [c for c in _CONDITIONS if c in df]
+    deployed = df[df["deployment"].fillna("") != ""] if "deployment" in df else df.iloc[:0]
+    if deployed.empty:
+        raise InputError("no deployed chips among the results; expected rows whose column deployment names a method")
+    rows = []
+    for where, cell in deployed.groupby(by, observed=True):
+        where = dict(zip(by, where, strict=True))
+        best = _ideal(df, where) if ideal is None else ideal
+        for method in ["", *cell["deployment"].unique()]:
+            part = cell if method == "" else cell[cell["deployment"] == method]
+            if method == "":  # each chip once
+                part = part.drop_duplicates([c for c in ("training", "chip_seed", "chip") if c in part])
+            after = best - part["before" if method == "" else "accuracy"].to_numpy(float)
+            before = best - part["before"].to_numpy(float)
+            rows.append({
+                **where, "deployment": method, "accuracy": best - after.mean(), "before": best - before.mean(),
+                "ideal": best, "distance": after.mean(), "distance_before": before.mean(), **_ratio(after, before),
+            })  # fmt: skip
+    order = list(DEPLOYED)
+    table = pd.DataFrame(rows)
+    rank = table["deployment"].map(lambda m: order.index(m) if m in order else len(order))
+    return table.assign(rank=rank).sort_values([*by, "rank"]).drop(columns="rank").reset_index(drop=True)
+
+
+def _ideal(df: pd.DataFrame, where: dict[str, object]) -> float:
+    kept = df[(df["method"] == "none") & (df["sigma_d"] == 0)] if "method" in df else df.iloc[:0]
+    for column in ("network", "dataset"):
+        if column in where:
+            kept = kept[kept[column] == where[column]]
+    if kept.empty:
+        raise InputError(f"no model without noise at sigma_d = 0 among the results of {where}; pass ideal= (percent)")
+    return float(kept["accuracy"].mean())
+
+
+def _ratio(a: np.ndarray, b: np.ndarray) -> dict[str, object]:
+    """Return the ratio of two means with its paired interval."""
+    n, ratio = len(a), float(a.mean() / b.mean()) if b.mean() else math.nan
+    low = high = None
+    if n > 2 and b.mean() > 0:
+        half = statistics.mean(a - ratio * b)
+        low, high = (ratio + (bound - half.value) / b.mean() for bound in (half.low, half.high))
+    return {"normalised": ratio, "low": low, "high": high, "n": n}
+
+
+def accuracy_distance(df: pd.DataFrame, ideal: float | None = None) -> go.Figure:
+    """Return normalised accuracy distances by sigma_d, a bar a method, and the raw ones below (TSB Fig. 3).
+
+    Args:
+        df: tidy chips, with the columns of deployment.
+        ideal: accuracy of the noise-free model in percent; None: the mean of those among the rows.
+    """
+    table = distance_table(df, ideal)
+    several = [c for c in ("network", "dataset") if c in table and table[c].nunique() > 1]
+    label = table["sigma_d"].map(lambda s: f"{s:g}")
+    for column in several:
+        label = table[column].map(name) + ", " + label
+    table = table.assign(label=label)
+    fig = make_subplots(rows=2, cols=1, shared_xaxes=True, vertical_spacing=0.09)
+    for method in table["deployment"].unique():
+        part, look = table[table["deployment"] == method], deployment_style(method)
+        low, high = (part[c].astype(float) for c in ("low", "high"))
+        bars = {"array": high - part["normalised"], "arrayminus": part["normalised"] - low, "symmetric": False,
+                "visible": bool(low.notna().any()) and method != "", "thickness": 1, "width": 3}  # fmt: skip
+        common = {"x": part["label"], "marker_color": look.colour, "name": look.label, "legendgroup": method}
+        fig.add_bar(
+            **common, y=part["normalised"], error_y=bars, row=1, col=1, offsetgroup=look.label,
+            hovertemplate=f"{look.label}, %{{x}}: %{{y:.3f}}<extra></extra>",
+        )  # fmt: skip
+        fig.add_scatter(  # above the interval, not across it
+            x=part["label"], y=high if bars["visible"] else part["normalised"], mode="text",
+            text=part["normalised"].map("{:.2f}".format), textposition="top center", offsetgroup=look.label,
+            cliponaxis=False, showlegend=False, legendgroup=method, hoverinfo="skip", row=1, col=1,
+        )  # fmt: skip
+        fig.add_bar(
+            **common, y=part["distance"], showlegend=False, offsetgroup=look.label, customdata=part["accuracy"], row=2,
+            col=1,
+            hovertemplate=f"{look.label}, %{{x}}: %{{y:.2f}} points, accuracy %{{customdata:.2f}} %<extra></extra>",
+        )  # fmt: skip
+    fig.update_yaxes(title="normalised distance", rangemode="tozero", row=1, col=1)
+    fig.update_yaxes(title="distance (points)", rangemode="tozero", row=2, col=1)
+    fig.update_xaxes(type="category")
+    fig.update_xaxes(title=sigma_title(df), row=2, col=1)
+    fig.update_layout(barmode="group", bargap=0.25, scattermode="group", scattergap=0.25)
+    ideals = " and ".join(f"{i:.2f}" for i in sorted(table["ideal"].unique()))
+    shown = df[df["deployment"].fillna("") != ""]
+    shown = shown[shown["deployment"] == shown["deployment"].iloc[0]]  # each chip once, for the counts
+    notes = [f"ideal {ideals} %", "whiskers: 95 % intervals over paired chips"]
+    notes += [] if "train_seed" in shown else [f"{_span(table['n'])} chips a bar"]
+    title = "How far chips stay from the noise-free model: (ideal - method) / (ideal - Gauss)"
+    return finish(fig, title, _subtitle(shown, notes), height=600)
+
+
+def _subtitle(df: pd.DataFrame, notes: list[str]) -> str:
+    """Return what `describe` says where the frame has its columns, else the notes alone."""
+    needed = {"method", "sigma_d", "train_sigma_d", "network", "dataset"}
+    return describe(df, *notes) if needed <= set(df) else wrap(notes)
+
+
+def _span(counts: pd.Series) -> str:
+    low, high = int(counts.min()), int(counts.max())
+    return f"{low:,}" if low == high else f"{low:,}-{high:,}"
+
+
+# -- SWIM ------------------------------------------------------------------------------------------------------------
+
+
+def selective_verify(table: pd.DataFrame, note: str = "") -> go.Figure:
+    """Return accuracy against the verified share and against pulses, a line a ranking (SWIM).
+
+    Args:
+        table: of `nvlib.deploy.swim.sweep`.
+        note: what the table does not know: network, data set, device, sigma_d.
+
+    Raises:
+        InputError: for a table without its columns.
+    """
+    if missing := {"ranking", "fraction", "accuracy", "cells", "pulses", "ideal"} - set(table):
+        raise InputError(f"the table has no {', '.join(sorted(missing))}; expected one of nvlib.deploy.swim.sweep")
+    fig = make_subplots(rows=1, cols=2, shared_yaxes=True, horizontal_spacing=0.06)
+    for ranking, look in RANKINGS.items():
+        part = table[table["ranking"] == ranking]
+        if part.empty:
+            continue
+        rows = []
+        for fraction, cell in part.groupby("fraction"):
+            e = statistics.mean(cell["accuracy"].to_numpy())
+            rows.append((fraction, (cell["pulses"] / cell["cells"]).mean(), e.value, e.low, e.high))
+        found = pd.DataFrame(rows, columns=["fraction", "pulses", "mean", "low", "high"])
+        for column, at in (("fraction", 1), ("pulses", 2)):
+            x = found[column] * (100 if column == "fraction" else 1)
+            if found["low"].notna().all():
+                fig.add_scatter(
+                    x=[*x, *x[::-1]], y=[*found["high"], *found["low"][::-1]], fill="toself", mode="lines",
+                    fillcolor=fill(look.colour, 0.15), line={"width": 0}, hoverinfo="skip", showlegend=False,
+                    legendgroup=ranking, row=1, col=at,
+                )  # fmt: skip
+            fig.add_scatter(
+                x=x, y=found["mean"], name=look.label, legendgroup=ranking, showlegend=at == 1, mode="lines+markers",
+                line={"color": look.colour, "dash": look.dash}, marker={"symbol": look.marker, "size": 8}, row=1,
+                col=at, hovertemplate=f"{look.label}, %{{x:.3g}}: %{{y:.2f}} %<extra></extra>",
+            )  # fmt: skip
+    ideal = float(table["ideal"].iloc[0])
+    fig.add_hline(y=ideal, line={"color": GREY, "dash": "dot", "width": 1})
+    fig.update_xaxes(title="weights verified (%)", row=1, col=1)
+    fig.update_xaxes(title="pulses a cell", row=1, col=2)
+    fig.update_yaxes(title="mean accuracy (%)", row=1, col=1)
+    notes = [note, f"{table['chip'].nunique()} chips" if "chip" in table else "", "bands: 95 % intervals of the mean",
+             f"dotted: quantised model without variation, {ideal:.2f} %"]  # fmt: skip
+    return finish(fig, "Which weights to write-verify: accuracy, and what it costs", wrap(notes))
+
+
+# -- write-verify ----------------------------------------------------------------------------------------------------
+
+
+def pulses_and_residuals(pulses: np.ndarray, residuals: np.ndarray, spread: float, margin: float) -> go.Figure:
+    """Return histograms of pulses and residual deviations of cells of one level, with the closed form.
+
+    Args:
+        pulses: how many each cell took.
+        residuals: deviation it was left with, in level units.
+        spread: standard deviation of one pulse, in level units.
+        margin: within which a cell is left, in level units.
+    """
+    pulses, residuals = np.ravel(pulses), np.ravel(residuals)
+    p = math.erf(margin / spread / math.sqrt(2))
+    top = int(max(np.percentile(pulses, 99.9), 5))
+    n = np.arange(1, top + 1)
+    shares = np.bincount(np.minimum(pulses.astype(int), top + 1), minlength=top + 2)[1 : top + 1] / len(pulses)
+    edges = np.linspace(-margin, margin, 41)
+    heights, _ = np.histogram(residuals, edges)
+    density = heights / len(residuals) / np.diff(edges)
+    x = np.linspace(-margin, margin, 201)
+    law = np.exp(-((x / spread) ** 2) / 2) / (math.sqrt(2 * math.pi) * spread * p)
+    fig = make_subplots(rows=1, cols=2, horizontal_spacing=0.1)
+    bars = {"marker_color": fill(BLUE, 0.55), "name": "cells", "legendgroup": "cells"}
+    lines = {"name": "closed form", "legendgroup": "law", "line": {"color": VERMILLION, "width": 2}}
+    fig.add_bar(x=n, y=shares, **bars, row=1, col=1)
+    fig.add_scatter(
+        x=n, y=p * (1 - p) ** (n - 1), mode="lines+markers", marker={"size": 5, "color": VERMILLION}, **lines, row=1,
+        col=1,
+    )  # fmt: skip
+    fig.add_bar(
+        x=(edges[1:] + edges[:-1]) / 2, y=density, width=np.diff(edges), **bars, showlegend=False, row=1, col=2
+    )
+    fig.add_scatter(x=x, y=law, mode="lines", **lines, showlegend=False, row=1, col=2)
+    fig.update_xaxes(title="pulses", row=1, col=1)
+    fig.update_xaxes(title="deviation left (levels)", row=1, col=2)
+    fig.update_yaxes(title="share of cells", row=1, col=1)
+    fig.update_yaxes(title="density", row=1, col=2)
+    a = margin / spread
+    sd = spread * math.sqrt(1 - 2 * a * math.exp(-(a**2) / 2) / math.sqrt(2 * math.pi) / p)
+    notes = [
+        f"{len(pulses):,} cells", f"σ = {spread:.3g} levels, margin {margin:.3g}",
+        f"mean pulses {pulses.mean():.3f} (closed form {1 / p:.3f})",
+        f"deviation left {residuals.std():.4f} (closed form {sd:.4f})",
+    ]  # fmt: skip
+    return finish(fig, "Write-verify: how many pulses, and what is left", wrap(notes))
+
+
+# -- TSB -------------------------------------------------------------------------------------------------------------
+
+
+def tsb_ablation(df: pd.DataFrame, of: str) -> go.Figure:
+    """Return TSB's accuracy against one of its parameters, and the training time of it (TSB Table 2, Sec. 4.7).
+
+    Args:
+        df: tidy chips of TSB deployments; the value is taken from deployment_parameters, where it is not a column.
+        of: ``channels``, ``insertions``, ``layers`` or ``init``.
+
+    Raises:
+        InputError: for another parameter, or chips that do not have it.
+    """
+    if of not in ABLATIONS:
+        raise InputError(f"of={of!r} is not an ablation of TSB; expected one of {', '.join(ABLATIONS)}")
+    rows = df[df["deployment"] == "tsb"] if "deployment" in df else df
+    values = rows[of] if of in rows else rows["deployment_parameters"].map(lambda text: _parameter(text, of))
+    rows = rows.assign(value=values)
+    rows = rows[rows["value"].notna()]
+    if rows.empty:
+        raise InputError(f"no chips whose TSB names {of}; expected it among deployment_parameters, or as a column")
+    fig = make_subplots(rows=1, cols=2, horizontal_spacing=0.12)
+    found = []
+    for value, part in rows.groupby("value"):
+        after, before, seconds = (part[c].to_numpy(float) for c in ("accuracy", "before", "seconds"))
+        gain, time = statistics.mean(after - before), statistics.mean(seconds)
+        found.append((str(value), (after.mean(), gain), (before.mean(), None), (time.value, time)))
+    x = [f[0] for f in found]
+    for at, label, look, col in ((1, "TSB", DEPLOYED["tsb"], 1), (2, "Gauss, same chips", DEPLOYED[""], 1),
+                                 (3, "TSB", DEPLOYED["tsb"], 2)):  # fmt: skip
+        means, widths = zip(*(f[at] for f in found), strict=True)
+        known = all(e is not None and e.high is not None for e in widths)
+        bars = {"array": [e.high - e.value for e in widths] if known else [], "thickness": 1, "width": 3,
+                "visible": known}  # fmt: skip
+        fig.add_scatter(
+            x=x, y=means, error_y=bars, mode="markers" if of == "init" else "lines+markers",
+            name=label, legendgroup=label, showlegend=col == 1, line={"color": look.colour, "dash": look.dash},
+            marker={"symbol": look.marker, "size": 9, "color": look.colour}, row=1, col=col,
+            hovertemplate=f"{label}, %{{x}}: %{{y:.2f}}<extra></extra>",
+        )  # fmt: skip
+    fig.update_xaxes(title=ABLATIONS[of], type="category", range=[-0.5, len(x) - 0.5])
+    fig.update_yaxes(title="mean accuracy (%)", row=1, col=1)
+    fig.update_yaxes(title="training time (s a chip)", rangemode="tozero", row=1, col=2)
+    first = rows[rows["value"] == rows["value"].iloc[0]]  # one point's chips, for the counts
+    notes = ["whiskers: 95 % intervals, of accuracy those of the gain over the same chips"]
+    return finish(fig, f"TSB by the {ABLATIONS[of]}", _subtitle(first, notes))
+
+
+def _parameter(text: object, of: str) -> object:
+    """Return a parameter from canonical JSON; None where it is not named."""
+    return json.loads(text).get(of) if isinstance(text, str) and text else None
+
+
+_STOPS = (ORANGE, GREEN, SKY, PURPLE, VERMILLION)
+
+
+def training_cost(table: pd.DataFrame, axis: str = "passes", method: str = "tsb", note: str = "") -> go.Figure:
+    """Return accuracy against training cost: the backbone's training, and deployment from early stops (TSB Fig. 4).
+
+    Args:
+        table: of `nvlib.deploy.cost.early_stops`.
+        axis: ``passes`` (images run) or ``seconds``; both as shares of the full training.
+        method: which deployment method's lines.
+        note: what the table does not know: network, data set, device, sigma_d, chips.
+
+    Raises:
+        InputError: for another axis, or a table without the method.
+    """
+    if axis not in ("passes", "seconds"):
+        raise InputError(f"axis={axis!r} is not a cost; expected passes or seconds")
+    if method not in set(table["stage"]):
+        raise InputError(f"the table has no stage {method!r}; it has {sorted(set(table['stage']))}")
+    fig, cost = go.Figure(), f"share_{axis}"
+    backbone = table[table["stage"] == "backbone"].sort_values("epoch")
+    hover = "%{fullData.name}: %{x:.1f} % of the training, accuracy %{y:.2f} %<extra></extra>"
+    fig.add_scatter(
+        x=100 * backbone[cost], y=backbone["accuracy"], name="backbone", mode="lines+markers",
+        line={"color": GREY, "width": 2}, marker={"size": 5}, hovertemplate=hover,
+    )  # fmt: skip
+    own = table[table["stage"] == method]
+    symbols = ("triangle-up", "diamond", "hexagon", "triangle-down", "star")
+    stops = sorted(own["stop"].unique())
+    ends = []
+    for i, stop in enumerate(stops):
+        part = own[own["stop"] == stop].sort_values("epoch")
+        colour = _STOPS[i % len(_STOPS)] if stop < 1 else VERMILLION
+        label = deployment_style(method).label
+        fig.add_scatter(
+            x=100 * part[cost], y=part["accuracy"], mode="lines+markers", hovertemplate=hover,
+            name=f"{label} from the {100 * stop:.0f} % stop" if stop < 1 else f"{label} after the full training",
+            line={"color": colour, "width": 2}, marker={"size": 7, "symbol": symbols[i % len(symbols)]},
+        )  # fmt: skip
+        ends.append(f"{100 * stop:.0f} % stop: {100 * part[cost].iloc[-1]:.1f} %")
+    goal = backbone["accuracy"].iloc[-1]
+    fig.add_hline(y=goal, line={"color": GREY, "dash": "dot", "width": 1})
+    what = "images run forward and backward" if axis == "passes" else "seconds"
+    fig.update_xaxes(title=f"training cost ({what}), % of the backbone's full training", rangemode="tozero")
+    fig.update_yaxes(title="mean accuracy on validation images (%)")
+    notes = [note, f"whole cost at the end, {', '.join(ends)}", f"dotted: fully trained backbone, {goal:.2f} %"]
+    return finish(fig, "Training cost with early stops", wrap(notes))
