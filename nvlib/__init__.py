@@ -21,6 +21,7 @@ _HOME = {
     "train": "nvlib.methods",
     "METHODS": "nvlib.methods",
     "Recipe": "nvlib.methods",
+    "DEPLOYMENTS": "nvlib.deploy",
     "build": "nvlib.models",
     "MODELS": "nvlib.models",
     "load": "nvlib.data",
@@ -33,14 +34,16 @@ _HOME = {
 
 __all__ = [
     "program", "mapping", "forward", "stack", "monte_carlo", "Samples", "Interrupted", "train", "METHODS", "Recipe",
-    "build", "MODELS", "load", "Study", "run", "results", "Estimate", "InputError",
-    "anova", "crossbar", "data", "devices", "errors", "evaluate", "figures", "methods", "models", "noise", "philox",
-    "population", "provenance", "records", "reproduce", "sequential", "statistics", "store", "studies",
+    "DEPLOYMENTS", "build", "MODELS", "load", "Study", "run", "results", "Estimate", "InputError",
+    "anova", "crossbar", "data", "deploy", "devices", "errors", "evaluate", "figures", "hardware", "methods", "models",
+    "noise", "philox", "population", "provenance", "records", "reproduce", "sequential", "statistics", "store",
+    "studies", "taylor",
 ]  # fmt: skip
 
 if TYPE_CHECKING:
     from nvlib.crossbar import mapping, program
     from nvlib.data import load
+    from nvlib.deploy import DEPLOYMENTS
     from nvlib.errors import InputError
     from nvlib.evaluate import Interrupted, Samples, monte_carlo
     from nvlib.methods import METHODS, Recipe, train

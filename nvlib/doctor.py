@@ -19,6 +19,7 @@ EXTRAS = {
     "notebooks": ("jupyterlab", "ipywidgets", "anywidget", "papermill", "nbconvert"),
     "cluster": ("submitit",),
     "export": ("kaleido",),
+    "completion": ("shtab",),
     "dev": ("pytest", "nbval", "ruff", "playwright"),
 }
 BROWSERS = ("chromium", "chromium-browser", "google-chrome", "chrome")

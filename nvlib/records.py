@@ -56,7 +56,10 @@ class Training:
 
 @dataclass(frozen=True)
 class Evaluation:
-    """Everything that decides an evaluation's samples, but for last bits, which the recorded plan decides."""
+    """Everything that decides an evaluation's samples, but for last bits, which the recorded plan decides.
+
+    ``deployment`` is what each chip undergoes before it is scored: a method's name and all its parameters, or None.
+    """
 
     training: str
     device: Mapping[str, Any]
@@ -65,7 +68,7 @@ class Evaluation:
     mapping: str
     bits: int
     images: int
-    deployment: str | None
+    deployment: Mapping[str, Any] | None
     seed: int
     kind: str = "evaluation"
     version: int = VERSION

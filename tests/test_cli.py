@@ -1,17 +1,30 @@
-"""The command line, as a person types it."""
+"""The command line, as a person types it; what is stored is the matter of test_cli_results."""
 
+import re
 import subprocess
 import sys
 
 import pytest
 
+from nvlib import InputError, methods
 from nvlib.__main__ import main
+from nvlib.commands.parser import convert, parameters, types_of
+from nvlib.commands.study import grid
+from nvlib.methods import METHODS, Recipe
+from nvlib.store import DiskFull, Store, results
 
 
 @pytest.fixture(autouse=True)
 def apart(tmp_path, monkeypatch):
     monkeypatch.setenv("NVLIB_RUNS", str(tmp_path / "runs"))
     monkeypatch.setenv("NVLIB_RESULTS", str(tmp_path / "none"))
+
+
+def asked(line):
+    """Return the study that a line asks for."""
+    from nvlib import commands
+
+    return grid(commands.root().parse_args(line.split()))
 
 
 def test_doctor(capsys):
@@ -32,16 +45,134 @@ def test_data(capsys):
     assert "55000 train, 5000 validation, 10000 test" in capsys.readouterr().out
 
 
+# -- studies ---------------------------------------------------------------------------------------------------------
+
+
 def test_study_then_results(capsys):
     arguments = "study --method none gaussian --sigma-d 0.2 --epochs 1 --chips 5 --images 128".split()
+    assert main([*arguments, "--dry-run"]) == 0
+    assert capsys.readouterr().out.strip() and not Store().names()
     assert main(arguments) == 0
     table = capsys.readouterr().out
-    assert "w/o noise" in table or "none" in table
+    assert "none" in table and "gaussian" in table
     assert main(["results", "--method", "gaussian"]) == 0
     assert "0.2" in capsys.readouterr().out
     assert main(["results", "--method", "trice"]) == 0
     assert "no results match" in capsys.readouterr().out
 
+
+def test_a_grid_in_options():
+    study = asked(
+        "study --method trice rc gaussian --set th=1.5 --set trice.warm=3 --sigma-d 0.1 0.2 --seeds 0 1 --device rram "
+        "fefet1 --lr 3e-3 --optimiser sgd --select best --patience 4 --target 90 --epochs 7 --chips 30 --bits 6"
+    )
+    assert study.parameters == {"trice": {"th": 1.5, "warm": 3}, "rc": {"th": 1.5}}
+    assert study.recipe == Recipe("sgd", lr=3e-3)
+    assert (study.select, study.patience, study.target) == ("best", 4, 90)
+    assert (study.epochs, study.chips, study.bits, study.seeds) == (7, 30, 6, (0, 1))
+    assert (study.sigma_d, study.devices) == ((0.1, 0.2), ("rram", "fefet1"))
+
+
+def test_deployments_in_options():
+    study = asked("study --method gaussian --deploy none tsb --deploy-set tsb.epochs=3")
+    assert study.deployments == (None, "tsb") and study.deployment_parameters == {"tsb": {"epochs": 3}}
+
+
+def test_published_recipes():
+    assert asked("study --network resnet18 --recipe preset").recipe == methods.preset("resnet18", 1)
+    study = asked("study --network resnet18 --recipe preset --lr 0.1")
+    assert study.recipe == Recipe(**{**vars(methods.preset("resnet18", 1)), "lr": 0.1})
+
+
+def test_options_change_what_a_file_says(tmp_path):
+    path = tmp_path / "grid.toml"
+    path.write_text(
+        'methods = ["trice", "rc"]\nsigma_d = [0.3]\nchips = 50\n[parameters.trice]\nwarm = 2\nth = 1.0\n'
+        "[recipe]\nlr = 2e-3\n"
+    )
+    study = asked(f"study {path} --chips 70 --set trice.th=2.5 --batch-size 32")
+    assert (study.methods, study.sigma_d, study.chips) == (("trice", "rc"), (0.3,), 70)
+    assert study.parameters == {"trice": {"warm": 2, "th": 2.5}} and study.recipe == Recipe(lr=2e-3, batch_size=32)
+    assert asked(f"study {path}").recipe == Recipe(lr=2e-3)
+
+
+# -- one model -------------------------------------------------------------------------------------------------------
+
+
+def test_train_says_the_hash_that_evaluate_takes(capsys):
+    line = "train --method rc --set sigma_t=0.3 --epochs 1 --images 128 --sigma-d 0.2 --lr 3e-3"
+    assert main(line.split()) == 0
+    out, err = capsys.readouterr()
+    name = out.strip()
+    assert "validation" in err
+    record = Store().training(name)
+    assert record.parameters["sigma_t"] == 0.3 and record.recipe["lr"] == 3e-3 and record.epochs == 1
+    assert main([*line.split(), "--quiet"]) == 0  # it is there
+    assert capsys.readouterr().out.strip() == name
+    assert main(["evaluate", name[:10], "--chips", "4"]) == 0
+    run, said = capsys.readouterr()
+    table = results()
+    assert table.run.unique().tolist() == [run.strip()] and len(table) == 4 and "too few chips" in said
+    assert set(table.sigma_d) == {0.2} and set(table.device) == {"rram"} and set(table.images) == {128}
+    # another device, and until an interval is narrow: two looks at least, as 2 chips are never enough here
+    assert main(["evaluate", name[:10], *"--device pcm --sigma-d 1 --chips 2 --until 9 --of mean --quiet".split()]) == 0
+    other = results(device="pcm")
+    assert set(other.run) == {capsys.readouterr().out.strip()} and set(other.training) == {name}
+
+
+def test_evaluate_refuses_other_data(capsys, tmp_path):
+    assert main("train --method none --epochs 1 --images 64 --quiet".split()) == 0
+    name = capsys.readouterr().out.strip()
+    for line, said in (
+        (f"evaluate {name}", "say which"), (f"evaluate {name} --sigma-d 0.1 --dataset {tmp_path}", "folder"),
+        (f"evaluate {name} --sigma-d 0.1 --k 100", "percentile"), ("evaluate 0123456", "no training begins with"),
+    ):  # fmt: skip
+        assert main(line.split()) == 2
+        assert said in capsys.readouterr().err
+
+
+# -- parameters ------------------------------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize("name", METHODS)
+def test_every_default_of_every_method_can_be_written(name):
+    """What a method takes without being told, it takes from the command line, of the same type."""
+    kinds, method = types_of(METHODS[name]), methods.get(name)
+    for parameter, kind in kinds.items():
+        value = getattr(method, parameter)
+        text = ",".join(map(str, value)) if isinstance(value, tuple) else str(value)
+        held = convert(text, kind, parameter)
+        assert held == value
+        assert type(held) is type(value) or kind is float  # a number written without a point
+
+
+READ = [
+    ("2", int, 2), ("2", float, 2.0), ("1e-2", float | None, 0.01), ("none", float | None, None), ("yes", bool, True),
+    ("off", bool, False), ("1e-1,1e-2", float | tuple[float, ...], (0.1, 0.01)), ("rc", str, "rc"),
+    ("features.0,features.3", tuple[str, ...] | None, ("features.0", "features.3")), ("fc", tuple[str, ...], ("fc",)),
+]  # fmt: skip
+
+
+@pytest.mark.parametrize(("text", "kind", "value"), READ)
+def test_values_are_read_as_their_type(text, kind, value):
+    held = convert(text, kind, "p")
+    assert held == value and type(held) is type(value)
+
+
+@pytest.mark.parametrize(
+    ("text", "kind"), [("2.5", int), ("x", float | None), ("2", bool), ("", float), ("1,x", tuple[float, ...])]
+)
+def test_values_of_another_type_are_refused(text, kind):
+    with pytest.raises(InputError, match="p="):
+        convert(text, kind, "p")
+
+
+def test_a_parameter_reaches_those_that_have_it():
+    found = parameters(["th=2", "trice.warm=1"], ["none", "rc", "trice"], METHODS, "method")
+    assert found == {"rc": {"th": 2.0}, "trice": {"th": 2.0, "warm": 1}}
+
+
+# -- bad input, errors, exit codes -----------------------------------------------------------------------------------
 
 BAD = [
     ("devices fefet9", "did you mean 'fefet"),
@@ -51,9 +182,35 @@ BAD = [
     ("study --network alexnet", "lenet"),
     ("study --dataset cifar10", "NVLIB_DATA"),
     ("study --device nowhere.toml", "nowhere.toml"),
+    ("study nowhere.toml", "nowhere.toml"),
+    ("study --epochs many", "invalid int value"),
+    ("study --lr 0", "positive"),
+    ("study --recipe best", "preset"),
+    ("study --optimiser adm", "did you mean 'adam'"),
+    ("study --select first", "last"),
+    ("study --method rc --set th", "parameter=value"),
+    ("study --method rc --set th=wide", "a number"),
+    ("study --method rc --set warm=2", "ratio"),
+    ("study --method rc --set trice.warm=2", "not among the methods"),
+    ("study --method none --set th=2", "no parameters"),
+    ("study --method trice --set n_train=0.5", "a whole number"),
+    ("study --deploy-set tsb.epochs=3", "--deploy"),
+    ("study --deploy magic", "write_verify"),
+    ("study --executor cloud", "slurm"),
+    ("study --gpus 2", "--executor slurm"),
+    ("train --method", "--help"),
+    ("train --method trice --set tice.th=1", "not among the methods"),
+    ("evaluate nohash", "hexadecimal"),
     ("results --k 100 --method none", "no results"),
+    ("results list --nothing", "unrecognized arguments: --nothing"),
+    ("results show", "required: hash"),
+    ("results remove", "give hashes"),
+    ("jobs stop", "invalid choice"),
+    ("completion fish", "bash"),
     ("reproduce trice-fig99", "trice-fig3"),
     ("reproduce --preset huge", "smoke"),
+    ("simulate", "invalid choice"),
+    ("", "required"),
 ]
 
 
@@ -70,6 +227,66 @@ def test_bad_input_is_one_line_and_exit_code_two(line, said, capsys, monkeypatch
     assert said in captured.err
 
 
+@pytest.mark.parametrize(
+    ("error", "code"),
+    [(KeyboardInterrupt(), 130), (DiskFull(28, "No space left on the disk of runs"), 1), (InputError("no"), 2)],
+)
+def test_what_stops_a_command_is_one_line_and_a_code(error, code, capsys, monkeypatch):
+    from nvlib import devices
+
+    def stop():
+        raise error
+
+    monkeypatch.setattr(devices, "names", stop)
+    assert main(["devices"]) == code
+    assert capsys.readouterr().err.count("\n") == 1
+
+
+COMMANDS = ["", "doctor", "devices", "data", "train", "evaluate", "study", "jobs", "jobs follow", "reproduce", "claims",
+            "completion", "results", *(f"results {action}" for action in (
+                "list", "show", "compare", "verify", "export", "compact", "remove"))]  # fmt: skip
+
+
+@pytest.mark.parametrize("command", COMMANDS)
+def test_every_command_has_help_with_examples(command, capsys):
+    with pytest.raises(SystemExit) as end:
+        main([*command.split(), "--help"])
+    out = capsys.readouterr().out
+    assert end.value.code == 0 and "examples:" in out and f"python -m nvlib {command}".strip() in out
+
+
 def test_as_a_module():
     done = subprocess.run([sys.executable, "-m", "nvlib", "--help"], capture_output=True, text=True, check=True)
-    assert "examples:" in done.stdout
+    assert "examples:" in done.stdout and "exit codes:" in done.stdout
+    done = subprocess.run([sys.executable, "-m", "nvlib", "devices", "x"], capture_output=True, text=True)
+    assert done.returncode == 2 and done.stderr.startswith("error: ")
+
+
+@pytest.mark.parametrize("shell", ["bash", "zsh", "tcsh"])
+def test_completion_knows_the_commands(shell, capsys):
+    assert main(["completion", shell]) == 0
+    script = capsys.readouterr().out
+    assert all(word in script for word in ("reproduce", "compact", "verify", "follow"))
+
+
+COMPLETED = [
+    ("stu", {"study"}), ("study --train-", {"--train-sigma-d"}), ("study --method trice_", {"trice_gauss"}),
+    ("train --device fefet", {"fefet1", "fefet2"}), ("results ver", {"verify"}), ("jobs f", {"follow", "forget"}),
+]  # fmt: skip
+
+
+def test_completion_in_a_real_shell(capsys, tmp_path):
+    assert main(["completion", "bash"]) == 0
+    script = tmp_path / "nvlib"
+    script.write_text(capsys.readouterr().out)
+    for line, expected in COMPLETED:
+        words = ["nvlib", *line.split()]
+        ask = (
+            f"source {script}; COMP_WORDS=({' '.join(words)}); COMP_CWORD={len(words) - 1}; "
+            f"{FUNCTION.search(script.read_text())[1]} nvlib '{words[-1]}' '{words[-2]}'; echo ${{COMPREPLY[@]}}"
+        )
+        out = subprocess.run(["bash", "-c", ask], capture_output=True, text=True, check=True).stdout
+        assert set(out.split()) == expected, line
+
+
+FUNCTION = re.compile(r"-F (\w+)")

@@ -1,13 +1,11 @@
 """Studies and their store: hashes, skipping, growing, kills, damage."""
 
 import json
-import os
-import signal
 import subprocess
 import sys
-import textwrap
 import time
-from dataclasses import replace
+from dataclasses import dataclass, replace
+from typing import ClassVar
 
 import numpy as np
 import pandas as pd
@@ -48,7 +46,7 @@ def test_at_no_variation_noise_injection_is_no_noise(done):
 def test_what_exists_is_not_repeated(done, monkeypatch):
     where, table = done
     monkeypatch.setattr(methods, "train", None)
-    monkeypatch.setattr(studies, "blocks", None)
+    monkeypatch.setattr("nvlib.studies.work.blocks", None)
     assert studies.run(SMALL, where, progress=False).equals(table)
 
 
@@ -108,46 +106,6 @@ def test_other_networks_and_sizes(store):
     assert set(table.network) == {"vgg8 x0.05"} and set(table.device) == {"pcm"} and len(table) == 2
 
 
-KILLED = """
-    import sys
-    from pathlib import Path
-    import torch
-    torch.set_num_threads(1)
-    from nvlib import studies
-    from nvlib.store import Store
-    studies.BLOCK = 2
-    study = studies.Study(sigma_d=(0.2,), epochs=6, chips=60, images=1500)
-    table = studies.run(study, Store(Path(sys.argv[1]), None), progress=False)
-    table.drop(columns=["run"]).to_parquet(sys.argv[2])
-"""
-
-
-def test_killed_at_any_moment_it_ends_with_the_same_samples(tmp_path):
-    script = tmp_path / "study.py"
-    script.write_text(textwrap.dedent(KILLED))
-
-    def start(runs, out):
-        return subprocess.Popen([sys.executable, script, tmp_path / runs, tmp_path / out])
-
-    whole = start("whole", "whole.parquet")
-    assert whole.wait(300) == 0
-    rng, kills, code = np.random.default_rng(0), 0, None
-    for _ in range(40):
-        process = start("killed", "killed.parquet")
-        try:
-            code = process.wait(4 + 5 * rng.random() if kills < 3 else 300)
-        except subprocess.TimeoutExpired:
-            os.kill(process.pid, signal.SIGKILL)
-            process.wait()
-            kills += 1
-            continue
-        break
-    assert code == 0 and kills >= 2
-    one, two = (pd.read_parquet(tmp_path / f"{name}.parquet") for name in ("whole", "killed"))
-    pd.testing.assert_frame_equal(one, two)
-    assert not list((tmp_path / "killed").rglob("*.checkpoint*"))
-
-
 def test_a_block_is_whole_or_absent(done, tmp_path, monkeypatch):
     where, _ = done
     _, evaluation = SMALL.pairs(SMALL.data())[0]
@@ -167,14 +125,11 @@ def test_a_block_is_whole_or_absent(done, tmp_path, monkeypatch):
     assert small.samples(evaluation).equals(block)
 
 
-def test_damage_and_the_future_are_named(done, tmp_path):
+def test_a_run_of_a_newer_version_is_named(done, tmp_path):
     where, _ = done
-    home = next(p for p in where.runs.iterdir() if p.is_dir())
+    home = next(p for p in where.runs.iterdir() if (p / "record.json").exists())
     copy = tmp_path / home.name
     copy.mkdir()
-    (copy / "record.json").write_text("{ half a rec")
-    with pytest.raises(InputError, match=r"record\.json is damaged"):
-        store.results(store.Store(tmp_path, None))
     record = json.loads((home / "record.json").read_text())
     (copy / "record.json").write_text(json.dumps({**record, "version": 99}))
     with pytest.raises(InputError, match="newer nvlib"):
@@ -262,3 +217,226 @@ def test_a_stored_network_comes_back_as_it_was(network, store):
     assert samples.accuracy[0] == table.accuracy[0]
     with pytest.raises(InputError, match="no training"):
         studies.model_of("0" * 64, store)
+
+
+# -- files -----------------------------------------------------------------------------------------------------------
+
+TOML = """
+network = "lenet3"
+methods = ["none", "trice"]
+devices = "fefet1"
+sigma_d = [0.1, 0.2]
+seeds = [0, 1]
+epochs = 3
+deployments = ["none", "write_verify"]
+[recipe]
+lr = 3e-3
+batch_size = 32
+[parameters.trice]
+n_train = 50
+[deployment_parameters.write_verify]
+sigma = 0.02
+"""
+YAML = """
+network: lenet3
+methods: [none, trice]
+devices: fefet1
+sigma_d: [0.1, 0.2]
+seeds: [0, 1]
+epochs: 3
+deployments: [none, write_verify]
+recipe: {lr: 3e-3, batch_size: 32}
+parameters:
+  trice: {n_train: 50}
+deployment_parameters:
+  write_verify: {sigma: 0.02}
+"""
+
+
+@pytest.mark.parametrize(("suffix", "text"), [("toml", TOML), ("yaml", YAML), ("yml", YAML)])
+def test_a_study_in_a_file(suffix, text, tmp_path):
+    (tmp_path / f"grid.{suffix}").write_text(text)
+    assert studies.load(tmp_path / f"grid.{suffix}") == Study(
+        "lenet3", methods=("none", "trice"), devices=("fefet1",), sigma_d=(0.1, 0.2), seeds=(0, 1), epochs=3,
+        deployments=(None, "write_verify"), recipe=methods.Recipe(lr=3e-3, batch_size=32),
+        parameters={"trice": {"n_train": 50}}, deployment_parameters={"write_verify": {"sigma": 0.02}},
+    )  # fmt: skip
+
+
+BAD_FILES = [
+    ("sigma = [0.1]", "did you mean 'sigma_d'"), ("epochs = 'ten'", "epochs='ten'"), ("epochs = true", "whole number"),
+    ("sigma_d = ['a']", "sigma_d='a'"), ("[recipe]\nlearning_rate = 1", "unknown key of a recipe"),
+    ("recipe = 'adam'", "table"), ("[recipe]\nlr = 'fast'", "recipe.lr"), ("methods = ['tric']", "did you mean 'tri"),
+    ("[parameters.trise]\nk = 1", "did you mean 'tri"), ("[parameters]\ntrice = 1", "table"), ("seeds = []", "empty"),
+    ("[parameters.rc]\nthreshold = 2\n", None), ("epochs = ", "not TOML"), ("deployments = ['swam']", "deployment"),
+    ("width = nan", "width"), ("images = 0.5", "whole number"),
+]  # fmt: skip
+
+
+@pytest.mark.parametrize(("text", "said"), BAD_FILES)
+def test_bad_files_are_answered_in_a_line(text, said, tmp_path):
+    path = tmp_path / "grid.toml"
+    path.write_text("methods = ['rc']\n" + text if said is None else text)
+    with pytest.raises(InputError, match=said or "parameter of rc 'threshold'") as error:
+        studies.load(path)
+    assert "\n" not in str(error.value) and "grid.toml" in str(error.value)
+
+
+def test_files_that_are_none(tmp_path):
+    with pytest.raises(InputError, match="no study at"):
+        studies.load(tmp_path / "x.toml")
+    with pytest.raises(InputError, match=r"end in \.toml"):
+        studies.load(tmp_path / "x.json")
+    (tmp_path / "x.yaml").write_text("a: [1\nb")
+    with pytest.raises(InputError, match="not YAML"):
+        studies.load(tmp_path / "x.yaml")
+    (tmp_path / "x.yaml").write_text("- 1")
+    with pytest.raises(InputError, match="keys and values"):
+        studies.load(tmp_path / "x.yaml")
+
+
+def test_a_study_and_its_plain_values(tmp_path):
+    device = tmp_path / "mine.toml"
+    nvlib.devices.save(replace(nvlib.devices.get("fefet1"), name="mine"), device)
+    study = replace(SMALL, devices=("rram", str(device)), parameters={"ovf": {"beta": (0.1, 0.01)}}, patience=3)
+    plain = json.loads(json.dumps(study.record()))
+    again = Study.of(plain)
+    device.unlink()  # its numbers travel with the study
+    loaded = SMALL.data()
+    names = [[records.digest(e) for _, e in s.pairs(loaded)] for s in (replace(again, select="last"), again)]
+    assert names[0] == names[1] and len(names[0]) == 2 * 2 * 2
+    assert json.loads(json.dumps(again.record())) == plain and again.parameters["ovf"]["beta"] == (0.1, 0.01)
+
+
+# -- packs and plans -------------------------------------------------------------------------------------------------
+
+
+def test_packed_trainings_are_those_alone_and_say_who_was_beside_them(done, tmp_path):
+    """On a CPU members run one after another, by the same kernels: the weights differ by rounding at most."""
+    where, table = done
+    packed = store.Store(tmp_path, None)
+    study = replace(SMALL, methods=("gaussian",))
+    again = studies.run(study, packed, progress=False, pack=2)
+    for name in again.training.unique():
+        plan = packed.about(name)["plan"]
+        assert name in plan["pack"] and len(plan["pack"]) == 2 and plan["threads"] == torch.get_num_threads()
+        alone, beside = where.weights(name), packed.weights(name)
+        for key, tensor in alone.items():
+            torch.testing.assert_close(beside[key], tensor, rtol=1e-4, atol=1e-5)
+        assert len(packed.history(name)) == 2
+    assert len(again) == len(table[table.method == "gaussian"])
+    with pytest.raises(InputError, match="pack=0"):
+        studies.run(study, packed, progress=False, pack=0)
+
+
+def test_packed_searches_keep_their_own_traces(tmp_path):
+    study = Study(
+        "lenet3", methods=("trice",), sigma_d=(0.1, 0.2), epochs=2, chips=1, images=64,
+        parameters={"trice": {"warm": 0, "n_train": 3}}, recipe=methods.Recipe(batch_size=32),
+    )  # fmt: skip
+    traces = []
+    for pack in (1, 2):
+        where = store.Store(tmp_path / str(pack), None)
+        studies.run(study, where, progress=False, pack=pack)
+        traces.append([where.trace(t) for t, _ in study.pairs(study.data())])
+    for alone, packed in zip(*traces, strict=True):
+        assert set(alone.training) == set(packed.training) == {0} and len(alone) == 2 * 3
+        pd.testing.assert_frame_equal(alone[["candidate", "sigma_t"]], packed[["candidate", "sigma_t"]])
+
+
+def test_what_was_begun_goes_on_with_as_many_threads(store):
+    study = replace(SMALL, methods=("none",), sigma_d=(0.1,), epochs=1, chips=2, images=64)
+    table = studies.run(study, store, progress=False, threads=2)
+    assert store.about(table.run[0])["plan"]["threads"] == 2 == store.about(table.training[0])["plan"]["threads"]
+    seen = []
+    before = torch.get_num_threads()
+    studies.run(
+        replace(study, chips=4), store, threads=1, progress=lambda *_: seen.append(torch.get_num_threads())
+    )
+    assert 2 in seen and torch.get_num_threads() == before
+
+
+# -- deployments -----------------------------------------------------------------------------------------------------
+
+
+@dataclass(frozen=True)
+class Halved:
+    """Not a remedy: it says half the index of a chip is its accuracy."""
+
+    factor: float = 0.5
+    deep: tuple[int, ...] = (1, 2)
+    name: ClassVar[str] = "halved"
+
+    def apply(self, model, data, device, sigma_d, *, index, seed=0, bits=None, reference="full_scale",
+              mapping="differential", on="cpu", progress=False):  # fmt: skip
+        from nvlib.deploy import Deployed
+
+        for start in range(index.start, index.stop, 2):
+            chips = np.arange(start, min(start + 2, index.stop))
+            fill = [np.full(len(chips), value) for value in (1.5, 2.5, 90.0, 7, 3, 12.5, 640, 0.25)]
+            yield Deployed(chips, self.factor * chips, *fill, seed=seed)
+
+
+def test_deployments_are_an_axis(done, monkeypatch):
+    from nvlib import deploy
+
+    monkeypatch.setitem(deploy.DEPLOYMENTS, "halved", Halved)
+    where, table = done
+    study = replace(SMALL, methods=("none",), sigma_d=(0.2,), chips=5, deployments=(None, "halved"))
+    both = studies.run(study, where, progress=False)
+    plain, deployed = (both[both.deployment == name] for name in ("", "halved"))
+    assert list(both.columns) == store.COLUMNS and len(plain) == len(deployed) == 5
+    assert set(plain.run) <= set(table.run)  # the hash of what is not deployed is what it was
+    assert plain[store.DEPLOYED].isna().all().all() and set(plain.deployment_parameters) == {""}
+    assert list(deployed.accuracy) == [0.5 * i for i in range(5)] and set(deployed.deployment_parameters) == {""}
+    assert deployed[store.DEPLOYED].iloc[0].tolist() == [90.0, 7, 3, 12.5, 640, 0.25]
+    changed = replace(study, chips=7, deployment_parameters={"halved": {"factor": 2.0}})
+    more = studies.run(changed, where, progress=False)
+    more = more[more.deployment == "halved"]
+    assert list(more.accuracy) == [2.0 * i for i in range(7)] and set(more.run).isdisjoint(deployed.run)
+    assert set(more.deployment_parameters) == {'{"factor":2.0}'}
+    grown = studies.run(replace(study, chips=7), where, progress=False)
+    assert len(grown[grown.deployment == "halved"]) == 7 and set(deployed.run) <= set(grown.run)
+
+
+def test_a_real_deployment(done):
+    where, _ = done
+    study = replace(SMALL, methods=("none",), sigma_d=(0.2,), chips=3, deployments=(None, "write_verify"))
+    table = studies.run(study, where, progress=False)
+    plain, deployed = (table[table.deployment == name] for name in ("", "write_verify"))
+    assert list(deployed.before) == list(plain.accuracy)  # the same chips
+    assert (deployed.verified > 0).all() and (deployed.pulses >= deployed.cells).all()
+
+
+# -- forecasts -------------------------------------------------------------------------------------------------------
+
+
+def test_a_forecast_counts_and_writes_nothing(done, monkeypatch):
+    where, _ = done
+    monkeypatch.setattr(time, "perf_counter", time.process_time)  # of this process, whatever shares the cores
+    studies.run(replace(SMALL, chips=9), where, progress=False)
+    before = sorted(p.name for p in where.runs.rglob("*"))
+    forecast = studies.estimate(replace(SMALL, chips=12, seeds=(0, 1)), where, workers=4)
+    # per seed: none once, gaussian at two sizes; of seed 0 all are trained and nine of twelve chips are there
+    assert (forecast.trainings, forecast.trainings_done) == (6, 3)
+    assert (forecast.evaluations, forecast.evaluations_done) == (8, 0)
+    assert forecast.epochs == 3 * 2 and forecast.chips == 4 * 3 + 4 * 12
+    assert 0 < forecast.wall <= forecast.seconds and forecast.memory > 100 << 20
+    assert "6, of which 3 exist" in forecast.text() and "4 processes" in forecast.text()
+    assert sorted(p.name for p in where.runs.rglob("*")) == before
+    nothing = studies.estimate(SMALL, where)
+    assert (nothing.epochs, nothing.chips, nothing.seconds) == (0, 0, 0)
+    blind = studies.estimate(replace(SMALL, network="lenet3"), where, calibrate=False)
+    assert blind.seconds is None and "unknown" in blind.text()
+
+
+def test_a_forecast_is_of_the_right_size(store, monkeypatch):
+    """To a factor of three: the parts it measures are milliseconds long."""
+    monkeypatch.setattr(time, "perf_counter", time.process_time)
+    study = Study("lenet3", methods=("gaussian",), sigma_d=(0.1,), epochs=3, chips=30, images=1500)
+    forecast = studies.estimate(study, store)
+    began = time.process_time()
+    studies.run(study, store, progress=False)
+    assert forecast.seconds / 3 < time.process_time() - began < forecast.seconds * 3
+    other = studies.estimate(replace(study, seeds=(1,)), store)
+    assert "stored trainings" in other.basis

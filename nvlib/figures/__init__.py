@@ -15,8 +15,16 @@ Each file imports only from those before it. From `layout` on they need plotly, 
     layout    the template, titles and subtitles
     chips     figures of chip accuracies: distribution, curves, fan, ecdf
     compare   methods beside a baseline on the same chips
+    ranking   places of methods at each sigma_d
+    weights   how far the weights of each layer stray
     device    figures of what chips are made of: levels of a device, laws of the training noise
+    hardware  energy, latency and area of layers and designs
     search    figures of a training's search
+    means     mean accuracy and EKL against sigma_d
+    grid      percentile by size and threshold of the training noise
+    claims    printed numbers beside ours, verdicts, trainings that fail to converge
+    deploy    programmed chips: accuracy distance, write-verify, SWIM, TSB's ablations and training cost
+    taylor, taylor_shares    theory against chips: one weight, all weights, layers, training
     export    still pictures
 """
 
@@ -50,7 +58,33 @@ _HOME = {
     "device_levels": "device",
     "noise_laws": "device",
     "difference_curves": "compare",
+    "layer_deviations": "weights",
+    "ranks": "ranking",
+    "ranking": "ranking",
     "search_trace": "search",
+    "beside_printed": "claims",
+    "verdicts": "claims",
+    "converging": "claims",
+    "mean_curves": "means",
+    "noise_grid": "grid",
+    "hardware_layers": "hardware",
+    "hardware_designs": "hardware",
+    "distance_table": "deploy",
+    "accuracy_distance": "deploy",
+    "selective_verify": "deploy",
+    "pulses_and_residuals": "deploy",
+    "tsb_ablation": "deploy",
+    "training_cost": "deploy",
+    "deployment_style": "deploy",
+    "one_weight": "taylor",
+    "slope_effect": "taylor",
+    "loss_cut": "taylor",
+    "loss_percentiles": "taylor",
+    "loss_quantiles": "taylor",
+    "chip_losses": "taylor",
+    "variance_shares": "taylor_shares",
+    "loss_and_accuracy": "taylor_shares",
+    "derivatives_by_epoch": "taylor_shares",
     "to_png": "export",
     "sigma_title": "layout",
     "detach_title": "layout",
@@ -59,18 +93,39 @@ _HOME = {
 
 __all__ = [
     "results_table", "differences", "accuracy_distribution", "percentile_curves", "fan", "FAN", "ecdf",
-    "difference_curves", "device_levels", "noise_laws", "search_trace", "to_png", "sigma_title", "detach_title",
-    "TEMPLATE", "Style", "STYLES", "style", "name", "ordinal", "BLUE", "SKY", "GREEN", "ORANGE", "VERMILLION", "PURPLE",
-    "GREY",
+    "hardware_layers", "hardware_designs", "beside_printed", "verdicts", "converging", "mean_curves", "noise_grid",
+    "difference_curves", "ranks", "ranking", "device_levels", "noise_laws", "search_trace", "to_png", "sigma_title",
+    "detach_title", "layer_deviations", "one_weight", "slope_effect", "loss_cut", "loss_percentiles", "loss_quantiles",
+    "chip_losses", "variance_shares", "loss_and_accuracy", "derivatives_by_epoch", "distance_table",
+    "accuracy_distance", "selective_verify", "pulses_and_residuals", "tsb_ablation", "training_cost",
+    "deployment_style", "TEMPLATE", "Style", "STYLES", "style", "name", "ordinal", "BLUE", "SKY", "GREEN", "ORANGE",
+    "VERMILLION", "PURPLE", "GREY",
 ]  # fmt: skip
 
 if TYPE_CHECKING:
     from nvlib.figures.chips import FAN, accuracy_distribution, ecdf, fan, percentile_curves
+    from nvlib.figures.claims import beside_printed, converging, verdicts
     from nvlib.figures.compare import difference_curves
+    from nvlib.figures.deploy import (
+        accuracy_distance,
+        deployment_style,
+        distance_table,
+        pulses_and_residuals,
+        selective_verify,
+        training_cost,
+        tsb_ablation,
+    )
     from nvlib.figures.device import device_levels, noise_laws
     from nvlib.figures.export import to_png
+    from nvlib.figures.grid import noise_grid
+    from nvlib.figures.hardware import hardware_designs, hardware_layers
     from nvlib.figures.layout import TEMPLATE, detach_title, sigma_title
+    from nvlib.figures.means import mean_curves
+    from nvlib.figures.ranking import ranking, ranks
     from nvlib.figures.search import search_trace
+    from nvlib.figures.taylor import chip_losses, loss_cut, loss_percentiles, loss_quantiles, one_weight, slope_effect
+    from nvlib.figures.taylor_shares import derivatives_by_epoch, loss_and_accuracy, variance_shares
+    from nvlib.figures.weights import layer_deviations
 
 
 def __getattr__(key: str) -> object:

@@ -119,6 +119,7 @@ def train(
     on: str | torch.device = "cpu",
     dtype: torch.dtype = torch.float32,
     resume: Mapping[str, Tensor] | None = None,
+    search: tuple[int, int, str] | None = None,
 ) -> Iterator[Epoch]:
     """Train a population by a method; yields a record after each epoch, whose last holds the models.
 
@@ -144,6 +145,7 @@ def train(
         on: where to compute, ``cpu`` or ``cuda``.
         dtype: of weights and images.
         resume: an earlier record's ``state``; training goes on after its epoch to the same numbers.
+        search: how a searching method scores its candidates: chips and images at a time, and the way; None measures.
 
     Yields:
         `Epoch` records.
@@ -196,6 +198,8 @@ def train(
     splits = [Split(s.x.to(on, dtype), s.y.to(on)) for s in (data.train, data.validation)]
     if hasattr(method, "begin"):
         method.begin(run, splits[0])
+    if search is not None:
+        run.memory["plan"] = torch.tensor([*search[:2], population.WAYS.index(search[2])])
     run.optimiser = recipe.build(list(run.parameters().values()))
     done = 0
     if resume is not None:

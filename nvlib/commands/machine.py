@@ -1,0 +1,55 @@
+"""doctor, devices, data: what this machine has, and what devices and data sets there are."""
+
+from __future__ import annotations
+
+import argparse
+
+from nvlib import devices
+from nvlib.commands.parser import Parser
+
+
+def add(command: object) -> None:
+    """Add the commands."""
+    command("doctor", _doctor, "say what is installed and found, and check that the numbers come out right",
+            "  python -m nvlib doctor && echo all is well")  # fmt: skip
+    sub: Parser = command(
+        "devices", _devices, "show devices with their numbers and sources",
+        "  python -m nvlib devices\n  python -m nvlib devices fefet1 mine.toml",
+    )  # fmt: skip
+    sub.add_argument("names", nargs="*", help="names, or paths of .toml or .csv device files (default: all)")
+    sub = command(
+        "data", _data, "show data sets, or load (and with --download fetch) some",
+        "  python -m nvlib data\n  python -m nvlib data cifar10 --download\n  python -m nvlib data photos/",
+    )  # fmt: skip
+    sub.add_argument("names", nargs="*", help="data sets, or paths of image folders")
+    sub.add_argument("--download", action="store_true", help="fetch what is not there, with an integrity check")
+
+
+def _doctor(_: argparse.Namespace) -> int:
+    from nvlib import doctor
+
+    return doctor.main()
+
+
+def _devices(options: argparse.Namespace) -> int:
+    for name in options.names or devices.names():
+        device = devices.get(name)
+        size = "x sigma_d" if device.relative else device.unit
+        print(f"{device.name}: {device.bits} bits a cell")
+        print(f"    levels     {', '.join(f'{g:g}' for g in device.levels)} {device.unit}")
+        print(f"    deviation  {', '.join(f'{d:.4g}' for d in device.deviation)} {size}")
+        print(f"    source     {device.source}\n    validity   {device.validity}")
+    return 0
+
+
+def _data(options: argparse.Namespace) -> int:
+    from nvlib import data
+
+    for name in options.names:
+        loaded = data.load(name, download=options.download)
+        parts = ", ".join(f"{len(getattr(loaded, part))} {part}" for part in ("train", "validation", "test"))
+        print(f"{loaded.name}: {parts}; {loaded.classes} classes; fingerprint {loaded.fingerprint[:12]}")
+    if not options.names:
+        for name, status in data.available().items():
+            print(f"{name:<16} {status}")
+    return 0

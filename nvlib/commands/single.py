@@ -1,0 +1,95 @@
+"""One training, or one evaluation of a stored model, done as a study does them: claimed, checkpointed, in blocks."""
+
+from __future__ import annotations
+
+from dataclasses import replace
+from functools import cached_property
+from typing import Any
+
+import torch
+
+from nvlib.errors import InputError
+from nvlib.records import Evaluation, Training, digest
+from nvlib.store import Store
+from nvlib.studies import Study
+from nvlib.studies.here import Bars
+from nvlib.studies.tasks import Desk, Task, plan, training_plan
+from nvlib.studies.work import carry_out
+
+
+def train(study: Study, where: Store, on: str, threads: int | None, progress: bool) -> str:
+    """Train the one model of a study if it is not there, and return its hash."""
+    desk = Desk(study, where, on)
+    (name,) = desk.trainings
+    tasks = []
+    if where.weights(name) is None:
+        held = training_plan(desk, (name,), threads or torch.get_num_threads())
+        tasks = [Task("training", (name,), study.epochs, held)]
+    _do(desk, tasks, progress)
+    return name
+
+
+class Model:
+    """A stored model, and the data that its chips are scored on.
+
+    Args:
+        name: hash of its training.
+        where: the store.
+        dataset: path of an image folder that has moved; None: where it was.
+
+    Raises:
+        InputError: without its weights, or with other data than it was trained on.
+    """
+
+    def __init__(self, name: str, where: Store, dataset: str | None = None) -> None:
+        self.training, self.where = where.training(name), where
+        if where.weights(name) is None:
+            raise InputError(f"no weights for training {name[:12]}; run its study first")
+        # every split is limited by as many images as were trained on, or none is
+        for images in (self.training.images, None):
+            self.shape = {
+                "network": self.training.network, "dataset": dataset or self.training.dataset, "methods": ("none",),
+                "width": self.training.width, "bits": self.training.bits, "images": images,
+                "activation_bits": self.training.activation_bits,
+            }  # fmt: skip
+            self.loaded = Study(**self.shape).data()
+            if self.loaded.fingerprint == self.training.fingerprint:
+                return
+        raise InputError(
+            f"{self.shape['dataset']} is not the data that training {name[:12]} saw: its fingerprint is "
+            f"{self.loaded.fingerprint[:12]}, expected {self.training.fingerprint[:12]}; its folder: --dataset PATH"
+        )
+
+    def evaluate(self, chips: int, on: str, threads: int | None, progress: bool, **values: Any) -> Evaluation:
+        """Bring an evaluation to at least so many chips and return its record.
+
+        Args:
+            chips: how many.
+            on: where to compute.
+            threads: of torch; None leaves them.
+            progress: whether to show a bar.
+            **values: of the study of one that it is: devices, sigma_d, deployments, reference, ...
+        """
+        desk = _Desk(Study(**self.shape, **values, chips=chips), self, on)
+        _do(desk, plan(desk, threads=threads), progress)
+        (evaluation,) = desk.evaluations.values()
+        return evaluation
+
+
+class _Desk(Desk):
+    """The desk of one evaluation, of a model that is stored, whatever trained it."""
+
+    def __init__(self, study: Study, model: Model, on: str) -> None:
+        super().__init__(study, model.where, on)
+        self.training = model.training
+        self.loaded = model.loaded
+
+    @cached_property
+    def _pairs(self) -> list[tuple[Training, Evaluation]]:
+        ((_, evaluation),) = self.study.pairs(self.loaded)
+        return [(self.training, replace(evaluation, training=digest(self.training)))]
+
+
+def _do(desk: Desk, tasks: list[Task], progress: bool) -> None:
+    with Bars(tasks, progress) as bars:
+        carry_out([(desk, task) for task in tasks], bars.tell)

@@ -1,0 +1,120 @@
+"""How results are written on a terminal: a line a method and sigma_d, under a line that says what they share."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+
+import pandas as pd
+
+from nvlib.statistics import Estimate
+
+SHARED = [
+    "network", "dataset", "device", "reference", "mapping", "bits", "activation_bits", "epochs", "images", "chip_seed",
+    "deployment", "deployment_parameters", "protocol",
+]  # fmt: skip
+
+
+def summary(table: pd.DataFrame, k: float, records: Mapping[str, Mapping] | None = None) -> str:
+    """Return the statistics of a table of samples, each group of runs that may be compared under its heading.
+
+    Args:
+        table: as `nvlib.store.results` returns it, not empty.
+        k: percentile, in percent.
+        records: training -> its record; tells trainings apart that differ in parameters or recipe.
+    """
+    table = table.assign(trained_at=table["train_sigma_d"].where(table["protocol"] == "swept", -1.0))
+    parts = []
+    for shared, rows in table.groupby(SHARED, observed=True, sort=True):
+        rows = rows.assign(variant=_variants(rows, records or {}))
+        alike = rows.groupby(["variant", "trained_at"], observed=True, sort=True)
+        body = pd.concat([_lines(same, k) for _, same in alike], ignore_index=True)
+        for column, blank in (("trained at", "-"), ("parameters", "")):
+            if (body[column] == blank).all():
+                body = body.drop(columns=column)
+        parts.append(f"{heading(dict(zip(SHARED, shared, strict=True)))}\n{columns(body)}")
+    return "\n\n".join(parts)
+
+
+def heading(shared: Mapping[str, object]) -> str:
+    """Return in a line what runs share."""
+    bits = f"{shared['bits']}-bit weights"
+    if shared["activation_bits"]:
+        bits += f", {shared['activation_bits']}-bit activations"
+    words = [
+        f"{shared['network']} on {shared['dataset']}", str(shared["device"]), str(shared["reference"]),
+        str(shared["mapping"]), bits, f"{shared['epochs']} epochs", f"{shared['images']:,} test images",
+        str(shared["protocol"]),
+    ]  # fmt: skip
+    if shared["deployment"]:
+        said = str(shared["deployment_parameters"])
+        words.append(f"deployed by {shared['deployment']}" + (f" {said}" if said else ""))
+    if shared["chip_seed"]:
+        words.append(f"chips of seed {shared['chip_seed']}")
+    return ", ".join(words)
+
+
+def columns(table: pd.DataFrame) -> str:
+    """Return a table of text in aligned columns, the first ones to the left."""
+    words = table.astype(str)
+    width = {c: max(len(c), *words[c].str.len()) for c in words}
+    left = {c for c in words if not words[c].str.match(r"^[-+\d.]").all()}
+    rows = [dict(zip(words, words, strict=True)), *words.to_dict("records")]
+
+    def line(row: dict[str, str]) -> str:
+        return "  ".join(row[c].ljust(width[c]) if c in left else row[c].rjust(width[c]) for c in words).rstrip()
+
+    return "\n".join(map(line, rows))
+
+
+def interval(low: float | None, high: float | None) -> str:
+    """Return limits in brackets; a dash where there are too few chips."""
+    known = low is not None and high is not None and low == low and high == high
+    return f"[{low:.2f}, {high:.2f}]" if known else "-"
+
+
+def estimate(found: Estimate, unit: str = "") -> str:
+    """Return an estimate with its interval and note."""
+    limits = interval(found.low, found.high)
+    note = f" ({found.note})" if found.note else ""
+    return f"{found.value:.2f}{unit}{'' if limits == '-' else ' ' + limits}{note}"
+
+
+def _lines(rows: pd.DataFrame, k: float) -> pd.DataFrame:
+    """Return a row a method and sigma_d of runs that differ in nothing else but seeds."""
+    from nvlib.figures import results_table
+
+    found, trained = results_table(rows, k=k), rows["trained_at"].iloc[0]
+    limits = {of: zip(found[f"{of}_low"], found[f"{of}_high"], strict=True) for of in ("mean", "kpp")}
+    return pd.DataFrame(
+        {
+            "method": found["method"],
+            "sigma_d": found["sigma_d"].map("{:g}".format),
+            "trained at": "-" if trained < 0 else f"{trained:g}",
+            "mean": found["mean"].map("{:.2f}".format),
+            "95 %": [interval(*pair) for pair in limits["mean"]],
+            f"KPP({k:g})": found["kpp"].map("{:.2f}".format),
+            "95 % ": [interval(*pair) for pair in limits["kpp"]],
+            "worst": found["worst"].map("{:.2f}".format),
+            "EKL": found["ekl"].map("{:.4f}".format),
+            "chips": found["n"],
+            "seeds": found["seeds"],
+            "parameters": rows["variant"].iloc[0],
+        }
+    )
+
+
+def _variants(table: pd.DataFrame, records: Mapping[str, Mapping]) -> pd.Series:
+    """Return for each row what tells its training from others of its method: the values in which they differ."""
+    said: dict[str, str] = {}
+    pairs = table[["method", "training"]].drop_duplicates()
+    for _, group in pairs.groupby("method", observed=True):
+        flat = {t: {**records[t]["parameters"], **records[t]["recipe"]} for t in group["training"] if t in records}
+        names = sorted({name for values in flat.values() for name in values})
+        several = [n for n in names if len({repr(values.get(n)) for values in flat.values()}) > 1]
+        for training, values in flat.items():
+            said[training] = ", ".join(f"{n}={_word(values[n])}" for n in several if n in values)
+    return table["training"].astype(str).map(said).fillna("")
+
+
+def _word(value: object) -> str:
+    return f"{value:g}" if isinstance(value, float) else str(value).replace(" ", "")

@@ -1,0 +1,244 @@
+"""A launch on disk: what was asked for, how far it is, what went wrong.
+
+    runs/.launch/<id>/launch.json     the studies and how they are run          tasks.json   what is missing, the plan
+                      progress.json   `Status`, replaced whole                  log.txt      plain lines
+                      workers/<k>.json, <k>.log                                 failed/<run> what ended in an error
+                      slurm/          submitit's scripts and logs               cancel       somebody wants it to end
+
+Nothing here needs torch, so that a page can list and follow launches.
+"""
+
+from __future__ import annotations
+
+import json
+import re
+import secrets
+import time
+from collections.abc import Mapping
+from dataclasses import asdict, dataclass, field, fields
+from pathlib import Path
+from typing import Any
+
+from nvlib import claims
+from nvlib.errors import InputError, unknown
+from nvlib.provenance import now
+from nvlib.store import Store, write_json
+
+FOLDER = ".launch"
+ENDED = ("done", "failed", "cancelled", "lost")
+STATES = ("waiting", "queued", "running", *ENDED)
+
+
+class Failed(RuntimeError):
+    """Some runs of a launch failed; the message says how many, why the first did, and where the log is."""
+
+
+@dataclass(frozen=True)
+class Status:
+    """How far a launch is.
+
+    Attributes:
+        id: its name; `name` is what its starter called it.
+        executor: ``here``, ``processes`` or ``slurm``.
+        state: one of `STATES`; lost: its process is gone without a word, e.g. killed (go on with `resume`).
+        done, total: runs of its studies, trainings and evaluations; done has a fraction for those under way.
+        what: what is being done, in a line.
+        eta: seconds left, a guess; None where there is nothing to guess from.
+        started, updated: UTC.
+        pid, born, host: the process that leads it.
+        log: path of its log.
+        error: why it failed, in a line.
+        jobs: a process or job each: job, state, what, done, total, last (the last line of its log).
+        partial: the latest numbers, e.g. epoch, loss, clean, noisy; or chips, accuracy.
+        runs: hashes of its evaluations, to read what there is: ``nvlib.results(run=status.runs)``.
+    """
+
+    id: str
+    name: str = ""
+    executor: str = "here"
+    state: str = "waiting"
+    done: float = 0.0
+    total: int = 0
+    what: str = ""
+    eta: float | None = None
+    started: str = ""
+    updated: str = ""
+    pid: int | None = None
+    born: int | None = None
+    host: str = ""
+    log: str = ""
+    error: str = ""
+    jobs: tuple[Mapping[str, Any], ...] = ()
+    partial: Mapping[str, Any] = field(default_factory=dict)
+    runs: tuple[str, ...] = ()
+
+    @property
+    def finished(self) -> bool:
+        """Whether nothing more will happen by itself."""
+        return self.state in ENDED
+
+    def line(self) -> str:
+        """Return it in a line."""
+        left = f", about {clock(self.eta)} left" if self.eta is not None and not self.finished else ""
+        said = self.error or (self.what if not self.finished else "")
+        return f"{self.id}  {self.state:<9} {self.done:.1f} of {self.total} runs{left}{f': {said}' if said else ''}"
+
+    @classmethod
+    def of(cls, values: Mapping[str, Any]) -> Status:
+        """Return the status in a progress.json."""
+        known = {f.name for f in fields(cls)}
+        held = {key: tuple(v) if isinstance(v, list) else v for key, v in values.items() if key in known}
+        return cls(**held)
+
+
+@dataclass(frozen=True)
+class Launch:
+    """A launch's folder."""
+
+    home: Path
+
+    @property
+    def id(self) -> str:
+        """Return its name."""
+        return self.home.name
+
+    @property
+    def runs(self) -> Path:
+        """Return where the results lie."""
+        return self.home.parent.parent
+
+    @property
+    def log(self) -> Path:
+        """Return the path of its log."""
+        return self.home / "log.txt"
+
+    def read(self, name: str) -> Any:
+        """Return a JSON file of it; None if it is not there."""
+        try:
+            return json.loads((self.home / name).read_text())
+        except (FileNotFoundError, NotADirectoryError):
+            return None
+        except ValueError:
+            raise InputError(f"{self.home / name} is damaged; remove the folder and launch its study again") from None
+
+    def write(self, name: str, value: object) -> None:
+        """Write a JSON file of it, whole."""
+        write_json(self.home / name, value)
+
+    def asked(self) -> dict[str, Any]:
+        """Return what was asked for."""
+        held = self.read("launch.json")
+        if held is None:
+            raise InputError(f"no launch {self.id} in {self.home.parent}")
+        return held
+
+    def store(self) -> Store:
+        """Return the store that it works on."""
+        shipped = self.asked()["shipped"]
+        return Store(self.runs, Path(shipped) if shipped else None)
+
+    def status(self) -> Status:
+        """Return what its progress.json says."""
+        held = self.read("progress.json")
+        asked = self.asked()
+        return Status.of(held) if held else Status(self.id, asked["name"], asked["executor"], log=str(self.log))
+
+    def note(self, status: Status) -> None:
+        """Replace its progress.json."""
+        self.write("progress.json", asdict(status) | {"updated": now()})
+
+    def say(self, line: str) -> None:
+        """Add a line to its log."""
+        with self.log.open("a") as file:
+            file.write(f"{now()}  {line}\n")
+
+    # -- cancelling --------------------------------------------------------------------------------------------------
+
+    def cancel(self) -> None:
+        """Ask for its end."""
+        (self.home / "cancel").touch()
+
+    def cancelled(self) -> bool:
+        """Whether somebody asked for its end."""
+        return (self.home / "cancel").exists()
+
+    # -- failures ----------------------------------------------------------------------------------------------------
+
+    def fail(self, run: str, what: str, error: str) -> None:
+        """Note that a run ended in an error."""
+        self.write(f"failed/{run}.json", {"what": what, "error": error, "time": now()})
+
+    def failed(self, run: str) -> bool:
+        """Whether a run ended in an error."""
+        return (self.home / "failed" / f"{run}.json").exists()
+
+    def failures(self) -> list[dict[str, Any]]:
+        """Return all errors, the first one first."""
+        held = [json.loads(path.read_text()) for path in sorted(self.home.glob("failed/*.json"))]
+        return sorted(held, key=lambda failure: failure["time"])
+
+
+def new(
+    runs: Path, studies: list[Mapping[str, Any]], executor: str, name: str | None, options: Mapping[str, Any]
+) -> Launch:
+    """Make a launch's folder."""
+    id = f"{time.strftime('%Y%m%d-%H%M%S', time.gmtime())}-{secrets.token_hex(2)}"
+    launch = Launch(runs / FOLDER / id)
+    launch.write("launch.json", {
+        "id": id, "name": name or "", "executor": executor, "studies": studies, "created": now(), **options,
+    })  # fmt: skip
+    launch.note(Status(id, name or "", executor, started=now(), log=str(launch.log), **process()))
+    return launch
+
+
+def process() -> dict[str, Any]:
+    """Return what a status says of this process."""
+    me = claims.me()
+    return {"pid": me["pid"], "born": me["born"], "host": me["host"]}
+
+
+def find(id: str, runs: Path) -> Launch:
+    """Return the launch whose name begins so; ``last``: the newest.
+
+    Raises:
+        InputError: if there is none, or several.
+    """
+    known = names(runs)
+    if id == "last" and known:
+        return Launch(runs / FOLDER / known[-1])
+    found = [name for name in known if name.startswith(id)]
+    if len(found) > 1 and id not in found:
+        raise InputError(f"{len(found)} launches begin with {id!r}: {', '.join(found[:4])}; give more of it")
+    if not found:
+        raise unknown("launch", id, [*known, "last"])
+    return Launch(runs / FOLDER / (id if id in found else found[0]))
+
+
+def names(runs: Path) -> list[str]:
+    """Return the launches there are, the oldest first."""
+    folder = runs / FOLDER
+    return sorted(p.parent.name for p in folder.glob("*/launch.json")) if folder.is_dir() else []
+
+
+# what SLURM and submitit add to the end of every log, whatever happened before
+_FAREWELL = re.compile(r"submitit |srun: (error: .* (Exited with|Terminated)|Force Term|got SIG|forcing|Job step)")
+
+
+def last_line(path: Path | None) -> str:
+    """Return the last line of a log that says something; "" if there is none."""
+    try:
+        with path.open("rb") as file:  # the end is enough of a long one
+            size = file.seek(0, 2)
+            file.seek(max(0, size - 8192))
+            lines = file.read().decode("utf-8", "replace").replace("\r", "\n").splitlines()
+    except (OSError, AttributeError):
+        return ""
+    said = [line.strip() for line in reversed(lines) if line.strip()]
+    return next((line for line in said if not _FAREWELL.match(line)), said[0] if said else "")
+
+
+def clock(seconds: float) -> str:
+    """Write a duration as a person would."""
+    if seconds < 90:
+        return f"{seconds:.0f} s"
+    return f"{seconds / 60:.0f} min" if seconds < 5400 else f"{seconds / 3600:.1f} h"

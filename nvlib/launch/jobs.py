@@ -1,0 +1,294 @@
+"""Launches from outside: start one, see how far it is, follow, cancel, go on with it. No torch until one runs."""
+
+from __future__ import annotations
+
+import os
+import shutil
+import subprocess
+import sys
+import time
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import replace
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from nvlib import claims
+from nvlib.errors import InputError, unknown
+from nvlib.launch import cluster as clusters
+from nvlib.launch.cluster import Cluster
+from nvlib.launch.folder import FOLDER, Failed, Launch, Status, find, names, new, process
+from nvlib.launch.show import Show
+from nvlib.store import Store
+
+if TYPE_CHECKING:
+    import pandas as pd
+
+    from nvlib.studies import Study
+
+EXECUTORS = ("here", "processes", "slurm")
+LIMIT = 2  # detached launches that run at once; $NVLIB_JOBS says otherwise
+LOST = 120.0  # seconds without a sign of life after which another machine's launch counts as lost
+
+
+def run(
+    study: Study | Mapping[str, Any] | str | Path | Sequence[Any],
+    executor: str = "here",
+    workers: int | None = None,
+    *,
+    where: Store | None = None,
+    on: str = "cpu",
+    pack: int | str = "auto",
+    threads: int | None = None,
+    cluster: Cluster | Mapping[str, Any] | None = None,
+    follow: bool = True,
+    progress: bool | Callable[[Status], None] = True,
+    name: str | None = None,
+) -> pd.DataFrame:
+    """Run what is missing of one or several studies and return their samples.
+
+    The same study under the same plan gives the same bits with each executor; the plan holds the threads, so give
+    ``threads`` where results of several machines should agree to the last bit.
+
+    Args:
+        study: a study, its plain values, the path of its file; or several of these.
+        executor: ``here``: this process; ``processes``: spawned ones on this machine; ``slurm``: a job array.
+        workers: processes, or jobs of the array; None: one a core, or one a training.
+        where: the store; None takes the project's own.
+        on: ``cpu`` or ``cuda``.
+        pack: most trainings to run as one population; ``auto``: one on a CPU, several on CUDA.
+        threads: of each process; None shares the cores evenly (a cluster's job has its cpus).
+        cluster: what is asked of SLURM for a job.
+        follow: whether to wait for a cluster's jobs; else what there is already is returned.
+        progress: True for a bar on a terminal and plain lines in a log; or a function called with each `Status`.
+        name: what to call it.
+
+    Returns:
+        The tidy table of `nvlib.results`, the studies' rows.
+
+    Raises:
+        InputError: for a study or options that cannot be used.
+        Failed: if some runs failed; the others are stored.
+    """
+    from nvlib.launch.lead import lead
+
+    launch = _asked(study, executor, workers, where, on, pack, threads, cluster, name)
+    with Show(progress) as show:
+        status = lead(launch, show)
+        if executor == "slurm" and follow:
+            try:
+                status = _until_ended(launch, show, 1.0)
+            except KeyboardInterrupt:
+                print(f"the jobs go on; follow them: python -m nvlib jobs follow {launch.id}", file=sys.stderr)
+                raise
+    if status.state == "failed":
+        raise Failed(status.error)
+    return _table(launch, status)
+
+
+def start(
+    study: Study | Mapping[str, Any] | str | Path | Sequence[Any],
+    executor: str = "here",
+    workers: int | None = None,
+    *,
+    where: Store | None = None,
+    on: str = "cpu",
+    pack: int | str = "auto",
+    threads: int | None = None,
+    cluster: Cluster | Mapping[str, Any] | None = None,
+    name: str | None = None,
+) -> str:
+    """Start a launch of its own, which outlives this process, and return its id.
+
+    It waits for its turn where `LIMIT` others run. Arguments as of `run`; a study as plain values is checked by the
+    launch itself, so that nothing here needs torch: what is wrong with it is the error of its status.
+    """
+    launch = _asked(study, executor, workers, where, on, pack, threads, cluster, name)
+    environment = os.environ | {"OMP_WAIT_POLICY": "passive", "PYTHONUNBUFFERED": "1"}
+    launch.note(replace(launch.status(), pid=None))  # not this process's any more
+    with launch.log.open("a") as log:
+        job = subprocess.Popen(
+            [sys.executable, "-m", "nvlib.launch", "lead", str(launch.home)], stdin=subprocess.DEVNULL, stdout=log,
+            stderr=log, start_new_session=True, env=environment,
+        )
+    held = launch.status()
+    if held.pid is None:  # it has not said so itself yet
+        launch.note(replace(held, pid=job.pid, born=claims.birth(job.pid)))
+    return launch.id
+
+
+def status(id: str = "last", where: Store | None = None) -> Status:
+    """Return how far a launch is.
+
+    Args:
+        id: its name or how that begins; ``last``: the newest.
+        where: the store it was launched on.
+
+    Raises:
+        InputError: if there is no such launch, or a cluster does not answer.
+    """
+    return _status(find(id, _runs(where)))
+
+
+def jobs(where: Store | None = None) -> list[Status]:
+    """Return all launches, the newest first; clusters are not asked."""
+    runs = _runs(where)
+    return [_status(Launch(runs / FOLDER / name), ask=False) for name in reversed(names(runs))]
+
+
+def follow(
+    id: str = "last",
+    where: Store | None = None,
+    *,
+    every: float = 1.0,
+    progress: bool | Callable[[Status], None] = True,
+) -> Status:
+    """Show how far a launch is until it ends, from any process; returns its last status."""
+    with Show(progress) as show:
+        return _until_ended(find(id, _runs(where)), show, every)
+
+
+def cancel(id: str = "last", where: Store | None = None) -> Status:
+    """Ask a launch to end; what is finished stays, and so do checkpoints. Returns its status, which may lag."""
+    launch = find(id, _runs(where))
+    launch.cancel()
+    clusters.stop(launch)
+    return _status(launch)
+
+
+def resume(id: str = "last", where: Store | None = None) -> str:
+    """Launch what is missing of an earlier launch's studies, the same way; returns the new one's id."""
+    launch = find(id, _runs(where))
+    asked = launch.asked()
+    options = {key: asked[key] for key in ("workers", "on", "pack", "threads", "name")}
+    if asked["executor"] == "slurm":
+        options["cluster"] = asked["cluster"]
+    return start(asked["studies"], asked["executor"], where=launch.store(), **options)
+
+
+def forget(id: str, where: Store | None = None) -> None:
+    """Remove a launch's folder, never results.
+
+    Raises:
+        InputError: while it runs.
+    """
+    launch = find(id, _runs(where))
+    if not _status(launch).finished:
+        raise InputError(f"launch {launch.id} has not ended; cancel it first")
+    shutil.rmtree(launch.home)
+
+
+def main(home: str) -> int:
+    """Lead a launch, once it is its turn: what ``python -m nvlib.launch lead`` does."""
+    launch = Launch(Path(home))
+    turn = None
+    while turn is None:
+        if launch.cancelled():
+            launch.note(replace(launch.status(), state="cancelled"))
+            return 0
+        limit = int(os.environ.get("NVLIB_JOBS", LIMIT))
+        turn = next(filter(None, (claims.take(launch.home.parent, [f"turn-{i}"]) for i in range(limit))), None)
+        if turn is None:
+            launch.note(replace(launch.status(), state="waiting", what=f"{limit} others run", **process()))
+            time.sleep(1.0)
+    from nvlib.launch.lead import lead
+
+    with turn:
+        try:
+            said = Show(True)
+            lead(launch, said)
+        except (InputError, Failed) as error:
+            print(f"error: {error}", flush=True)
+            return 2
+    return 0
+
+
+# -- inside ----------------------------------------------------------------------------------------------------------
+
+
+def _asked(
+    study: Any, executor: str, workers: int | None, where: Store | None, on: str, pack: int | str, threads: int | None,
+    cluster: Cluster | Mapping[str, Any] | None, name: str | None,
+) -> Launch:  # fmt: skip
+    """Check what is asked for and make its folder."""
+    if executor not in EXECUTORS:
+        raise unknown("executor", executor, EXECUTORS)
+    if cluster is not None and executor != "slurm":
+        raise InputError(f"options of a cluster do not go with executor {executor!r}; expected executor='slurm'")
+    if workers is not None and (isinstance(workers, bool) or not isinstance(workers, int) or workers < 1):
+        raise InputError(f"workers={workers!r} is not usable; expected a whole number of at least 1, or None")
+    where, options = where or Store(), clusters.options(cluster)
+    several = study if isinstance(study, Sequence) and not isinstance(study, str) else [study]
+    if not several:
+        raise InputError("no study to launch; expected at least one")
+    records = [_record(each) for each in several]
+    cores = _cores()
+    if executor == "slurm":
+        options |= {"jobs": workers or options["jobs"]}
+        threads = threads or options["cpus"]
+    elif executor == "processes":
+        workers = workers or cores
+        threads = threads or max(1, cores // workers)
+    given = {
+        "workers": workers, "on": on, "pack": pack, "threads": threads, "cluster": options,
+        "shipped": str(where.shipped) if where.shipped else None, "cwd": os.getcwd(),
+    }  # fmt: skip
+    return new(where.runs.absolute(), records, executor, name, given)
+
+
+def _record(study: Any) -> dict[str, Any]:
+    """Return a study in plain values."""
+    if isinstance(study, Mapping):
+        return dict(study)
+    if isinstance(study, str | Path):
+        from nvlib.studies import load
+
+        study = load(study)
+    return study.record()
+
+
+def _cores() -> int:
+    """Return the cores that this process may use."""
+    return len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
+
+
+def _runs(where: Store | None) -> Path:
+    return (where or Store()).runs.absolute()
+
+
+def _status(launch: Launch, ask: bool = True) -> Status:
+    """Return a launch's status; lost if its process is gone, a cluster's as its queue and its jobs say."""
+    held = launch.status()
+    if held.finished:
+        return held
+    if held.executor == "slurm" and held.pid is None:
+        if not ask:
+            return held
+        fresh = clusters.refreshed(launch, held)
+        if fresh != held:
+            launch.note(fresh)
+        return fresh
+    known = claims.alive(held.host, held.pid, held.born) if held.pid else True
+    if known is None:
+        known = time.time() - (launch.home / "progress.json").stat().st_mtime < LOST
+    if known:
+        return held
+    held = launch.status()  # its last words may have come just now
+    return held if held.finished else replace(held, state="lost", what="", eta=None, error="its process is gone")
+
+
+def _until_ended(launch: Launch, show: Callable[[Status], None], every: float) -> Status:
+    while True:
+        status = _status(launch)
+        show(status)
+        if status.finished:
+            return status
+        time.sleep(every)
+
+
+def _table(launch: Launch, status: Status) -> pd.DataFrame:
+    """Return the studies' samples, at most as many chips as a study asks for."""
+    from nvlib.store import results
+
+    table = results(launch.store(), run=list(status.runs))
+    most = max(study.get("chips", 400) for study in launch.asked()["studies"])
+    return table[table.chip < most].reset_index(drop=True)

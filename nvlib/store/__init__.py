@@ -1,0 +1,39 @@
+"""Where results live: a directory for each record (`nvlib.records`), whole or absent.
+
+    runs/<hash>/record.json  environment.json  plan.json                    what it is, where and how it was computed
+               history.parquet  weights.safetensors  DONE                   of a training
+               trace.parquet                                                of one that searched: its candidates
+               samples-<first>-<last>.parquet                               of an evaluation, a file a block of chips
+               SHA256SUMS                                                   the checksum of each of these files
+    runs/.damaged/<hash>-<time>/                                            files that were found damaged
+
+Every file is written beside its place and renamed, so that a kill loses at most the block under way and leaves no half
+file under a final name. What is read is compared with its checksum; what does not hold is set aside with a warning and
+computed again by its study. Results that ship with the project lie compacted in results/<study>/. Nothing here needs
+torch but reading and writing weights, and no pickle is ever loaded.
+
+    places      where runs and shipped results lie
+    checksums   SHA256SUMS, and what becomes of a damaged file
+    files       writing a file whole or not at all
+    table       the tidy table of samples
+    shipped     results that ship with the project
+    runs        the store
+    verify      every file of it, looked at
+    remove      runs that are no longer wanted
+"""
+
+from nvlib.provenance import environment
+from nvlib.records import VERSION
+from nvlib.store.checksums import ASIDE, SUMS, Damage, Damaged
+from nvlib.store.files import DiskFull, write_json, write_whole
+from nvlib.store.places import local_runs, project_root, shipped_results
+from nvlib.store.remove import dependents, remove
+from nvlib.store.runs import Store, results
+from nvlib.store.table import COLUMNS, DEPLOYED, describe
+from nvlib.store.verify import Finding, seal, verify
+
+__all__ = [
+    "Store", "results", "COLUMNS", "DEPLOYED", "describe", "local_runs", "project_root", "shipped_results",
+    "write_json", "write_whole", "DiskFull", "Damage", "Damaged", "SUMS", "ASIDE", "Finding", "verify", "seal",
+    "dependents", "remove", "environment", "VERSION",
+]  # fmt: skip

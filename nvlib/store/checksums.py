@@ -1,0 +1,127 @@
+"""A file is what was written, or it is found out: the SHA-256 of every file of a folder, in its SHA256SUMS.
+
+    <64 hex digits>  <name>         a line a file; `sha256sum -c SHA256SUMS` reads it as well
+
+A line is added before its file gets its final name, so whatever has a final name is listed. Of several lines for one
+name any may hold: a file that is being replaced fits the old one or the new one. Files that are not listed, those of
+older versions, are taken if they can be read at all. A local file that does not hold is set aside in
+.damaged/<run>-<time>/ with a warning that names it, and so is missing, which makes its study compute it again.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import os
+import time
+import warnings
+from collections.abc import Callable, Mapping
+from pathlib import Path
+from typing import TypeVar
+
+from nvlib.errors import InputError
+
+SUMS = "SHA256SUMS"
+ASIDE = ".damaged"
+T = TypeVar("T")
+
+
+class Damage(Exception):
+    """A file is not what was written; the message says how one knows."""
+
+
+class Damaged(UserWarning):
+    """A damaged file was found and set aside."""
+
+
+def of(path: Path) -> str:
+    """Return a file's SHA-256, in hex."""
+    with path.open("rb") as file:
+        return hashlib.file_digest(file, "sha256").hexdigest()
+
+
+def listed(folder: Path) -> dict[str, set[str]]:
+    """Return the checksums of a folder's files, by name; nothing where none were kept."""
+    try:
+        text = (folder / SUMS).read_text("utf-8", "replace")
+    except OSError:
+        return {}
+    found: dict[str, set[str]] = {}
+    for line in text.splitlines():
+        if line[64:66] == "  " and len(line) > 66:
+            found.setdefault(line[66:], set()).add(line[:64])
+    return found
+
+
+def add(folder: Path, name: str, digest: str) -> None:
+    """List a file that is about to get its final name."""
+    known = listed(folder)
+    if digest in known.get(name, ()):
+        return
+    if name in known and not (folder / name).exists():  # it was set aside: its old checksum is of no more use
+        write(folder, {**known, name: {digest}})
+        return
+    line = f"{digest}  {name}\n".encode()
+    handle = os.open(folder / SUMS, os.O_RDWR | os.O_CREAT | os.O_APPEND, 0o644)
+    try:
+        size = os.fstat(handle).st_size
+        if size and os.pread(handle, 1, size - 1) != b"\n":  # a line that a full disk cut off
+            line = b"\n" + line
+        if os.write(handle, line) < len(line):
+            os.ftruncate(handle, size)
+            os.write(handle, line)  # says why it does not fit
+        os.fsync(handle)
+    finally:
+        os.close(handle)
+
+
+def write(folder: Path, sums: Mapping[str, set[str]]) -> None:
+    """Write a folder's SHA256SUMS anew."""
+    from nvlib.store.files import write_whole
+
+    lines = [f"{digest}  {name}\n" for name in sorted(sums) for digest in sorted(sums[name])]
+    write_whole(folder / SUMS, lambda path: Path(path).write_text("".join(lines)))
+
+
+def read(folder: Path, name: str, parse: Callable[[bytes], T], known: Mapping[str, set[str]] | None = None) -> T:
+    """Return what a file holds, if it is what was written.
+
+    Args:
+        folder: the file's.
+        name: the file's, relative to the folder.
+        parse: bytes -> what they hold.
+        known: `listed` of the folder, where it is at hand.
+
+    Raises:
+        Damage: its checksum is another, or it is not listed and cannot be read.
+        FileNotFoundError: it is not there.
+    """
+    data = (folder / name).read_bytes()
+    expected = (listed(folder) if known is None else known).get(name, set())
+    if expected and hashlib.sha256(data).hexdigest() not in expected:
+        data, expected = (folder / name).read_bytes(), listed(folder).get(name, set())  # it may just be replaced
+        if expected and hashlib.sha256(data).hexdigest() not in expected:
+            raise Damage(f"its {len(data)} bytes do not have the checksum that {SUMS} lists")
+    if expected:
+        return parse(data)
+    try:
+        return parse(data)
+    except (Damage, InputError, MemoryError):  # known, or a newer version's file, or the machine's fault
+        raise
+    except Exception as error:
+        said = (str(error).strip() or type(error).__name__).splitlines()[0]
+        raise Damage(f"it cannot be read: {said[:100]}") from None
+
+
+def set_aside(runs: Path, path: Path, why: object) -> None:
+    """Move a damaged file out of its run, and say so in one line."""
+    where = runs / ASIDE / f"{path.parent.name}-{time.strftime('%Y%m%dT%H%M%SZ', time.gmtime())}"
+    try:
+        where.mkdir(parents=True, exist_ok=True)
+        path.rename(where / path.name)
+    except FileNotFoundError:  # another process was quicker
+        return
+    except OSError as error:
+        what = f"it is left out, and could not be set aside ({error.strerror})"
+    else:
+        what = f"set aside in {where}; its study makes it again"
+    warnings.warn(f"{path} is damaged ({why}); {what}", Damaged, stacklevel=2)

@@ -1,0 +1,282 @@
+"""The store itself: a directory for each record, written whole, checked as it is read."""
+
+from __future__ import annotations
+
+import hashlib
+import json
+import re
+from collections.abc import Callable, Iterable, Iterator, Mapping
+from contextlib import suppress
+from dataclasses import asdict, dataclass, field
+from functools import partial
+from pathlib import Path
+from typing import TYPE_CHECKING, Any, TypeVar
+
+import pandas as pd
+
+from nvlib.errors import InputError
+from nvlib.provenance import environment, now
+from nvlib.records import VERSION, Evaluation, Training, digest
+from nvlib.store import checksums, shipped, table
+from nvlib.store.files import write_json, write_whole
+from nvlib.store.places import local_runs, shipped_results
+
+if TYPE_CHECKING:
+    from torch import Tensor
+
+NAME = re.compile(r"[0-9a-f]{64}")
+SAMPLES = re.compile(r"samples-\d+-\d+\.parquet")
+T = TypeVar("T")
+
+
+@dataclass(frozen=True)
+class Store:
+    """Results on disk: local runs, and the shipped ones (read only)."""
+
+    runs: Path = field(default_factory=lambda: local_runs())
+    shipped: Path | None = field(default_factory=lambda: shipped_results())
+
+    # -- writing -----------------------------------------------------------------------------------------------------
+
+    def open(self, record: Training | Evaluation, seconds: float | None = None) -> Path:
+        """Return the directory of a record, made whole (record and environment) if it is not there."""
+        home = self.runs / digest(record)
+        if not (home / "record.json").exists():
+            write_json(home / "environment.json", environment(seconds), listed=True)
+            write_json(home / "record.json", asdict(record), listed=True)
+        return home
+
+    def save_training(
+        self,
+        record: Training,
+        weights: Mapping[str, Tensor],
+        history: pd.DataFrame,
+        seconds: float,
+        trace: pd.DataFrame | None = None,
+        plan: Mapping[str, Any] | None = None,
+    ) -> Path:
+        """Write a finished training; DONE comes last. ``plan``: threads, and who trained beside it."""
+        from safetensors.torch import save_file
+
+        home = self.open(record, seconds)
+        tensors = {name: tensor.detach().cpu().contiguous() for name, tensor in weights.items()}
+        write_whole(home / "weights.safetensors", lambda path: save_file(tensors, path), listed=True)
+        write_whole(home / "history.parquet", history.to_parquet, listed=True)
+        if trace is not None and len(trace):
+            write_whole(home / "trace.parquet", trace.to_parquet, listed=True)
+        if plan is not None:
+            write_json(home / "plan.json", plan, listed=True)
+        write_json(home / "DONE", {"seconds": round(seconds, 1), "finished": now()}, listed=True)
+        return home
+
+    def append(self, record: Evaluation, block: pd.DataFrame, plan: Mapping[str, Any] | None = None) -> Path:
+        """Add a block of samples (columns chip, accuracy, loss, ekl; of deployed chips more), in one piece."""
+        home = self.open(record)
+        if plan is not None and not (home / "plan.json").exists():
+            write_json(home / "plan.json", plan, listed=True)
+        name = f"samples-{block.chip.min():08d}-{block.chip.max():08d}.parquet"
+        write_whole(home / name, lambda path: block.to_parquet(path, index=False), listed=True)
+        return home
+
+    def restore(self, held: Iterable[Training | Evaluation]) -> None:
+        """Write the records again of runs that have lost theirs: a run's name says which record it had."""
+        for record in held:
+            name = digest(record)
+            if (self.runs / name).is_dir() and self.record(name) is None:
+                self.open(record)
+
+    # -- reading -----------------------------------------------------------------------------------------------------
+
+    def names(self) -> list[str]:
+        """Return the hashes of the local runs."""
+        return sorted(p.name for p in self.runs.iterdir() if NAME.fullmatch(p.name)) if self.runs.is_dir() else []
+
+    def record(self, name: str) -> dict[str, Any] | None:
+        """Return the record of a local run; None if there is none, or if it is damaged (it is set aside then).
+
+        Raises:
+            InputError: for one that a newer version wrote.
+        """
+        return self._held(name, "record.json", partial(record_of, self.runs / name))
+
+    def find(self, start: str, kind: str | None = None) -> tuple[str, dict[str, Any]]:
+        """Return the hash that begins with ``start``, and its record, local or shipped.
+
+        Args:
+            start: the first digits of a hash, at least 4.
+            kind: ``training`` or ``evaluation``; None: either.
+
+        Raises:
+            InputError: if there is none, or more than one.
+        """
+        ships = self.shipped_records()
+        if not re.fullmatch("[0-9a-f]{4,64}", start):
+            raise InputError(f"{start!r} is not a run; expected at least 4 of its hash's hexadecimal digits")
+        found = {}
+        for name in {n for n in (*self.names(), *ships) if n.startswith(start)}:
+            record = self.record(name) or ships.get(name, {}).get("record")
+            if record and kind in (None, record["kind"]):
+                found[name] = record
+        if len(found) != 1:
+            held = f"several {kind or 'run'}s" if found else f"no {kind or 'run'}"
+            few = ", ".join(name[:12] for name in sorted(found)[:4])
+            said = f" ({few}{', ...' if len(found) > 4 else ''}); give more digits" if found else ""
+            option = "--trainings" if kind == "training" else "--runs"
+            where = f" in {self.runs} or in the shipped results; see: python -m nvlib results list {option}"
+            raise InputError(f"{held} begin{'' if found else 's'} with {start[:16]!r}{said or where}")
+        return next(iter(found.items()))
+
+    def weights(self, training: Training | str) -> dict[str, Tensor] | None:
+        """Return a training's weights, local or shipped; None if there are none."""
+        from safetensors.torch import load
+
+        name = _named(training)
+        held = self._held(name, "weights.safetensors", load) if (self.runs / name / "DONE").exists() else None
+        if held is not None:
+            return held
+        path = shipped.weights(self.shipped, name)
+        return load(path.read_bytes()) if path else None
+
+    def training(self, name: str) -> Training:
+        """Return the record of a training by its hash; InputError if there is none."""
+        record = self.record(name) or self.shipped_records().get(name, {}).get("record")
+        if record is None or record["kind"] != "training":
+            raise InputError(f"no training {name[:12]} in {self.runs} or in the shipped results; run its study first")
+        return Training(**record)
+
+    def trace(self, training: Training | str) -> pd.DataFrame:
+        """Return what a training's search tried, a row an epoch and candidate; empty if it did not search."""
+        return self._rows(_named(training), "trace")
+
+    def history(self, training: Training | str) -> pd.DataFrame:
+        """Return a training's loss and validation accuracies, a row an epoch; empty if there is none."""
+        return self._rows(_named(training), "history")
+
+    def about(self, name: str) -> dict[str, Any]:
+        """Return what is noted beside a run: environment, plan, done (a finished training's time); those there are."""
+        parts = {part: self._held(name, f"{part}.json", json.loads) for part in ("environment", "plan")}
+        with suppress(OSError, ValueError):  # that DONE is there says enough: it is never set aside alone
+            parts["done"] = json.loads((self.runs / name / "DONE").read_text())
+        ships = self.shipped_records().get(name, {})
+        ships = {part: ships[part] for part in ("environment", "plan", "done") if part in ships}
+        return ships | {part: held for part, held in parts.items() if held is not None}
+
+    def samples(self, evaluation: Evaluation | str) -> pd.DataFrame:
+        """Return the chips an evaluation has so far: chip, accuracy, loss, ekl, in order, each once.
+
+        Deployed chips have the columns of `DEPLOYED` and ``deployment_parameters`` as well.
+        """
+        name, columns = _named(evaluation), ["chip", "accuracy", "loss", "ekl"]
+        parts = [table.shipped_samples(path, name, columns) for path in shipped.tables(self.shipped)]
+        parts = [part for part in (*parts, *self._blocks(name)) if len(part)]
+        if not parts:
+            return pd.DataFrame({c: pd.Series(dtype="int64" if c == "chip" else "float64") for c in columns})
+        return pd.concat(parts).drop_duplicates("chip").sort_values("chip", ignore_index=True)
+
+    def plan(self, evaluation: Evaluation) -> dict[str, Any] | None:
+        """Return the plan under which an evaluation was begun, which going on should reuse."""
+        return self._held(digest(evaluation), "plan.json", json.loads)
+
+    def table(self) -> pd.DataFrame:
+        """Return the shipped samples, one row a chip; strings as categories."""
+        return table.joined([table.read_shipped(path) for path in shipped.tables(self.shipped)])
+
+    def local(self) -> pd.DataFrame:
+        """Return the samples of local runs, one row a chip; strings as categories."""
+        records = {name: record for name in self.names() if (record := self.record(name))}
+        parts, ships = [], None
+        for name, record in records.items():
+            if record["kind"] != "evaluation":
+                continue
+            training = records.get(record["training"])
+            if training is None:
+                ships = self.shipped_records() if ships is None else ships
+                training = ships.get(record["training"], {}).get("record")
+            if training:
+                said = table.describe(name, training, record)
+                parts += [(said, block) for block in self._blocks(name) if len(block)]
+        return table.assembled(parts)
+
+    def shipped_records(self) -> dict[str, dict[str, Any]]:
+        """Return what ships of each run, by its hash: record, environment, plan, history, trace; those there are."""
+        return shipped.records(self.shipped)
+
+    def _blocks(self, name: str) -> Iterator[pd.DataFrame]:
+        """Yield the blocks of chips of a local run, in order."""
+        home = self.runs / name
+        files = sorted(p.name for p in home.iterdir() if SAMPLES.fullmatch(p.name)) if home.is_dir() else []
+        known = checksums.listed(home) if files else {}
+        held = (self._held(name, file, table.frame, known) for file in files)
+        return (block for block in held if block is not None)
+
+    def _rows(self, name: str, what: str) -> pd.DataFrame:
+        held = self._held(name, f"{what}.parquet", table.frame)
+        return pd.DataFrame(self.shipped_records().get(name, {}).get(what, {})) if held is None else held
+
+    def _held(
+        self, name: str, file: str, parse: Callable[[bytes], T], known: Mapping[str, set[str]] | None = None
+    ) -> T | None:
+        """Return what a file of a local run holds; None if it is not there, or damaged (it is set aside then)."""
+        home = self.runs / name
+        try:
+            return checksums.read(home, file, parse, known)
+        except (FileNotFoundError, NotADirectoryError):
+            return None
+        except checksums.Damage as why:
+            self.set_aside(home / file, why)
+            return None
+
+    def set_aside(self, path: Path, why: object) -> None:
+        """Move a damaged file of a local run out of it, with a warning; a training without weights is not finished."""
+        checksums.set_aside(self.runs, path, why)
+        if path.name == "weights.safetensors" and not path.exists():
+            (path.parent / "DONE").unlink(missing_ok=True)
+
+    # -- shipping ----------------------------------------------------------------------------------------------------
+
+    def compact(self, target: Path, evaluations: Iterable[Evaluation], weights: bool = True) -> Path:
+        """Write evaluations and their trainings as one folder to ship; see `nvlib.store.shipped.compact`."""
+        return shipped.compact(self, target, evaluations, weights)
+
+
+def results(store: Store | None = None, **where: object) -> pd.DataFrame:
+    """Return all samples, shipped and local, that match, as one tidy table: one row a chip.
+
+    Args:
+        store: where to look; None takes `local_runs` and the shipped results.
+        **where: column = value, or a collection of values, e.g. ``method=["none", "gaussian"], sigma_d=0.2``.
+
+    Returns:
+        A frame with the columns `COLUMNS`; accuracies in percent. Empty if nothing matches.
+
+    Raises:
+        InputError: for a column that does not exist.
+    """
+    store = store or Store()
+    rows = table.joined([store.table(), store.local()])
+    rows = rows.drop_duplicates(["run", "chip"])  # chips of shipped runs that were also computed here
+    for column, value in where.items():
+        if column not in rows:
+            raise InputError(f"results have no column {column!r}; expected one of: {', '.join(table.COLUMNS)}")
+        wanted = list(value) if isinstance(value, list | tuple | set | range) else [value]
+        rows = rows[rows[column].isin(wanted)]
+    return table.trimmed(rows.reset_index(drop=True))
+
+
+def _named(record: Training | Evaluation | str) -> str:
+    return record if isinstance(record, str) else digest(record)
+
+
+def record_of(home: Path, data: bytes) -> dict[str, Any]:
+    """Return the record in a file's bytes; its canonical form has the hash that names the run."""
+    try:
+        record = json.loads(data)
+        version, kind = record["version"], record["kind"]
+    except (ValueError, KeyError, TypeError):
+        raise checksums.Damage("it holds no record") from None
+    if version > VERSION or kind not in ("training", "evaluation"):
+        raise InputError(f"{home} was written by a newer nvlib (version {version}, kind {kind}); update nvlib")
+    canonical = json.dumps(record, sort_keys=True, separators=(",", ":"))  # as `records.canonical`
+    if hashlib.sha256(canonical.encode()).hexdigest() != home.name:
+        raise checksums.Damage("what it holds is not what its run is named by")
+    return record

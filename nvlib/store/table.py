@@ -1,0 +1,132 @@
+"""The tidy table of samples, one row a chip: its columns, and how records and blocks of chips become it."""
+
+from __future__ import annotations
+
+import io
+from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import fields
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pandas as pd
+
+from nvlib.records import Training
+
+COLUMNS = [
+    "run", "training", "network", "dataset", "method", "device", "sigma_d", "train_sigma_d", "reference", "mapping",
+    "bits", "activation_bits", "epochs", "train_seed", "chip_seed", "chip", "accuracy", "loss", "ekl", "protocol",
+    "images", "origin", "deployment", "deployment_parameters", "before", "cells", "verified", "pulses", "passes",
+    "seconds",
+]  # fmt: skip
+DEPLOYED = COLUMNS[-6:]  # what a deployed chip has beside its scores; NaN where nothing was deployed
+CATEGORIES = [
+    "run", "training", "network", "dataset", "method", "device", "reference", "mapping", "protocol", "origin",
+    "deployment", "deployment_parameters",
+]  # fmt: skip
+
+
+def describe(run: str, training: Mapping[str, Any], evaluation: Mapping[str, Any]) -> dict[str, Any]:
+    """Return the columns that say what the chips of an evaluation are, from its record and its training's."""
+    matched = training["method"] == "none" or (
+        training["sigma_d"] == evaluation["sigma_d"] and training["device"] == evaluation["device"]
+    )
+    return {
+        "run": run,
+        "training": evaluation["training"],
+        "network": training["network"] if training["width"] == 1 else f"{training['network']} x{training['width']:g}",
+        "dataset": training["dataset"],
+        "method": training["method"],
+        "device": evaluation["device"]["name"],
+        "sigma_d": float(evaluation["sigma_d"]),
+        "train_sigma_d": float(training["sigma_d"]),
+        "reference": evaluation["reference"],
+        "mapping": evaluation["mapping"],
+        "bits": evaluation["bits"],
+        "activation_bits": training["activation_bits"],
+        "epochs": training["epochs"],
+        "train_seed": training["seed"],
+        "chip_seed": evaluation["seed"],
+        "images": evaluation["images"],
+        "protocol": "matched" if matched else "swept",
+        "origin": "yours",
+        "deployment": (evaluation["deployment"] or {}).get("name", ""),
+    }
+
+
+def assembled(parts: Sequence[tuple[dict[str, Any], pd.DataFrame]]) -> pd.DataFrame:
+    """Return the table of blocks of chips, each with what `describe` says of it; each chip of a run once."""
+    if not parts:
+        return empty()
+    lengths = [len(block) for _, block in parts]
+    table = filled(pd.concat([block for _, block in parts], ignore_index=True))
+    table["deployment_parameters"] = table["deployment_parameters"].fillna("")  # of blocks that are not deployed
+    for column in parts[0][0]:
+        values = [said[column] for said, _ in parts]
+        if column in CATEGORIES:
+            codes, held = pd.factorize(np.array(values, dtype=object), sort=True)
+            table[column] = pd.Categorical.from_codes(np.repeat(codes, lengths), held)
+        else:
+            table[column] = np.repeat(values, lengths)
+    table = table.astype(dict.fromkeys(DEPLOYED, "float64"))[COLUMNS]
+    return table.drop_duplicates(["run", "chip"], ignore_index=True)
+
+
+def frame(data: bytes) -> pd.DataFrame:
+    """Return the table in a Parquet file's bytes."""
+    from pyarrow.parquet import ParquetFile
+
+    with ParquetFile(io.BytesIO(data)) as file:
+        return file.read(use_threads=False).to_pandas(use_threads=False)
+
+
+def read_shipped(path: Path) -> pd.DataFrame:
+    """Read shipped samples. Strings stay as they are stored, each once and a number a row: quick to read and small."""
+    from pyarrow.parquet import ParquetFile, read_schema
+
+    held = set(read_schema(path).names)  # tables from before deployment lack its columns
+    with ParquetFile(path, read_dictionary=[c for c in CATEGORIES if c in held]) as file:
+        return filled(file.read().to_pandas())
+
+
+def shipped_samples(path: Path, name: str, columns: list[str]) -> pd.DataFrame:
+    """Read the chips of one run from a shipped table; those columns alone where nothing was deployed."""
+    from pyarrow.parquet import read_schema
+
+    extra = ["deployment_parameters", *DEPLOYED] if "deployment" in read_schema(path).names else []
+    rows = pd.read_parquet(path, columns=[*columns, *extra], filters=[("run", "==", name)])
+    return rows if extra and rows["before"].notna().any() else rows[columns]
+
+
+def filled(table: pd.DataFrame) -> pd.DataFrame:
+    """Return a table with the columns of deployment, which tables without any may lack."""
+    lacking = {"deployment": "", "deployment_parameters": "", **dict.fromkeys(DEPLOYED, float("nan"))}
+    return table.assign(**{c: value for c, value in lacking.items() if c not in table})
+
+
+def joined(parts: Iterable[pd.DataFrame]) -> pd.DataFrame:
+    """Return tables one below the other; columns of strings become categories, in order."""
+    parts = [part.astype(dict.fromkeys(CATEGORIES, "category")) for part in parts if len(part)]
+    if not parts:
+        return empty()
+    for column in CATEGORIES:
+        held = sorted(set().union(*(part[column].cat.categories for part in parts)))
+        for part in parts:
+            part[column] = part[column].cat.set_categories(held)
+    return pd.concat(parts, ignore_index=True)
+
+
+def trimmed(table: pd.DataFrame) -> pd.DataFrame:
+    """Return the table with categories of the values it holds only."""
+    table = table.astype(dict.fromkeys(CATEGORIES, "category"))
+    return table.assign(**{c: table[c].cat.remove_unused_categories() for c in CATEGORIES})
+
+
+def empty() -> pd.DataFrame:
+    """Return a table without rows."""
+    numbers = {f.name for f in fields(Training) if f.type in ("int", "float")}
+    floats = {"sigma_d", "train_sigma_d", "accuracy", "loss", "ekl", *DEPLOYED}
+    whole = (numbers | {"chip", "train_seed", "chip_seed", "images"}) - floats
+    kinds = {c: "float64" if c in floats else "int64" if c in whole else "object" for c in COLUMNS}
+    table = pd.DataFrame({c: pd.Series(dtype=kind) for c, kind in kinds.items()})
+    return table.astype(dict.fromkeys(CATEGORIES, "category"))

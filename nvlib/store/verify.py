@@ -1,0 +1,96 @@
+"""Every file of the store against its checksum, and what has none against its own format."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass
+from functools import partial
+from pathlib import Path
+
+from nvlib.errors import InputError
+from nvlib.store import checksums, table
+from nvlib.store.runs import Store, record_of
+
+STATES = ("sound", "unlisted", "unfinished", "newer", "missing", "damaged")
+
+
+@dataclass(frozen=True)
+class Finding:
+    """What was found of a file: its path, one of `STATES`, and why.
+
+    sound: as its checksum says. unlisted: has none, but can be read. unfinished: a write that was cut off and never
+    got its name. newer: a later version's. missing: listed, but not there. damaged: not what was written.
+    """
+
+    path: Path
+    state: str
+    why: str = ""
+
+    def __str__(self) -> str:
+        """Return it in a line."""
+        return f"{self.path} is {self.state}" + (f" ({self.why})" if self.why else "")
+
+
+def verify(store: Store) -> Iterator[Finding]:
+    """Yield what is found of every file, local runs first, then the shipped ones. Nothing is changed."""
+    for name in store.names():
+        yield from examined(store.runs / name)
+    for folder in sorted({p.parent for p in store.shipped.glob("*/records.json")} if store.shipped else ()):
+        yield from examined(folder)
+
+
+def seal(store: Store) -> int:
+    """List the checksums of files that have none, as they are now; returns how many."""
+    found = [f for f in verify(store) if f.state == "unlisted"]
+    for finding in found:
+        folder = finding.path.parent.parent if finding.path.parent.name == "weights" else finding.path.parent
+        checksums.add(folder, finding.path.relative_to(folder).as_posix(), checksums.of(finding.path))
+    return len(found)
+
+
+def examined(folder: Path) -> Iterator[Finding]:
+    """Yield what is found of the files of one folder, a run's or a shipped study's."""
+    known = checksums.listed(folder)
+    there = {p.relative_to(folder).as_posix(): p for p in sorted(folder.rglob("*")) if p.is_file()}
+    for name, path in there.items():
+        if name == checksums.SUMS:
+            continue
+        if path.name.startswith("."):
+            if path.suffix == ".part":
+                yield Finding(path, "unfinished")
+            continue
+        try:
+            checksums.read(folder, name, _parse(folder, path), known)
+        except FileNotFoundError:  # gone since
+            continue
+        except checksums.Damage as why:
+            yield Finding(path, "damaged", str(why))
+        except InputError as error:
+            yield Finding(path, "newer", str(error))
+        else:
+            yield Finding(path, "sound" if name in known else "unlisted")
+    for name in sorted(set(known) - set(there)):
+        yield Finding(folder / name, "missing", "its checksum is listed")
+
+
+def _parse(folder: Path, path: Path) -> Callable[[bytes], object]:
+    """Return what reads a file of this kind, as far as it takes to see that it can be read."""
+    if path.name == "record.json":
+        return partial(record_of, folder)
+    if path.suffix == ".json" or path.name == "DONE":
+        return json.loads
+    if path.suffix == ".parquet":
+        return table.frame
+    if path.suffix == ".safetensors":
+        return _tensors
+    return len
+
+
+def _tensors(data: bytes) -> None:
+    """Check a safetensors file's header and length without torch: eight bytes of length, JSON, tensors."""
+    size = int.from_bytes(data[:8], "little")
+    header = json.loads(data[8 : 8 + size])
+    ends = [entry["data_offsets"][1] for name, entry in header.items() if name != "__metadata__"]
+    if len(data) != 8 + size + max(ends, default=0):
+        raise checksums.Damage(f"it has {len(data)} bytes, its header says {8 + size + max(ends, default=0)}")

@@ -1,0 +1,24 @@
+"""What to run: a grid of trainings and evaluations, and the doing of what is missing of it.
+
+    Study = networks' one shape x methods x devices x sigma_d x training seeds x deployments
+
+``matched``: a model is tested at the sigma_d it was trained at (TRICE's Table I). ``swept``: models trained at
+``train_sigma_d`` are tested at every sigma_d. Everything already in the store is skipped, a training goes on from its
+last epoch, an evaluation from its last block; any number of processes may do so at once (`nvlib.claims`).
+
+    grid        `Study`, and the records of its runs
+    files       a study in a TOML or YAML file
+    checkpoint  how far a training is, in one file
+    tasks       what is missing, and the plan it is done under
+    work        doing it
+    here        doing it in this process, with bars
+    forecast    how long that will take, and how much memory
+"""
+
+from nvlib.studies.files import load
+from nvlib.studies.forecast import Forecast, estimate
+from nvlib.studies.grid import Study, device_of, numbers_of
+from nvlib.studies.here import run
+from nvlib.studies.work import model_of
+
+__all__ = ["Study", "load", "run", "estimate", "Forecast", "model_of", "numbers_of", "device_of"]

@@ -1,0 +1,65 @@
+"""A study in a small file, TOML or YAML: its keys are those of `Study`, a lone value is an axis of one.
+
+network = "lenet"                       methods = ["none", "gaussian", "trice"]
+sigma_d = [0.0, 0.1, 0.2]               seeds = [0, 1, 2]
+epochs = 10                             chips = 400
+deployments = ["none", "write_verify"]
+[recipe]                                [parameters.trice]
+lr = 1e-3                               n_train = 100
+"""
+
+from __future__ import annotations
+
+import re
+import tomllib
+from os import PathLike
+from pathlib import Path
+from typing import Any
+
+from nvlib.errors import InputError
+from nvlib.studies.grid import Study
+
+SUFFIXES = (".toml", ".yaml", ".yml")
+_FLOAT = re.compile(r"[-+]?(\d+\.?\d*|\.\d+)[eE][-+]?\d+$")
+
+
+def load(path: str | PathLike[str]) -> Study:
+    """Read a study from a file.
+
+    Raises:
+        InputError: for a file that is not there or cannot be parsed, an unknown key or a value that cannot be used.
+    """
+    path = Path(path)
+    if path.suffix not in SUFFIXES:
+        raise InputError(f"{path}: expected the file of a study to end in {', '.join(SUFFIXES)}")
+    try:
+        text = path.read_text()
+    except FileNotFoundError:
+        raise InputError(f"no study at {path}; expected a .toml or .yaml file") from None
+    except (OSError, UnicodeDecodeError) as error:
+        raise InputError(f"{path} cannot be read ({error}); expected a text file") from None
+    values = _toml(path, text) if path.suffix == ".toml" else _yaml(path, text)
+    try:
+        return Study.of(values)
+    except InputError as error:
+        raise InputError(f"{path}: {error}") from None
+
+
+def _toml(path: Path, text: str) -> dict[str, Any]:
+    try:
+        return tomllib.loads(text)
+    except tomllib.TOMLDecodeError as error:
+        raise InputError(f"{path} is not TOML: {error}") from None
+
+
+def _yaml(path: Path, text: str) -> Any:
+    import yaml
+
+    class Loader(yaml.SafeLoader):
+        """YAML 1.1 takes 1e-3 for a text; here it is the number it looks like."""
+
+    Loader.add_implicit_resolver("tag:yaml.org,2002:float", _FLOAT, list("-+0123456789."))
+    try:
+        return yaml.load(text, Loader) or {}  # a safe loader: plain values only
+    except yaml.YAMLError as error:
+        raise InputError(f"{path} is not YAML: {' '.join(str(error).split())}") from None

@@ -1,0 +1,254 @@
+"""A study is a grid: its axes, what all of it shares, and the records of every run in it."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Mapping, Sequence
+from dataclasses import MISSING, asdict, dataclass, field, fields
+from typing import Any
+
+from nvlib import data, devices, methods, models
+from nvlib.crossbar import tables
+from nvlib.data import Dataset
+from nvlib.errors import InputError, unknown
+from nvlib.methods import Recipe
+from nvlib.methods.keep import Held
+from nvlib.records import Evaluation, Training, digest
+
+
+@dataclass(frozen=True)
+class Study:
+    """A grid of runs. Sequences are its axes; the rest is shared.
+
+    ``bits`` and ``activation_bits`` None take the network's own; ``images`` limits each split (None: all). A deployment
+    is a name of `nvlib.deploy.DEPLOYMENTS`, or None: chips are scored as programmed.
+    """
+
+    network: str = "lenet"
+    dataset: str = "mnist"
+    methods: tuple[str, ...] = ("none", "gaussian")
+    devices: tuple[str, ...] = ("rram",)
+    sigma_d: tuple[float, ...] = (0.1,)
+    seeds: tuple[int, ...] = (0,)
+    train_sigma_d: tuple[float, ...] | None = None  # None: matched
+    deployments: tuple[str | None, ...] = (None,)
+    parameters: Mapping[str, Mapping[str, Any]] = field(default_factory=dict)  # of methods, by name
+    deployment_parameters: Mapping[str, Mapping[str, Any]] = field(default_factory=dict)  # by name
+    width: float = 1.0
+    reference: str = "full_scale"
+    mapping: str = "differential"
+    bits: int | None = None
+    activation_bits: int | None = None
+    epochs: int = 10
+    recipe: Recipe = field(default_factory=Recipe)
+    select: str = "last"  # which epoch is the result, and when to stop early: see `nvlib.train`
+    patience: int | None = None
+    target: float | None = None
+    start: str | None = None  # hash of a training: its model is where all members start; None: fresh weights
+    images: int | None = None
+    chips: int = 400
+    chip_seed: int = 0
+
+    def __post_init__(self) -> None:
+        """Refuse an empty axis and anything that could not run, before anything runs."""
+        for axis in AXES:
+            held = getattr(self, axis)
+            if axis != "train_sigma_d" and not held:
+                raise InputError(f"{axis} of the study is empty; expected at least one value")
+            if isinstance(held, str):
+                raise InputError(f"{axis}={held!r} of the study is a text; expected several values: ({held!r},)")
+        if self.chips < 1 or self.epochs < 1:
+            raise InputError(f"chips={self.chips}, epochs={self.epochs} cannot run; expected at least 1 of each")
+        Held(self.select, self.patience, self.target, 1)  # checks them
+        bits = self.template().bits
+        for name in self.methods:
+            methods.get(name, **self.parameters.get(name, {}))
+        for name in self.parameters:
+            if name not in methods.METHODS:
+                raise unknown("method with parameters", name, methods.METHODS)
+        for name in self.devices:
+            device = devices.get(name)
+            tables(device, bits, self.reference, self.mapping)
+            for sigma_d in (*self.sigma_d, *(self.train_sigma_d or ())):
+                device.spread(sigma_d, self.reference)
+        for name in (*filter(None, self.deployments), *self.deployment_parameters):
+            self.deployment(name)
+
+    # -- as plain values ---------------------------------------------------------------------------------------------
+
+    @classmethod
+    def of(cls, values: Mapping[str, Any]) -> Study:
+        """Return the study of plain values, as a file or `record` has them; a lone value is an axis of one.
+
+        Raises:
+            InputError: for an unknown key, with the nearest known one, or a value of a wrong kind.
+        """
+        if not isinstance(values, Mapping):
+            raise InputError(f"a study is {type(values).__name__}; expected keys and values such as sigma_d = [0.1]")
+        known = [f.name for f in fields(cls)]
+        given: dict[str, Any] = {}
+        for name, value in values.items():
+            if name not in known:
+                raise unknown("key of a study", name, known)
+            given[name] = _read(name, value)
+        return cls(**given)
+
+    def record(self) -> dict[str, Any]:
+        """Return the study in plain JSON values, devices from files with their numbers: what `of` takes."""
+        held = asdict(self)
+        held["devices"] = [_by_name(name) for name in self.devices]
+        return {key: list(value) if isinstance(value, tuple) else value for key, value in held.items()}
+
+    # -- what it needs -----------------------------------------------------------------------------------------------
+
+    def template(self, classes: int = 10, channels: int | None = None, seed: int | None = None) -> models.Network:
+        """Return the network with fresh weights."""
+        return models.build(
+            self.network, classes=classes, width=self.width, bits=self.bits, activation_bits=self.activation_bits,
+            in_channels=channels, seed=seed,
+        )
+
+    def data(self) -> Dataset:
+        """Load the data set, at the size the network takes."""
+        loaded = data.load(self.dataset, limit=self.images)
+        size = self.template().input_size
+        return loaded if size in (None, loaded.shape[-1]) else data.resize(loaded, size)
+
+    def deployment(self, name: str) -> Any:
+        """Return a deployment method with the study's parameters of it."""
+        from nvlib import deploy
+
+        return deploy.get(name, **self.deployment_parameters.get(name, {}))
+
+    # -- its runs ----------------------------------------------------------------------------------------------------
+
+    def pairs(self, loaded: Dataset) -> list[tuple[Training, Evaluation]]:
+        """Return every evaluation with its training, in order of the axes."""
+        found = {}
+        for method in self.methods:
+            for name in self.devices:
+                for sigma_d in self.sigma_d:
+                    trained_at = (sigma_d,) if self.train_sigma_d is None else self.train_sigma_d
+                    for at in trained_at:
+                        for seed in self.seeds:
+                            training = self._training(method, name, at, seed, loaded)
+                            for deployment in self.deployments:
+                                evaluation = self._evaluation(training, name, sigma_d, deployment, loaded)
+                                found[digest(evaluation)] = (training, evaluation)
+        return list(found.values())
+
+    def _training(self, method: str, device: str, sigma_d: float, seed: int, loaded: Dataset) -> Training:
+        network, quiet = self.template(), method == "none"
+        return Training(
+            network=self.network,
+            width=self.width,
+            dataset=loaded.name,
+            fingerprint=loaded.fingerprint,
+            images=len(loaded.train),
+            method=method,
+            parameters=asdict(methods.get(method, **self.parameters.get(method, {}))),
+            device=None if quiet else numbers_of(device),
+            sigma_d=0.0 if quiet else float(sigma_d),
+            reference=None if quiet else self.reference,
+            mapping=None if quiet else self.mapping,
+            bits=network.bits,
+            activation_bits=network.activation_bits,
+            epochs=self.epochs,
+            recipe=self.recipe.record() | self._selection(),
+            seed=seed,
+        )
+
+    def _selection(self) -> dict[str, Any]:
+        """Return how the result is selected, and where it starts, as a record has it: only what is not the default."""
+        chosen = {"select": self.select, "patience": self.patience, "target": self.target, "start": self.start}
+        return {name: value for name, value in chosen.items() if value not in (None, "last")}
+
+    def _evaluation(
+        self, training: Training, device: str, sigma_d: float, deployment: str | None, loaded: Dataset
+    ) -> Evaluation:
+        return Evaluation(
+            training=digest(training),
+            device=numbers_of(device),
+            sigma_d=float(sigma_d),
+            reference=self.reference,
+            mapping=self.mapping,
+            bits=training.bits,
+            images=len(loaded.test),
+            deployment=None if deployment is None else {"name": deployment, **asdict(self.deployment(deployment))},
+            seed=self.chip_seed,
+        )
+
+
+AXES = {
+    "methods": str, "devices": str, "sigma_d": float, "seeds": int, "train_sigma_d": float, "deployments": str,
+}  # fmt: skip
+_KINDS = {"str": str, "int": int, "float": float}
+
+
+def numbers_of(device: str) -> dict[str, Any]:
+    """Return what of a device goes into a record: its name and its numbers."""
+    device = devices.get(device)
+    return {"name": device.name, **device.numbers()}
+
+
+def device_of(record: Mapping[str, Any]) -> devices.Device:
+    """Return the device that a record holds."""
+    return devices.Device.from_dict(record)
+
+
+def _by_name(device: Any) -> Any:
+    """Return a device that has a name of its own by that, any other by its numbers."""
+    return device if device in devices.names() else devices.get(device).to_dict()
+
+
+def _read(name: str, value: Any) -> Any:
+    """Return a plain value as the study's field takes it; InputError for one of a wrong kind."""
+    if name in AXES:
+        if value is None and name == "train_sigma_d":
+            return None
+        several = value if isinstance(value, Sequence) and not isinstance(value, str) else [value]
+        return tuple(_item(name, item) for item in several)
+    if name == "recipe":
+        return _recipe(value)
+    if name in ("parameters", "deployment_parameters"):
+        if not isinstance(value, Mapping) or not all(isinstance(v, Mapping) for v in value.values()):
+            raise InputError(f"{name}={value!r} of the study; expected a table for each name, e.g. [{name}.trice]")
+        return {key: {k: tuple(v) if isinstance(v, list) else v for k, v in held.items()}
+                for key, held in value.items()}  # fmt: skip
+    kinds = next(f.type for f in fields(Study) if f.name == name).split(" | ")
+    if value is None and "None" in kinds:
+        return None
+    return _of_kind(name, value, _KINDS[kinds[0]])
+
+
+def _item(axis: str, value: Any) -> Any:
+    if axis == "devices" and isinstance(value, Mapping):
+        return devices.Device.from_dict(value)
+    if axis == "deployments" and value in (None, "none"):
+        return None
+    return _of_kind(axis, value, AXES[axis])
+
+
+def _of_kind(name: str, value: Any, kind: type) -> Any:
+    """Return a value of a kind: a whole number is a number too, and True is none."""
+    if kind is float and isinstance(value, int) and not isinstance(value, bool):
+        value = float(value)
+    if not isinstance(value, kind) or isinstance(value, bool) or (kind is float and not math.isfinite(value)):
+        words = {str: "a text", int: "a whole number", float: "a number"}
+        raise InputError(f"{name}={value!r} of the study is not usable; expected {words[kind]}")
+    return value
+
+
+def _recipe(value: Any) -> Recipe:
+    if isinstance(value, Recipe):
+        return value
+    if not isinstance(value, Mapping):
+        raise InputError(f"recipe={value!r} of the study is not usable; expected a table such as lr = 1e-3")
+    known = {f.name: f for f in fields(Recipe)}
+    for name, item in value.items():
+        if name not in known:
+            raise unknown("key of a recipe", name, known)
+        default = known[name].default
+        if default is not MISSING:
+            _of_kind(f"recipe.{name}", item, type(default))
+    return Recipe(**{k: float(v) if isinstance(known[k].default, float) else v for k, v in value.items()})

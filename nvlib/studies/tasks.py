@@ -1,0 +1,246 @@
+"""What a study lacks, as tasks that one process does each, and the plan that each is done under.
+
+The plan is fixed before anything runs and recorded with the results: threads, the kind of machine, which trainings run
+as one population (their pack), how many chips and images at a time and by which way. Whoever does a task, in whatever
+process, does it under that plan, so the samples are the same bits. What was begun goes on under the plan it was begun
+with.
+
+Packing: trainings that differ in sigma_d and seed alone can run as one population. On CUDA that fills the device. On a
+CPU members run one after another all the same; a pack of 4 LeNets took 0.7 to 1.0 of the time of 4 alone, which does
+not pay for epochs that are four times as long to lose and for work that no other process can share. So ``auto`` packs
+on CUDA alone.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Mapping, Sequence
+from contextlib import contextmanager
+from dataclasses import asdict, dataclass, field, replace
+from functools import cached_property
+from typing import Any
+
+import torch
+
+from nvlib import methods, population
+from nvlib.data import Dataset
+from nvlib.errors import InputError
+from nvlib.records import Evaluation, Training, canonical, digest
+from nvlib.store import Store
+from nvlib.studies import checkpoint
+from nvlib.studies.grid import Study
+
+PACK = 16  # at most so many trainings as one population; a checkpoint holds them all
+
+
+@dataclass(frozen=True)
+class Task:
+    """A piece of work for one process: a pack of trainings, or the chips that an evaluation lacks.
+
+    Attributes:
+        kind: ``training`` or ``evaluation``.
+        names: hashes of the pack's trainings, or of the evaluation.
+        amount: epochs (of all members), or chips lacking.
+        plan: under which it is done.
+    """
+
+    kind: str
+    names: tuple[str, ...]
+    amount: int
+    plan: Mapping[str, Any] = field(compare=False)
+
+    @property
+    def name(self) -> str:
+        """Return the hash it is known by."""
+        return self.names[0]
+
+    def record(self) -> dict[str, Any]:
+        """Return it in plain JSON values."""
+        return {"kind": self.kind, "names": list(self.names), "amount": self.amount, "plan": dict(self.plan)}
+
+    @classmethod
+    def of(cls, values: Mapping[str, Any]) -> Task:
+        """Return the task of plain values."""
+        return cls(values["kind"], tuple(values["names"]), values["amount"], values["plan"])
+
+
+class Desk:
+    """A study being worked on: its data, its records by hash, and the store that what it makes goes to."""
+
+    def __init__(self, study: Study, where: Store, on: str | torch.device = "cpu") -> None:
+        self.study, self.where, self.on = study, where, on
+        self._chips: dict[str, tuple[object, frozenset[int]]] = {}
+
+    @cached_property
+    def loaded(self) -> Dataset:
+        """Return the data set."""
+        return self.study.data()
+
+    @cached_property
+    def evaluations(self) -> dict[str, Evaluation]:
+        """Return the evaluations by hash, in order of the axes."""
+        return {digest(e): e for _, e in self._pairs}
+
+    @cached_property
+    def trainings(self) -> dict[str, Training]:
+        """Return the trainings by hash, in order of the axes."""
+        return {digest(t): t for t, _ in self._pairs}
+
+    @cached_property
+    def _pairs(self) -> list[tuple[Training, Evaluation]]:
+        return self.study.pairs(self.loaded)
+
+    # -- what there is -----------------------------------------------------------------------------------------------
+
+    def chips(self, name: str) -> frozenset[int]:
+        """Return which chips an evaluation has; reads its files again only where there are others than before."""
+        home = self.where.runs / name
+        files = frozenset(p.name for p in home.glob("samples-*.parquet")) if home.is_dir() else frozenset()
+        known, chips = self._chips.get(name, (None, frozenset()))
+        if known != files:
+            chips = frozenset(self.where.samples(name).chip.tolist())
+            self._chips[name] = files, chips
+        return chips
+
+    def lacking(self, name: str) -> list[int]:
+        """Return the chips that an evaluation lacks, in order."""
+        have = self.chips(name)
+        return [i for i in range(self.study.chips) if i not in have]
+
+    def trained(self, name: str) -> bool:
+        """Whether a training's weights are there, to all appearance."""
+        if (self.where.runs / name / "DONE").exists():
+            return True
+        return bool(self.where.shipped) and any(self.where.shipped.glob(f"*/weights/{name}.safetensors"))
+
+    def done(self, task: Task) -> bool:
+        """Whether all that a task should make is there."""
+        if task.kind == "training":
+            return all(self.trained(name) for name in task.names)
+        return not self.lacking(task.name)
+
+    def ready(self, task: Task) -> bool:
+        """Whether a task has what it needs."""
+        return task.kind == "training" or self.trained(self.evaluations[task.name].training)
+
+
+def plan(desk: Desk, pack: int | str = "auto", threads: int | None = None) -> list[Task]:
+    """Return what a study lacks, each training followed by its evaluations, and fix the plans.
+
+    Args:
+        desk: the study.
+        pack: most trainings to run as one population; ``auto``: one on a CPU, up to `PACK` on CUDA.
+        threads: of each process; None takes those that torch has here.
+
+    Raises:
+        InputError: for a pack or a number of threads that cannot be used.
+    """
+    if pack != "auto" and (isinstance(pack, bool) or not isinstance(pack, int) or pack < 1):
+        raise InputError(f"pack={pack!r} is not usable; expected a whole number of at least 1, or 'auto'")
+    if threads is not None and (isinstance(threads, bool) or not isinstance(threads, int) or threads < 1):
+        raise InputError(f"threads={threads!r} is not usable; expected a whole number of at least 1, or None")
+    kind, threads = torch.device(desk.on).type, threads or torch.get_num_threads()
+    size = (PACK if kind == "cuda" else 1) if pack == "auto" else pack
+    desk.where.restore([*desk.trainings.values(), *desk.evaluations.values()])  # records that were damaged
+    wanted = [name for name in desk.evaluations if desk.lacking(name)]
+    needed = dict.fromkeys(desk.evaluations[name].training for name in wanted)
+    missing = [name for name in needed if desk.where.weights(name) is None]  # reads them: damaged ones are missing
+    found: list[Task] = []
+    packs = {pack[0]: pack for pack in _packs(desk, missing, size)}
+    members = {name for pack in packs.values() for name in pack[1:]}
+    with running(threads):
+        for training in needed:
+            if training in members:
+                continue
+            pack = packs.get(training, (training,))
+            if training in packs:
+                epochs = sum(desk.trainings[name].epochs for name in pack)
+                found.append(Task("training", pack, epochs, training_plan(desk, pack, threads)))
+            for name in wanted:
+                if desk.evaluations[name].training in pack:
+                    lacking = len(desk.lacking(name))
+                    found.append(Task("evaluation", (name,), lacking, evaluation_plan(desk, name, lacking, threads)))
+    return found
+
+
+def training_plan(desk: Desk, pack: Sequence[str], threads: int) -> dict[str, Any]:
+    """Return the plan of a pack: the one it was begun under, or one made now."""
+    begun = checkpoint.load(checkpoint.place(desk.where.runs, pack))
+    if begun is not None:
+        return begun.plan | {"device": torch.device(desk.on).type}
+    return {
+        "threads": threads, "device": torch.device(desk.on).type, "pack": list(pack), "search": _search(desk, pack),
+    }  # fmt: skip
+
+
+def evaluation_plan(desk: Desk, name: str, count: int, threads: int) -> dict[str, Any]:
+    """Return the plan of an evaluation: the one it was begun under, or one made now, measured once a study."""
+    kind, evaluation = torch.device(desk.on).type, desk.evaluations[name]
+    recorded = desk.where.plan(evaluation)
+    if recorded is not None and recorded.get("device") == kind:
+        return recorded
+    if evaluation.deployment is not None:
+        return {"threads": threads, "device": kind}
+    return asdict(_fresh(desk, 1 if evaluation.sigma_d == 0 else count))
+
+
+@contextmanager
+def running(threads: int) -> Iterator[None]:
+    """Let torch use so many threads for a while."""
+    before = torch.get_num_threads()
+    torch.set_num_threads(threads)
+    try:
+        yield
+    finally:
+        torch.set_num_threads(before)
+
+
+def _fresh(desk: Desk, count: int) -> population.Plan:
+    """Choose how to run chips of the study's network; measured once a desk."""
+    held = desk.__dict__.setdefault("_plans", {})
+    key = count, torch.get_num_threads()
+    if key not in held:
+        model = desk.study.template(desk.loaded.classes, desk.loaded.shape[0], 0).to(desk.on)
+        held[key] = population.plan(model, desk.loaded.test.x.to(desk.on), count)
+    return held[key]
+
+
+def _search(desk: Desk, pack: Sequence[str]) -> list[Any] | None:
+    """Choose how a method that scores candidates on validation chips runs them; None for one that does not."""
+    training = desk.trainings[pack[0]]
+    method = methods.get(training.method, **training.parameters)
+    chips, rows = _searched(method), len(pack) * getattr(method, "candidates", 1)
+    if chips is None or rows == len(pack):
+        return None
+    images = desk.loaded.validation.x[: getattr(method, "images", None)].to(desk.on)
+    model = desk.study.template(desk.loaded.classes, desk.loaded.shape[0], 0).to(desk.on)
+    chosen = population.plan(model, images, rows * chips)
+    return [chosen.members, chosen.images, chosen.how]
+
+
+def _searched(method: object) -> int | None:
+    """Return on how many chips a method scores its candidates."""
+    return getattr(method, "n_train", None) or getattr(method, "search_chips", None)
+
+
+def _packs(desk: Desk, missing: Sequence[str], size: int) -> list[tuple[str, ...]]:
+    """Group trainings that share all but sigma_d and seed; those begun together stay together."""
+    left, found = dict.fromkeys(missing), []
+    for begun in checkpoint.find(desk.where.runs):
+        if all(name in left for name in begun):
+            found.append(begun)
+            for name in begun:
+                del left[name]
+    alike: dict[str, list[str]] = {}
+    for name in left:
+        if checkpoint.place(desk.where.runs, [name]).exists():
+            found.append((name,))
+            continue
+        alike.setdefault(canonical(_shared(desk.trainings[name])), []).append(name)
+    for group in alike.values():
+        found += [tuple(group[i : i + size]) for i in range(0, len(group), size)]
+    return found
+
+
+def _shared(training: Training) -> Training:
+    """Return a training without what members of a pack may differ in."""
+    return replace(training, sigma_d=0.0, seed=0)

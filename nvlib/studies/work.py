@@ -1,0 +1,264 @@
+"""Doing tasks: each claimed first, from its last checkpoint on, under its plan; what exists is skipped.
+
+Several processes may be given the same tasks. Each takes the first that is ready and that nobody is at work on, so
+they share the work without being told how; where all that is left is in other hands, one waits for it or leaves it.
+"""
+
+from __future__ import annotations
+
+import json
+import time
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from contextlib import suppress
+from dataclasses import MISSING, asdict, fields
+from typing import Any
+
+import pandas as pd
+import torch
+
+from nvlib import claims, methods, models
+from nvlib.errors import InputError
+from nvlib.evaluate import Samples, blocks
+from nvlib.population import Plan
+from nvlib.records import Evaluation, Training, digest
+from nvlib.store import Store
+from nvlib.studies import checkpoint
+from nvlib.studies.checkpoint import Checkpoint
+from nvlib.studies.grid import device_of
+from nvlib.studies.tasks import Desk, Task, running
+
+BLOCK = 100  # chips a file
+SECONDS = 30.0  # or as many as this
+POLL = 0.5  # seconds between looks at work in other hands
+
+Tell = Callable[[Desk, Task, int, Mapping[str, Any]], None]  # so many epochs or chips more, and the latest numbers
+Failed = Callable[[Desk, Task, Exception | None], bool]
+
+
+class Lost(InputError):
+    """A training's weights are not there, or not any more."""
+
+    def __init__(self, name: str) -> None:
+        super().__init__(f"no weights for training {name[:12]}; run its study first")
+        self.name = name
+
+
+def carry_out(
+    work: Sequence[tuple[Desk, Task]], tell: Tell, *, wait: bool = True, failed: Failed | None = None
+) -> list[Task]:
+    """Do tasks until none is left that this process can do.
+
+    Args:
+        work: tasks, each with its study's desk, in the order in which they are wanted.
+        tell: is told of progress, and of what others finished.
+        wait: whether to wait for tasks that other processes are doing, and take them over if those die.
+        failed: called with a task and its error, notes it; called with None, says whether that task has failed, here
+            or elsewhere. Without it errors are raised.
+
+    Returns:
+        The tasks that others are doing, that failed, or that need something that failed.
+    """
+    left, given_up, told = list(work), [], {}
+
+    def count(desk: Desk, task: Task, n: int, latest: Mapping[str, Any]) -> None:
+        told[desk, task] = told.get((desk, task), 0) + n
+        tell(desk, task, n, latest)
+
+    while left:
+        held = None
+        for item in list(left):
+            desk, task = item
+            if desk.done(task):
+                left.remove(item)
+                count(desk, task, task.amount - told.get(item, 0), {})
+            elif failed and failed(desk, task, None):
+                left.remove(item)
+                given_up.append(task)
+            elif desk.ready(task) and (held := claims.take(desk.where.runs, task.names)):
+                break
+        if held is None:  # all that is ready is in other hands
+            if not (wait and any(desk.ready(task) for desk, task in left)):
+                break
+            time.sleep(POLL)
+            continue
+        with held:
+            try:
+                if not desk.done(task):  # somebody may have finished it just before the claim
+                    (_train if task.kind == "training" else _evaluate)(desk, task, count)
+            except Lost as lost:  # its weights turned out to be damaged: train again
+                if not any(lost.name in t.names for _, t in left):
+                    plan = {"threads": task.plan["threads"], "device": task.plan["device"], "search": None}
+                    left.insert(0, (desk, Task("training", (lost.name,), 0, plan)))
+            except Exception as error:
+                if failed is None or not failed(desk, task, error):
+                    raise
+    return given_up + [task for _, task in left]
+
+
+def model_of(training: Training | str, where: Store | None = None) -> models.Network:
+    """Return the trained network of a record (or of its hash), in evaluation mode.
+
+    Raises:
+        InputError: if the store does not have it.
+    """
+    where = where or Store()
+    record = where.training(training) if isinstance(training, str) else training
+    weights = where.weights(record)
+    if weights is None:
+        raise Lost(digest(record))
+    shape = {"width": record.width, "bits": record.bits, "activation_bits": record.activation_bits}
+    matrices = [name for name, w in models.build(record.network, **shape).named_parameters() if w.ndim > 1]
+    channels, classes = weights[matrices[0]].shape[1], weights[matrices[-1]].shape[0]  # what the data set decided
+    model = models.build(record.network, classes=classes, in_channels=channels, **shape)
+    model.load_state_dict(weights)
+    return model.eval()
+
+
+# -- training --------------------------------------------------------------------------------------------------------
+
+
+def _train(desk: Desk, task: Task, count: Tell) -> None:
+    """Train a pack from its last checkpoint on; the checkpoint goes when all members are stored."""
+    study, where = desk.study, desk.where
+    path, held = _begun(desk, task)
+    records = [desk.trainings[name] for name in held.plan["pack"]]
+    first = records[0]
+    count(desk, task, sum(map(len, held.history)), {"begun": True})
+    with running(held.plan["threads"]):
+        for epoch in methods.train(
+            methods.get(first.method, **first.parameters),
+            lambda seed: (model_of(study.start, where).train() if study.start
+                          else study.template(desk.loaded.classes, desk.loaded.shape[0], seed)),
+            desk.loaded,
+            device_of(first.device) if first.device else study.devices[0],
+            [record.sigma_d for record in records],
+            seed=[record.seed for record in records],
+            epochs=first.epochs,
+            recipe=study.recipe,
+            reference=study.reference,
+            mapping=study.mapping,
+            select=study.select,
+            patience=study.patience,
+            target=study.target,
+            on=desk.on,
+            resume=held.state or None,
+            search=held.plan["search"],
+        ):
+            for member, history in enumerate(held.history):
+                history.append(
+                    {
+                        "epoch": epoch.epoch,
+                        "loss": float(epoch.loss[member]),
+                        "clean": float(epoch.clean[member]),
+                        "noisy": float(epoch.noisy[member]),
+                        "diverged": bool(epoch.diverged[member]),
+                        "seconds": epoch.seconds / len(records),
+                    }
+                )
+            held.state, held.spent = epoch.state, held.spent + epoch.seconds
+            held.trace += epoch.trace
+            held.save(path)
+            count(desk, task, len(records), {"epochs": epoch.epochs, **held.history[0][-1]})
+        for member, record in enumerate(records):
+            if not desk.trained(digest(record)):
+                where.save_training(
+                    record, methods.result(held.state, member), pd.DataFrame(held.history[member]),
+                    held.spent / len(records), _trace(held, member), held.plan,
+                )  # fmt: skip
+    path.unlink(missing_ok=True)
+
+
+def _begun(desk: Desk, task: Task) -> tuple[Any, Checkpoint]:
+    """Return where a pack's checkpoint lies, and the checkpoint; an empty one for what was not begun."""
+    packs = [task.names, tuple(name for name in task.names if not desk.trained(name))]  # others may have done some
+    for pack in dict.fromkeys(packs):
+        path = checkpoint.place(desk.where.runs, pack)
+        if (held := checkpoint.load(path)) is not None:
+            return path, held
+    return path, Checkpoint({}, [[] for _ in pack], [], {**task.plan, "pack": list(pack)})
+
+
+def _trace(held: Checkpoint, member: int) -> pd.DataFrame:
+    """Return a member's part of the search's trace, as if it had been alone."""
+    rows = [row for row in held.trace if row.get("training", 0) == member]
+    return pd.DataFrame([row | {"training": 0} if "training" in row else row for row in rows])
+
+
+# -- evaluation ------------------------------------------------------------------------------------------------------
+
+
+def _evaluate(desk: Desk, task: Task, count: Tell) -> None:
+    """Add the chips an evaluation lacks, a block at a time, under the plan it was begun with."""
+    evaluation, where = desk.evaluations[task.name], desk.where
+    model = model_of(desk.trainings[evaluation.training], where)
+    recorded = where.plan(evaluation)
+    plan = recorded if recorded and recorded.get("device") == torch.device(desk.on).type else task.plan
+    lacking = desk.lacking(task.name)
+    held, began, have = [], time.monotonic(), desk.study.chips - len(lacking)
+    count(desk, task, 0, {"begun": True})
+
+    def flush() -> None:
+        nonlocal held, began
+        if held:
+            rows = pd.concat([_frame(part, desk, evaluation) for part in held], ignore_index=True)
+            where.append(evaluation, rows, asdict(held[0].plan) if held[0].plan else dict(plan))
+        held, began = [], time.monotonic()
+
+    try:
+        with running(plan["threads"]):
+            for index in _ranges(lacking):
+                for part in _parts(desk, evaluation, model, index, plan):
+                    held.append(part)
+                    have += len(part)
+                    if sum(map(len, held)) >= BLOCK or time.monotonic() - began > SECONDS:
+                        flush()
+                    count(desk, task, len(part), {"chips": have, "accuracy": float(part.accuracy.mean())})
+                flush()
+    except BaseException:  # a signal to end among them: what is finished stays
+        with suppress(OSError):
+            flush()
+        raise
+
+
+def _parts(
+    desk: Desk, evaluation: Evaluation, model: models.Network, index: range, plan: Mapping[str, Any]
+) -> Iterator[Any]:
+    """Yield scored blocks of chips, as programmed or deployed."""
+    device, options = device_of(evaluation.device), {
+        "index": index, "seed": evaluation.seed, "bits": evaluation.bits, "reference": evaluation.reference,
+        "mapping": evaluation.mapping, "on": desk.on,
+    }  # fmt: skip
+    if evaluation.deployment is None:
+        return blocks(model, desk.loaded, device, evaluation.sigma_d, plan=Plan(**plan), **options)
+    method = desk.study.deployment(evaluation.deployment["name"])
+    return method.apply(model, desk.loaded, device, evaluation.sigma_d, **options)
+
+
+def _frame(part: Any, desk: Desk, evaluation: Evaluation) -> pd.DataFrame:
+    """Return a block as the store has it; deployed ones say which parameters are not the default."""
+    if isinstance(part, Samples):
+        return pd.DataFrame(
+            {"chip": part.index, "accuracy": part.accuracy, "loss": part.loss, "ekl": part.ekl}
+        )
+    return part.frame().assign(deployment_parameters=_changed(desk.study.deployment(evaluation.deployment["name"])))
+
+
+def _changed(method: Any) -> str:
+    """Return a method's parameters that are not the default, as canonical JSON; "" if all are."""
+    found = {}
+    for f in fields(method):
+        default = f.default_factory() if f.default_factory is not MISSING else f.default
+        if (value := getattr(method, f.name)) != default:
+            found[f.name] = value
+    return json.dumps(found, sort_keys=True, separators=(",", ":")) if found else ""
+
+
+def _ranges(indices: Sequence[int]) -> list[range]:
+    """Return the runs of consecutive numbers in a sorted list."""
+    runs: list[range] = []
+    for i in indices:
+        if runs and runs[-1].stop == i:
+            runs[-1] = range(runs[-1].start, i + 1)
+        else:
+            runs.append(range(i, i + 1))
+    return runs

@@ -1,0 +1,422 @@
+"""The store keeps what it was given or says so: checksums, damage of every kind, a full disk, kills, removal."""
+
+import errno
+import hashlib
+import json
+import os
+import shutil
+import subprocess
+import sys
+import textwrap
+import warnings
+from dataclasses import replace
+
+import numpy as np
+import pandas as pd
+import pytest
+import torch
+
+from nvlib import InputError, records, studies
+from nvlib import store as stored
+from nvlib.store import Damaged, DiskFull, Store, checksums, files
+from nvlib.studies import Study
+
+SMALL = Study(methods=("gaussian",), sigma_d=(0.2,), epochs=1, chips=6, images=64)
+
+
+@pytest.fixture(scope="module")
+def once(tmp_path_factory):
+    """A training and an evaluation of two blocks, computed once: its runs, their names, its table."""
+    runs = tmp_path_factory.mktemp("once") / "runs"
+    where = Store(runs, None)
+    studies.run(replace(SMALL, chips=4), where, progress=False)
+    table = studies.run(SMALL, where, progress=False)
+    return runs, table.training[0], table.run[0], table
+
+
+@pytest.fixture
+def copy(once, tmp_path):
+    """A store of one's own that holds the same."""
+    shutil.copytree(once[0], tmp_path / "runs")
+    return Store(tmp_path / "runs", None)
+
+
+def truncate(path):
+    path.write_bytes(path.read_bytes()[:-7])
+
+
+def empty(path):
+    path.write_bytes(b"")
+
+
+def flip(path):
+    """Change one bit in the middle."""
+    data = bytearray(path.read_bytes())
+    data[len(data) // 2] ^= 1
+    path.write_bytes(bytes(data))
+
+
+def block_of(home):
+    return sorted(home.glob("samples-*.parquet"))[0]
+
+
+# -- checksums -------------------------------------------------------------------------------------------------------
+
+
+def test_every_file_is_listed_as_coreutils_reads_it(once):
+    runs, training, run, _ = once
+    for name in (training, run):
+        home = runs / name
+        sums = checksums.listed(home)
+        assert set(sums) == {p.name for p in home.iterdir()} - {stored.SUMS}
+        assert all(sums[n] == {hashlib.sha256((home / n).read_bytes()).hexdigest()} for n in sums)
+        if shutil.which("sha256sum"):
+            subprocess.run(["sha256sum", "-c", "--quiet", "--strict", stored.SUMS], cwd=home, check=True)
+    assert {f.state for f in stored.verify(Store(runs, None))} == {"sound"}
+
+
+def test_a_line_cut_off_by_a_full_disk_hurts_no_other(tmp_path):
+    checksums.add(tmp_path, "a", "0" * 64)
+    with (tmp_path / stored.SUMS).open("a") as file:
+        file.write("1" * 30)
+    checksums.add(tmp_path, "b", "2" * 64)
+    assert checksums.listed(tmp_path) == {"a": {"0" * 64}, "b": {"2" * 64}}
+
+
+def test_two_processes_list_at_once(tmp_path):
+    code = "import sys; from pathlib import Path; from nvlib.store import checksums\n" \
+           "for i in range(100): checksums.add(Path(sys.argv[1]), f'{sys.argv[2]}{i}', f'{i:064x}')"
+    both = [subprocess.Popen([sys.executable, "-c", code, tmp_path, who]) for who in "ab"]
+    assert [process.wait(60) for process in both] == [0, 0]
+    assert len(checksums.listed(tmp_path)) == 200
+
+
+def test_a_file_being_replaced_is_never_taken_for_damaged(tmp_path):
+    """Its reader may have the old list or the old file: each fits a line."""
+    files.write_whole(tmp_path / "x", lambda path: open(path, "w").write("old"), listed=True)
+    before = checksums.listed(tmp_path)
+    checksums.add(tmp_path, "x", hashlib.sha256(b"new").hexdigest())  # listed, not yet renamed
+    assert checksums.read(tmp_path, "x", bytes) == b"old"
+    (tmp_path / "x").write_text("new")
+    assert checksums.read(tmp_path, "x", bytes, before) == b"new"
+
+
+# -- damage ----------------------------------------------------------------------------------------------------------
+
+HURT = {
+    "samples": lambda where, training, run: block_of(where.runs / run),
+    "weights": lambda where, training, run: where.runs / training / "weights.safetensors",
+}
+
+
+@pytest.mark.parametrize("what", HURT)
+@pytest.mark.parametrize("hurt", [truncate, empty, flip])
+def test_damage_is_found_set_aside_and_computed_again(what, hurt, once, copy):
+    _, training, run, table = once
+    path = HURT[what](copy, training, run)
+    sound = path.read_bytes()
+    hurt(path)
+    spoilt = path.read_bytes()
+    study = SMALL if what == "samples" else replace(SMALL, chips=8)  # more chips need the weights
+    with pytest.warns(Damaged, match=path.name) as said:
+        again = studies.run(study, copy, progress=False)
+    assert len(said) == 1 and "\n" not in str(said[0].message) and "set aside" in str(said[0].message)
+    pd.testing.assert_frame_equal(again[again.chip < 6].reset_index(drop=True), table)
+    assert path.read_bytes() == sound
+    (aside,) = (copy.runs / stored.ASIDE).rglob(path.name)
+    assert aside.read_bytes() == spoilt and aside.parent.name.startswith(path.parent.name)
+    assert {f.state for f in stored.verify(copy)} == {"sound"}
+
+
+def test_other_blocks_of_a_damaged_evaluation_stay(once, copy):
+    _, _, run, table = once
+    flip(block_of(copy.runs / run))
+    with pytest.warns(Damaged):
+        left = copy.samples(run)
+    assert list(left.chip) == [4, 5]
+    assert list(left.accuracy) == list(table.accuracy[4:])
+
+
+@pytest.mark.parametrize("hurt", [truncate, empty, flip])
+@pytest.mark.parametrize("kind", ["training", "evaluation"])
+def test_a_damaged_record_is_written_again_and_nothing_repeated(kind, hurt, once, copy, monkeypatch):
+    """The run's name is the hash of its record, so even a record that still is JSON is found out."""
+    _, training, run, table = once
+    path = copy.runs / (training if kind == "training" else run) / "record.json"
+    sound = path.read_bytes()
+    hurt(path)
+    monkeypatch.setattr(Store, "save_training", None)
+    monkeypatch.setattr(Store, "append", None)
+    with pytest.warns(Damaged, match="record.json"):
+        again = studies.run(SMALL, copy, progress=False)
+    pd.testing.assert_frame_equal(again, table)
+    assert path.read_bytes() == sound
+
+
+def test_a_record_that_says_something_else_is_no_record(once, copy):
+    _, _, run, _ = once
+    path = copy.runs / run / "record.json"
+    checksum = path.with_name(stored.SUMS)
+    path.write_text(path.read_text().replace('"sigma_d": 0.2', '"sigma_d": 0.3'))
+    checksum.unlink()  # of an older version: only the name tells
+    with pytest.warns(Damaged, match="named by"):
+        assert copy.record(run) is None
+
+
+def test_a_damaged_mark_of_being_done_repeats_no_training(once, copy):
+    _, training, _, _ = once
+    empty(copy.runs / training / "DONE")
+    assert "done" not in copy.about(training) and "environment" in copy.about(training)
+    assert copy.weights(training) is not None
+    assert [f.path.name for f in stored.verify(copy) if f.state != "sound"] == ["DONE"]
+
+
+@pytest.mark.parametrize(("name", "read"), [("plan.json", "plan"), ("history.parquet", "history")])
+def test_damaged_notes_do_not_stop_anything(name, read, once, copy):
+    _, training, run, _ = once
+    home = copy.runs / (run if name == "plan.json" else training)
+    truncate(home / name)
+    with pytest.warns(Damaged, match=name):
+        held = copy.plan(SMALL.pairs(SMALL.data())[0][1]) if read == "plan" else copy.history(training)
+    assert held is None or held.empty
+
+
+def test_runs_without_checksums_are_read_and_broken_ones_found(once, copy):
+    """Those of older versions: what cannot be read is found by its format, what can is taken as it is."""
+    _, training, run, table = once
+    for name in (training, run):
+        (copy.runs / name / stored.SUMS).unlink()
+    with warnings.catch_warnings():
+        warnings.simplefilter("error")
+        pd.testing.assert_frame_equal(studies.run(SMALL, copy, progress=False), table)
+        assert copy.weights(training) is not None
+    assert {f.state for f in stored.verify(copy)} == {"unlisted"}
+    truncate(block_of(copy.runs / run))
+    truncate(copy.runs / training / "weights.safetensors")
+    found = {f.path.name: f.state for f in stored.verify(copy)}
+    assert found["weights.safetensors"] == found[block_of(copy.runs / run).name] == "damaged"
+    with pytest.warns(Damaged):
+        assert copy.weights(training) is None
+        assert len(copy.samples(run)) == 2
+    assert not (copy.runs / training / "DONE").exists()
+    assert stored.seal(copy) == sum(len(list((copy.runs / name).iterdir())) for name in (training, run)) - 2  # lists
+    assert {f.state for f in stored.verify(copy)} == {"sound"}
+
+
+def test_verify_names_what_is_wrong_and_changes_nothing(once, copy):
+    _, training, run, _ = once
+    flip(copy.runs / training / "history.parquet")
+    block_of(copy.runs / run).unlink()
+    (copy.runs / run / ".samples-0.parquet.17.part").write_bytes(b"half")
+    record = copy.runs / ("0" * 64) / "record.json"
+    record.parent.mkdir()
+    record.write_text(json.dumps({**json.loads((copy.runs / run / "record.json").read_text()), "version": 99}))
+    before = sorted(p.read_bytes() for p in copy.runs.rglob("*") if p.is_file())
+    states = {f.path.name: f.state for f in stored.verify(copy) if f.state != "sound"}
+    assert states["history.parquet"] == "damaged" and states["samples-00000000-00000003.parquet"] == "missing"
+    assert states[".samples-0.parquet.17.part"] == "unfinished" and states["record.json"] == "newer"
+    assert sorted(p.read_bytes() for p in copy.runs.rglob("*") if p.is_file()) == before
+
+
+def test_a_newer_version_is_refused_not_set_aside(once, copy):
+    _, _, run, _ = once
+    path = copy.runs / run / "record.json"
+    record = json.loads(path.read_text())
+    path.write_text(json.dumps({**record, "version": 99}))
+    (path.parent / stored.SUMS).unlink()
+    with pytest.raises(InputError, match="newer nvlib"):
+        stored.results(copy)
+    assert path.exists()
+
+
+def test_a_store_that_cannot_be_written_is_read_all_the_same(once, copy, monkeypatch):
+    _, _, run, _ = once
+    flip(block_of(copy.runs / run))
+
+    def refuse(*_):
+        raise PermissionError(errno.EACCES, "Permission denied")
+
+    monkeypatch.setattr(stored.checksums.Path, "rename", refuse)
+    with pytest.warns(Damaged, match="left out, and could not be set aside"):
+        assert len(copy.samples(run)) == 2
+
+
+# -- shipped results -------------------------------------------------------------------------------------------------
+
+
+@pytest.fixture
+def shipped(once, copy, tmp_path):
+    copy.compact(tmp_path / "results" / "small", [e for _, e in SMALL.pairs(SMALL.data())])
+    return Store(tmp_path / "nothing", tmp_path / "results")
+
+
+@pytest.mark.parametrize("name", ["samples.parquet", "records.json", "weights"])
+def test_damaged_shipped_files_are_refused_with_what_to_do(name, once, shipped):
+    _, training, _, table = once
+    folder = shipped.shipped / "small"
+    assert {f.state for f in stored.verify(shipped)} == {"sound"}
+    assert stored.results(shipped).accuracy.tolist() == table.accuracy.tolist()
+    path = folder / name if name != "weights" else folder / "weights" / f"{training}.safetensors"
+    flip(path)
+    reads = {"samples.parquet": shipped.table, "records.json": lambda: shipped.training(training),
+             "weights": lambda: shipped.weights(training)}  # fmt: skip
+    with pytest.raises(InputError, match=r"damaged .* restore it"):
+        reads[name]()
+    assert path.exists()
+    assert [f.path for f in stored.verify(shipped) if f.state == "damaged"] == [path]
+
+
+def test_compaction_keeps_what_shipped_and_adds_what_is_new(once, shipped):
+    """Chips that were added to a shipped evaluation ship with it."""
+    _, training, _, table = once
+    studies.run(replace(SMALL, chips=8), shipped, progress=False)
+    evaluations = [e for _, e in SMALL.pairs(SMALL.data())]
+    shipped.compact(shipped.shipped / "small", evaluations)
+    alone = Store(shipped.runs / "none", shipped.shipped)
+    assert stored.results(alone).chip.tolist() == list(range(8))
+    assert stored.results(alone).accuracy.tolist()[:6] == table.accuracy.tolist()
+    assert alone.training(training).method == "gaussian" and len(alone.history(training)) == 1
+    assert {f.state for f in stored.verify(alone)} == {"sound"}
+
+
+def test_damage_never_ships(once, copy, tmp_path):
+    _, training, _, _ = once
+    flip(copy.runs / training / "history.parquet")
+    with pytest.raises(InputError, match=r"history\.parquet is damaged"):
+        copy.compact(tmp_path / "results" / "small", [e for _, e in SMALL.pairs(SMALL.data())])
+    assert not (tmp_path / "results").exists()
+
+
+# -- a full disk, a kill ---------------------------------------------------------------------------------------------
+
+
+@pytest.fixture
+def tiny(tmp_path):
+    """A real file system of 200 KB; where one may not mount, there is the test with a made-up error below."""
+    place = tmp_path / "tiny"
+    place.mkdir()
+    mount = ["mount", "-t", "tmpfs", "-o", "size=200k", "tmpfs", str(place)]
+    if not shutil.which("mount") or subprocess.run(mount, capture_output=True).returncode:
+        pytest.skip("mounting a tmpfs needs root")
+    yield place
+    subprocess.run(["umount", str(place)], check=True)
+
+
+def test_a_real_full_disk_leaves_whole_files_only(tiny):
+    where = Store(tiny / "runs", None)
+    training, evaluation = SMALL.pairs(SMALL.data())[0]
+    block = pd.DataFrame({"chip": [0, 1], "accuracy": [90.0, 91.0], "loss": [0.1, 0.2], "ekl": [0.1, 0.2]})
+    where.append(evaluation, block)
+    history = pd.DataFrame({"epoch": [1], "noisy": [90.0]})
+    with pytest.raises(DiskFull, match=r"weights\.safetensors was not written") as said:
+        where.save_training(training, {"w": torch.zeros(100_000)}, history, 1.0)
+    assert said.value.errno == errno.ENOSPC and "\n" not in str(said.value)
+    large = pd.DataFrame({"chip": np.arange(2, 60_002), **{c: np.random.rand(60_000) for c in block.columns[1:]}})
+    with pytest.raises(DiskFull, match="samples"):
+        where.append(evaluation, large)
+    with pytest.raises(DiskFull, match="progress"):
+        stored.write_json(tiny / "runs" / "progress.json", "x" * 300_000)
+    # what was there is whole, nothing half has a name, and there is room again
+    assert {f.state for f in stored.verify(where)} == {"sound"}
+    assert where.weights(training) is None and list(where.samples(evaluation).chip) == [0, 1]
+    where.append(evaluation, block.assign(chip=[2, 3]))
+    assert list(where.samples(evaluation).chip) == [0, 1, 2, 3]
+
+
+def test_no_room_for_the_checksum_leaves_the_file_unwritten(tmp_path, monkeypatch):
+    files.write_whole(tmp_path / "a", lambda path: open(path, "w").write("a"), listed=True)
+    before = (tmp_path / stored.SUMS).read_bytes()
+    write, calls = os.write, []
+
+    def cut(handle, data):
+        calls.append(data)
+        if len(calls) == 1:  # a disk takes what fits
+            return write(handle, data[:10])
+        raise OSError(errno.ENOSPC, "No space left on device")
+
+    monkeypatch.setattr(os, "write", cut)
+    with pytest.raises(DiskFull, match="b was not written"):
+        files.write_whole(tmp_path / "b", lambda path: open(path, "w").write("b"), listed=True)
+    assert (tmp_path / stored.SUMS).read_bytes() == before
+    assert sorted(p.name for p in tmp_path.iterdir()) == sorted(["a", stored.SUMS])
+
+
+KILLED = """
+    import os, sys
+    from pathlib import Path
+    import pandas as pd
+    from nvlib.store import files
+    rename = Path.replace
+    Path.replace = lambda self, target: os._exit(9) if self.name.startswith(".b") else rename(self, target)
+    for name in "ab":
+        files.write_whole(Path(sys.argv[1]) / name, lambda path: Path(path).write_text(name), listed=True)
+"""
+
+
+def test_a_kill_between_the_checksum_and_the_name_loses_that_file_alone(tmp_path):
+    done = subprocess.run([sys.executable, "-c", textwrap.dedent(KILLED), tmp_path])
+    assert done.returncode == 9
+    assert set(checksums.listed(tmp_path)) == {"a", "b"} and not (tmp_path / "b").exists()
+    files.write_whole(tmp_path / "b", lambda path: open(path, "w").write("other"), listed=True)
+    assert checksums.read(tmp_path, "b", bytes) == b"other"
+    assert len(checksums.listed(tmp_path)["b"]) == 1  # the lost one's line is gone
+
+
+# -- finding and removing --------------------------------------------------------------------------------------------
+
+
+def test_find_by_the_first_digits(once, copy):
+    _, training, run, _ = once
+    assert copy.find(training[:8]) == (training, copy.record(training))
+    assert copy.find(run, "evaluation")[0] == run
+    with pytest.raises(InputError, match="no training begins with"):
+        copy.find(run[:8], "training")
+    with pytest.raises(InputError, match="at least 4"):
+        copy.find("xyz")
+    other = training[:10] + ("0" if training[10] != "0" else "1") + training[11:]
+    shutil.copytree(copy.runs / training, copy.runs / other)
+    with pytest.warns(Damaged):  # its record is another's
+        assert copy.find(training[:8])[0] == training
+
+
+def test_with_a_training_go_its_evaluations(once, copy):
+    _, training, run, _ = once
+    assert stored.dependents(copy, [run]) == [run]
+    names = stored.dependents(copy, [training])
+    assert names == sorted([training, run])
+    assert stored.remove(copy, names) == 2
+    assert copy.names() == [] and not list(copy.runs.glob(".removed*"))
+    assert stored.results(copy).empty
+    with pytest.raises(InputError, match="not in"):
+        stored.dependents(copy, ["0" * 64])
+
+
+def test_deployed_blocks_keep_their_columns(store):
+    training, evaluation = SMALL.pairs(SMALL.data())[0]
+    deployed = replace(evaluation, deployment={"name": "tsb", "epochs": 3})
+    store.open(training)
+    block = pd.DataFrame({"chip": [0, 1], "accuracy": [90.0, 91.0], "loss": 0.1, "ekl": 0.2})
+    more = {"before": [80.0, 81.0], "cells": 100, "verified": 10, "pulses": 12.5, "passes": 64, "seconds": 1.5}
+    store.append(evaluation, block)
+    store.append(deployed, block.assign(**more, deployment_parameters='{"epochs":3}'))
+    table = stored.results(store)
+    assert list(table.columns) == stored.COLUMNS and len(table) == 4
+    plain, treated = (table[table.deployment == name] for name in ("", "tsb"))
+    assert plain.before.isna().all() and set(plain.deployment_parameters) == {""}
+    assert treated.before.tolist() == [80.0, 81.0] and set(treated.deployment_parameters) == {'{"epochs":3}'}
+    assert list(store.samples(deployed).pulses) == [12.5, 12.5]
+
+
+def test_verification_needs_no_torch(once):
+    runs, *_ = once
+    code = ("import sys; from pathlib import Path; from nvlib import store\n"
+            "print({f.state for f in store.verify(store.Store(Path(sys.argv[1]), None))}, 'torch' in sys.modules)")
+    out = subprocess.run([sys.executable, "-c", code, runs], capture_output=True, text=True, check=True)
+    assert out.stdout.strip() == "{'sound'} False"
+
+
+def test_the_shipped_results_are_what_was_shipped():
+    held = Store(runs=stored.local_runs() / "none")
+    bad = [str(f) for f in stored.verify(held) if f.state not in ("sound", "unlisted")]
+    assert bad == []
+    assert all(records.digest(held.training(name)) == name for name in list(held.table().training.cat.categories)[:3])
