@@ -1,0 +1,33 @@
+"""Hardware to first order: what a network costs on compute-in-memory arrays, and what programming them costs.
+
+Everything is counted, then multiplied by a constant with a source. A layer of R inputs and C outputs on arrays of
+A x B cells, M-bit weights on K-bit cells in ch chains (1 ``signed``, 2 ``differential``), H-bit inputs one bit at a
+time, v input vectors an image, S columns on one ADC:
+
+    columns      C' = C ch M/K                    cells         R C'
+    arrays       n = ceil(R/A) ceil(C'/B)         utilisation   R C' / (n A B)
+    conversions  v H ceil(R/A) C'                 MACs          v R C
+    copies       c = min(v, floor(tiles T / n)),  tiles = ceil(n / T): tiles of T arrays are filled with copies
+    reading      ceil(v/c) H S cycles             traffic       v (R + C) H bits through the buffer
+
+    constants    what a technology charges, with sources (`Technology`, `TECHNOLOGIES`), and `LIMITS`
+    layers       the layers of any module, found by running it once (`Layer`, `trace`)
+    chip         `Accelerator`, and `estimate`: counts, energy, latency, EDP and area of each layer and in all
+    designs      TSB's Common and Separate accelerators beside the base one, and the paper's Table 1
+    programming  energy and time of writing a network, with and without write-verify
+    export       the layer table as circuit-level tools read it
+
+`LIMITS` says what is left out; figures and tables of these numbers carry it.
+"""
+
+from nvlib.hardware.chip import Accelerator, Estimate, estimate
+from nvlib.hardware.constants import LIMITS, TECHNOLOGIES, Technology
+from nvlib.hardware.designs import DESIGNS, REFERENCE, compare, design, table1
+from nvlib.hardware.export import network_csv
+from nvlib.hardware.layers import Layer, trace
+from nvlib.hardware.programming import programming
+
+__all__ = [
+    "DESIGNS", "LIMITS", "REFERENCE", "TECHNOLOGIES", "Accelerator", "Estimate", "Layer", "Technology", "compare",
+    "design", "estimate", "network_csv", "programming", "table1", "trace",
+]  # fmt: skip

@@ -1,0 +1,245 @@
+"""Counts, energy, latency and area of a network on one accelerator, layer by layer.
+
+Layers run one after another, each on its own tiles (as the tool of `constants` does by default). What is counted is
+said in the package; what is charged for it:
+
+    energy    array  v H R C' a e_cell         (a: share of input bits that are high)
+              adc, accumulate  conversions each,   drivers  v H n
+              buffer  traffic,   interconnect  traffic x side of the chip,   leakage  all arrays x latency
+    latency   read  ceil(v/c) H S cycles,   accumulate  that times `accumulate_cycles`,   buffer, interconnect  traffic
+    area      arrays of whole tiles, with what belongs to them;  one buffer for the largest input of a layer
+
+Energies are in joules, times in seconds, areas in square metres; an image at a time.
+"""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Sequence
+from dataclasses import dataclass, field
+
+import pandas as pd
+from torch import nn
+
+from nvlib.crossbar import MAPPINGS, weight_bits
+from nvlib.errors import InputError, unknown
+from nvlib.hardware.constants import TECHNOLOGIES, Technology
+from nvlib.hardware.layers import Layer, input_shape, trace
+
+ENERGY = ("array", "adc", "accumulate", "drivers", "buffer", "interconnect", "leakage")
+LATENCY = ("read", "accumulate", "buffer", "interconnect")
+AREA = ("cells", "adc", "accumulate", "periphery", "interconnect", "buffer")
+BUFFER = "global buffer"  # the row of the table that is no layer
+
+
+@dataclass(frozen=True)
+class Accelerator:
+    """Arrays, converters and technology.
+
+    Attributes:
+        rows, columns: A and B, cells of an array.
+        cell_bits: K.
+        weight_bits: M; None takes the bits the model was built for.
+        activation_bits: H, applied one bit at a time.
+        adc_bits: of an ADC.
+        share: S, columns of one ADC.
+        tile: T, arrays of a tile.
+        mapping: ``differential`` or ``signed``, as in `nvlib.crossbar`.
+        activity: share of input bits that are high (assumed; no value of a weight or input is looked at).
+        technology: a name in `TECHNOLOGIES`, or a `Technology`.
+
+    Raises:
+        InputError: for values that make no accelerator.
+    """
+
+    rows: int = 128
+    columns: int = 128
+    cell_bits: int = 2
+    weight_bits: int | None = None
+    activation_bits: int = 8
+    adc_bits: int = 5
+    share: int = 8
+    tile: int = 16
+    mapping: str = "differential"
+    activity: float = 0.25
+    technology: str | Technology = "22nm"
+
+    def __post_init__(self) -> None:
+        """Check every field."""
+        upto = {"cell_bits": 8, "weight_bits": 16, "activation_bits": 16, "adc_bits": 14}
+        for key in ("rows", "columns", "share", "tile", *upto):
+            value, top = getattr(self, key), upto.get(key, 2**16)
+            if value is None and key == "weight_bits":
+                continue
+            if isinstance(value, bool) or not isinstance(value, int) or not 1 <= value <= top:
+                raise InputError(f"{key}={value!r}: expected a whole number from 1 to {top}")
+        if self.columns % self.share:
+            raise InputError(f"share={self.share} does not divide the {self.columns} columns of an array; "
+                             "choose a divisor")  # fmt: skip
+        if isinstance(self.activity, bool) or not isinstance(self.activity, int | float) or not 0 <= self.activity <= 1:
+            raise InputError(f"activity={self.activity!r}: expected the share of input bits that are high, 0 to 1")
+        if self.mapping not in MAPPINGS:
+            raise unknown("mapping", self.mapping, MAPPINGS)
+        if isinstance(self.technology, str) and self.technology not in TECHNOLOGIES:
+            raise unknown("technology", self.technology, TECHNOLOGIES)
+        self.slices(self.weight_bits or self.cell_bits)
+
+    @property
+    def charges(self) -> Technology:
+        """Return the technology."""
+        return self.technology if isinstance(self.technology, Technology) else TECHNOLOGIES[self.technology]
+
+    @property
+    def chains(self) -> int:
+        """Return the chains of cells a weight lies on."""
+        return 2 if self.mapping == "differential" else 1
+
+    def slices(self, bits: int) -> int:
+        """Return the cells of one chain: M / K."""
+        if bits % self.cell_bits:
+            raise InputError(f"weight_bits={bits} does not fit cells of {self.cell_bits} bits; expected a multiple")
+        return bits // self.cell_bits
+
+
+@dataclass(frozen=True)
+class Estimate:
+    """What a network costs.
+
+    Attributes:
+        layers: one row a layer, and one for the global buffer's area: counts, then ``energy_*`` (J), ``latency_*``
+            (s), ``area_*`` (m^2) by component and in all.
+        accelerator: what it was estimated for.
+        design: ``base``, or one of TSB's.
+        records: the layers themselves.
+    """
+
+    layers: pd.DataFrame
+    accelerator: Accelerator
+    design: str = "base"
+    records: tuple[Layer, ...] = field(default=(), repr=False)
+
+    @property
+    def totals(self) -> pd.Series:
+        """Return the sums over layers, with edp (J s) and utilisation (of the arrays that one copy of each fills)."""
+        total = self.layers.select_dtypes("number").sum()
+        a = self.accelerator
+        total["utilisation"] = total["cells"] / (total["arrays"] * a.rows * a.columns)
+        total["edp"] = total["energy"] * total["latency"]
+        return total.drop(["copies", "vectors", "rows", "columns", "groups"])
+
+
+def estimate(
+    model: nn.Module | Sequence[Layer],
+    shape: Sequence[int] | None = None,
+    accelerator: Accelerator | None = None,
+    *,
+    design: str = "base",
+    **changes: object,
+) -> Estimate:
+    """Estimate what a network costs for one image.
+
+    Args:
+        model: any module, or its layers from `trace`.
+        shape: of one input without the batch; None takes the network's own, where it names one.
+        accelerator: what it runs on; by default `Accelerator()`.
+        design: what the estimate is called.
+        **changes: fields of the accelerator to change, e.g. ``mapping="signed"``.
+
+    Raises:
+        InputError: for values that cannot be used.
+    """
+    a = Accelerator(**{**vars(accelerator or Accelerator()), **_fields(changes)})
+    if isinstance(model, nn.Module):
+        bits = weight_bits(model, a.weight_bits)
+        records = trace(model, input_shape(model, shape))[0]
+    else:
+        records, bits = tuple(model), a.weight_bits
+        if bits is None:
+            raise InputError("layers do not say the bits of their weights; pass weight_bits= (8 in TSB)")
+        if not records:
+            raise InputError("no layers to estimate; expected at least one")
+    a = Accelerator(**{**vars(a), "weight_bits": bits})
+    table = pd.DataFrame([_counts(layer, a) for layer in records])
+    _areas(table, records, a)
+    _latencies(table, a)
+    _energies(table, a)
+    table["edp"] = table["energy"] * table["latency"]
+    return Estimate(table, a, design, records)
+
+
+def _fields(changes: dict[str, object]) -> dict[str, object]:
+    known = Accelerator.__dataclass_fields__
+    for name in changes:
+        if name not in known:
+            raise unknown("field of the accelerator", name, known)
+    return changes
+
+
+# -- counts and charges ----------------------------------------------------------------------------------------------
+
+
+def _counts(layer: Layer, a: Accelerator) -> dict[str, object]:
+    columns = layer.columns * a.slices(a.weight_bits) * a.chains
+    blocks = -(-layer.rows // a.rows)
+    arrays = layer.groups * blocks * -(-columns // a.columns)
+    apart = layer.groups if layer.apart else 1
+    tiles = apart * -(-arrays // (apart * a.tile))
+    reads = layer.vectors * a.activation_bits
+    cells = layer.groups * layer.rows * columns
+    return {
+        "name": layer.name, "block": layer.block, "rows": layer.rows, "columns": layer.columns,
+        "groups": layer.groups, "vectors": layer.vectors, "weights": layer.weights, "cells": cells, "arrays": arrays,
+        "utilisation": cells / (arrays * a.rows * a.columns), "tiles": tiles,
+        "copies": min(layer.vectors, tiles * a.tile // arrays), "allocated": tiles * a.tile, "macs": layer.macs,
+        "conversions": reads * layer.groups * blocks * columns, "array_reads": reads * arrays,
+        "traffic": reads * layer.groups * (layer.rows + layer.columns),
+    }  # fmt: skip
+
+
+def _areas(table: pd.DataFrame, records: Sequence[Layer], a: Accelerator) -> None:
+    """Add areas, and the row of the global buffer."""
+    t, arrays = a.charges, table["allocated"]
+    perimeter = (a.rows + a.columns) / 256
+    each = {
+        "cells": a.rows * a.columns * t.cell_area,
+        "adc": a.columns // a.share * t.adc_area * _levels(a),
+        "accumulate": t.accumulate_area * a.columns / 128,
+        "periphery": t.periphery_area * perimeter,
+        "interconnect": t.wire_area * perimeter,
+    }
+    for part in AREA:
+        table[f"area_{part}"] = arrays * each.get(part, 0.0)
+    held = max(layer.inputs for layer in records) * a.activation_bits
+    row = dict.fromkeys(table.columns, 0) | {"name": BUFFER, "block": False, "utilisation": math.nan,
+                                             "area_buffer": held * t.buffer_area}  # fmt: skip
+    table.loc[len(table)] = row
+    table["area"] = table[[f"area_{part}" for part in AREA]].sum(axis=1)
+
+
+def _levels(a: Accelerator) -> float:
+    """Return an ADC's levels as a share of the 5-bit one's, which the constants are for."""
+    return (2**a.adc_bits - 1) / 31
+
+
+def _latencies(table: pd.DataFrame, a: Accelerator) -> None:
+    t = a.charges
+    turns = -(-table["vectors"] // table["copies"].clip(lower=1))
+    table["latency_read"] = turns * a.activation_bits * a.share * t.cycle
+    table["latency_accumulate"] = table["latency_read"] * t.accumulate_cycles
+    table["latency_buffer"] = table["traffic"] * t.buffer_time
+    table["latency_interconnect"] = table["traffic"] * t.wire_time
+    table["latency"] = table[[f"latency_{part}" for part in LATENCY]].sum(axis=1)
+
+
+def _energies(table: pd.DataFrame, a: Accelerator) -> None:
+    t = a.charges
+    side = 1e3 * math.sqrt(table["area"].sum())  # mm
+    reads = table["vectors"] * a.activation_bits
+    table["energy_array"] = reads * table["cells"] * a.activity * t.cell_read
+    table["energy_adc"] = table["conversions"] * t.adc * _levels(a)
+    table["energy_accumulate"] = table["conversions"] * t.accumulate
+    table["energy_drivers"] = table["array_reads"] * t.drivers * a.rows / 128
+    table["energy_buffer"] = table["traffic"] * t.buffer
+    table["energy_interconnect"] = table["traffic"] * t.wire * side
+    table["energy_leakage"] = table["allocated"].sum() * t.leakage * table["latency"]
+    table["energy"] = table[[f"energy_{part}" for part in ENERGY]].sum(axis=1)

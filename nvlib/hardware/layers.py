@@ -1,0 +1,171 @@
+"""The layers of any module as matrices and the vectors that pass them, found by running the module once.
+
+A convolution is R = channels_in kh kw inputs by C = channels_out outputs, with one vector an output place; a linear
+layer one vector a row of its input; attention one vector a token, for each of its projections; a recurrent matrix one
+a time step. A grouped convolution is that many smaller matrices.
+"""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Sequence
+from dataclasses import dataclass, replace
+
+import torch
+from torch import Tensor, nn
+
+from nvlib.crossbar import array_weights
+from nvlib.errors import InputError
+
+_CONVOLUTIONS = (nn.Conv1d, nn.Conv2d, nn.Conv3d)
+
+
+@dataclass(frozen=True)
+class Layer:
+    """One weight matrix on arrays, as often as there are groups, and what passes it for one image.
+
+    ``size``, ``kernel``, ``stride`` and ``padding`` (height, width) are for the layer table of other tools; one
+    dimension is written as (n, 1).
+    """
+
+    name: str
+    rows: int  # R of one group
+    columns: int  # C of one group
+    vectors: int  # input vectors an image, of each group
+    groups: int = 1
+    size: tuple[int, int] = (1, 1)  # of the input
+    kernel: tuple[int, int] = (1, 1)
+    stride: tuple[int, int] = (1, 1)
+    padding: tuple[int, int] = (0, 0)
+    pooled: bool = False  # what follows is smaller than its output
+    block: bool = False  # TSB's, not the backbone's
+    apart: bool = False  # a tile for each group, instead of groups that share tiles
+    held: int = 0  # values of the largest input held at once, where that is not the whole input
+
+    def __post_init__(self) -> None:
+        """Refuse what is no layer."""
+        for key in ("rows", "columns", "vectors", "groups"):
+            value = getattr(self, key)
+            if isinstance(value, bool) or not isinstance(value, int) or value < 1:
+                raise InputError(f"layer {self.name!r} has {key}={value!r}; expected a whole number of at least 1")
+
+    @property
+    def weights(self) -> int:
+        """Return the number of weights."""
+        return self.rows * self.columns * self.groups
+
+    @property
+    def macs(self) -> int:
+        """Return the multiplications of weights with inputs for one image."""
+        return self.weights * self.vectors
+
+    @property
+    def inputs(self) -> int:
+        """Return the values of the input feature map of one image."""
+        return self.held or math.prod(self.size) * self.groups * self.rows // math.prod(self.kernel)
+
+
+def trace(
+    model: nn.Module, shape: Sequence[int], also: Sequence[str] = ()
+) -> tuple[tuple[Layer, ...], dict[str, tuple[int, int, int]]]:
+    """Run a module on one blank image and return its layers in the order in which they first ran.
+
+    Args:
+        model: any module; it is not changed.
+        shape: of one input, without the batch, e.g. (1, 28, 28).
+        also: names of modules whose output is wanted.
+
+    Returns:
+        The layers, and the output (channels, height, width) of the modules in ``also``.
+
+    Raises:
+        InputError: if the module does not take this input, or holds a weight on arrays that was not seen at work.
+    """
+    shape = tuple(shape)
+    if not shape or any(isinstance(n, bool) or not isinstance(n, int) or n < 1 for n in shape):
+        raise InputError(f"shape={shape!r}: expected the sizes of one input without the batch, e.g. (1, 28, 28)")
+    modes = [(module, module.training) for module in model.modules()]
+    seen: dict[str, Layer] = {}
+    outputs: dict[str, tuple[int, int, int]] = {}
+    wanted, hooks = set(array_weights(model)), []
+
+    def note(name: str, module: nn.Module, args: tuple, out: Tensor | tuple) -> None:
+        for layer in _layers(name, module, args[0], out):
+            ran = seen.get(layer.name)
+            seen[layer.name] = replace(ran, vectors=ran.vectors + layer.vectors) if ran else layer
+        if name in also:
+            outputs[name] = (out.shape[1], *_pair(out.shape[2:]))
+
+    for name, module in model.named_modules():
+        hooks.append(module.register_forward_hook(lambda m, args, out, name=name: note(name, m, args, out)))
+    like = next(model.parameters())
+    try:
+        with torch.no_grad():
+            model.eval()(torch.zeros(1, *shape, dtype=like.dtype, device=like.device))
+    except (RuntimeError, TypeError, IndexError) as e:
+        raise InputError(f"{type(model).__name__} does not take an input of shape {shape}: {str(e).splitlines()[0]}; "
+                         "pass the shape of one image, without the batch") from e  # fmt: skip
+    finally:
+        for hook in hooks:
+            hook.remove()
+        for module, mode in modes:
+            module.training = mode
+    if missing := sorted(wanted.difference(seen)):
+        raise InputError(f"{missing[0]} of {type(model).__name__} lies on arrays, but did not run as a layer that can "
+                         "be counted (convolution, linear, attention, recurrent)")  # fmt: skip
+    if silent := [name for name in also if name not in outputs]:
+        raise InputError(f"{type(model).__name__} has no module {silent[0]!r} that ran; see model.named_modules()")
+    return _pooled([layer for name, layer in seen.items() if name in wanted]), outputs
+
+
+def input_shape(model: nn.Module, shape: Sequence[int] | None) -> tuple[int, ...]:
+    """Return the shape of one input: as given, or as the network was built for (32 x 32 where it takes any)."""
+    if shape is not None:
+        return tuple(shape)
+    if not hasattr(model, "in_channels") or not hasattr(model, "input_size"):
+        raise InputError(f"{type(model).__name__} does not say the shape of its inputs; pass shape=(channels, height, "
+                         "width)")  # fmt: skip
+    size = model.input_size or 32
+    return (model.in_channels, size, size)
+
+
+def _pair(sizes: Sequence[int]) -> tuple[int, int]:
+    """Return (height, width) of one to three sizes; depth counts as height."""
+    sizes = (*sizes, 1, 1)[: max(2, len(sizes))]
+    return math.prod(sizes[:-1]), sizes[-1]
+
+
+def _layers(name: str, module: nn.Module, x: Tensor, out: Tensor | tuple) -> list[Layer]:
+    """Return the matrices of one module, run once on x with a batch of one; none where it has none."""
+    at = f"{name}." if name else ""
+    if isinstance(module, _CONVOLUTIONS):
+        rows = module.in_channels // module.groups * math.prod(module.kernel_size)
+        sizes = (_pair(s) for s in (x.shape[2:], module.kernel_size, module.stride))
+        padding = (0,) if isinstance(module.padding, str) else module.padding
+        if module.padding == "same":
+            padding = tuple(d * (k - 1) // 2 for d, k in zip(module.dilation, module.kernel_size, strict=True))
+        return [Layer(f"{at}weight", rows, module.out_channels // module.groups, math.prod(out.shape[2:]),
+                      module.groups, *sizes, (*padding, 0)[:2])]  # fmt: skip
+    if isinstance(module, nn.Linear):
+        return [Layer(f"{at}weight", module.in_features, module.out_features, x.numel() // module.in_features)]
+    if isinstance(module, nn.MultiheadAttention | nn.RNNBase | nn.RNNCellBase):
+        steps = x.numel() // x.shape[-1]
+        own = [(key, w) for key, w in module.named_parameters() if w.ndim == 2]
+        return [Layer(f"{at}{key}", w.shape[1], w.shape[0], steps) for key, w in own]
+    return []
+
+
+def _pooled(layers: list[Layer]) -> tuple[Layer, ...]:
+    """Mark feature maps that are larger than what the next layer takes: pooling lies between."""
+    marked = []
+    for layer, after in zip(layers, [*layers[1:], None], strict=True):
+        given = layer.vectors * layer.columns * layer.groups
+        mapped = math.prod(layer.size) > 1 and after is not None
+        name = layer.name.removesuffix(".weight")
+        marked.append(replace(layer, name=name, pooled=mapped and given > after.inputs * _tokens(after)))
+    return tuple(marked)
+
+
+def _tokens(layer: Layer) -> int:
+    """Return how many inputs of `Layer.inputs` values a layer takes: one feature map, or a row for each vector."""
+    return 1 if math.prod(layer.size) > 1 else layer.vectors
