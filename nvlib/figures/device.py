@@ -79,7 +79,7 @@ def noise_laws(th: float = 2, sigma_t: float = 1) -> go.Figure:
         th: threshold, in deviations, > 0.
         sigma_t: scale of the training noise, > 0.
     """
-    from nvlib import noise  # needs torch
+    from nvlib import noise
 
     if not (math.isfinite(sigma_t) and sigma_t > 0):
         raise InputError(f"sigma_t is {sigma_t!r}; expected a finite number > 0, e.g. 1")

@@ -74,8 +74,9 @@ def style(method: str) -> Style:
 
 
 def name(key: str) -> str:
-    """Return a name as it is written for readers: ``lenet`` -> ``LeNet``."""
-    return _WRITTEN.get(key, str(key))
+    """Return a name as it is written for readers: ``lenet`` -> ``LeNet``, ``vgg8 x0.25`` -> ``VGG-8 x0.25``."""
+    whole, times, width = str(key).partition(" x")
+    return _WRITTEN.get(whole, whole) + times + width
 
 
 def ordinal(k: float) -> str:

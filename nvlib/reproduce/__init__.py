@@ -1,0 +1,40 @@
+"""The papers' artefacts: what each claims, what is run for it, what came out, and the notebooks that show it.
+
+A notebook chooses studies and shows them; ``preset`` decides their size. smoke: seconds, to see that everything
+works. quick: real MNIST, two CPU cores, minutes. full: one GPU, or what ships. paper: the paper's protocol to the
+letter. Each file imports only from those before it:
+
+    printed      the numbers the papers print, with their sources
+    query        which of the store's chips answer for an artefact
+    measures     what is measured of them: paired differences, widths of intervals, runs that fail to converge
+    rules        verdicts, from a printed number and ours with its interval
+    record       what an artefact and a claim are
+    trice, nft, tsb, artefacts    every artefact of the four papers with its claims
+    presets      the studies behind each at smoke, quick, full, paper
+    shown        what notebooks call: run or read, and the largest rows there are
+    variants     ablations: a paper's rows beside ours          wide    many chips on few images (trice-n)
+    checks       the same numbers by another way
+    tables       the claims table, for the README and as CSV
+    notebooks, executor           which notebook makes what; running them
+"""
+
+from nvlib.reproduce.artefacts import ARTEFACTS, artefact
+from nvlib.reproduce.checks import agree, ekl_by_temperature, kpp_by_hand, scale_said
+from nvlib.reproduce.executor import clock, execute
+from nvlib.reproduce.notebooks import NOTEBOOKS, SHORT, Notebook, choose
+from nvlib.reproduce.presets import PRESETS, study
+from nvlib.reproduce.printed import beside, published
+from nvlib.reproduce.query import Results, Setting
+from nvlib.reproduce.record import Artefact, Claim
+from nvlib.reproduce.rules import RULES, VERDICTS, judge
+from nvlib.reproduce.shown import compute, draw, grid, origin, protocols, rows
+from nvlib.reproduce.tables import claims, claims_table, say, write_claims
+from nvlib.reproduce.variants import convergence, variants
+from nvlib.reproduce.wide import many_chips, widths
+
+__all__ = [
+    "ARTEFACTS", "NOTEBOOKS", "PRESETS", "RULES", "SHORT", "VERDICTS", "Artefact", "Claim", "Notebook", "Results",
+    "Setting", "agree", "artefact", "beside", "choose", "claims", "claims_table", "clock", "compute", "convergence",
+    "draw", "ekl_by_temperature", "execute", "grid", "judge", "kpp_by_hand", "many_chips", "origin", "protocols",
+    "published", "rows", "say", "scale_said", "study", "variants", "widths", "write_claims",
+]  # fmt: skip

@@ -1,0 +1,60 @@
+"""Verdicts: from a paper's number, ours and its interval, by rules that were written before any result was looked at.
+
+    gain    the paper: a lies above b, up to P. Holds: the interval lies above 0 and reaches P. In direction: it lies
+            above 0 and ends below P. Does not hold: it ends below P and does not lie above 0.
+    sign    the paper: a lies above b, without a number. Holds: the interval lies above 0; does not hold: below.
+    bound   the paper: at most P. Holds: the whole range lies at or below P. In direction: the middle does.
+    equal   the paper: P. Holds: P lies in the interval, or agrees as printed. In direction: within 10 % of P.
+
+An interval that holds both what is claimed and its contrary (0 and P, for a gain) decides nothing: ``undecided``. On a
+substitute for the paper's network or data set a claim ``holds in direction`` at best, and what does not hold there
+leaves the paper's own case ``undecided``. Without a measurement, or an interval: ``not yet computed``.
+"""
+
+from __future__ import annotations
+
+from nvlib.errors import unknown
+from nvlib.statistics import Estimate
+
+HOLDS, DIRECTION, FAILS = "holds", "holds in direction", "does not hold"
+UNDECIDED, MISSING = "undecided", "not yet computed"
+VERDICTS = (HOLDS, DIRECTION, FAILS, UNDECIDED, MISSING)
+RULES = ("gain", "sign", "bound", "equal")
+
+
+def judge(rule: str, estimate: Estimate | None, paper: float | None = None, substitute: str = "") -> str:
+    """Return the verdict on a claim.
+
+    Args:
+        rule: one of `RULES`.
+        estimate: ours; None where nothing was measured.
+        paper: the paper's number; a rule of ``gain`` without one judges the sign.
+        substitute: what stood in for the paper's network or data set.
+
+    Raises:
+        InputError: for an unknown rule.
+    """
+    if rule not in RULES:
+        raise unknown("rule", rule, RULES)
+    if estimate is None or estimate.low is None or estimate.high is None:
+        return MISSING
+    verdict = _judged(rule if paper is not None else "sign", estimate, paper)
+    return {HOLDS: DIRECTION, FAILS: UNDECIDED}.get(verdict, verdict) if substitute else verdict
+
+
+def _judged(rule: str, ours: Estimate, paper: float | None) -> str:
+    if rule == "bound":
+        return HOLDS if ours.high <= paper else DIRECTION if ours.value <= paper else FAILS
+    if rule == "equal":
+        same = ours.low <= paper <= ours.high or abs(ours.value - paper) <= _half_digit(paper)
+        return HOLDS if same else DIRECTION if abs(ours.value - paper) <= abs(paper) / 10 else FAILS
+    if ours.low > 0:
+        return HOLDS if rule == "sign" or ours.high >= paper else DIRECTION
+    reach = 0 if rule == "sign" else paper
+    return UNDECIDED if ours.high > 0 and ours.high >= reach else FAILS
+
+
+def _half_digit(paper: float) -> float:
+    """Return half a unit of a printed number's last digit."""
+    digits = f"{paper}".rstrip("0").partition(".")[2]
+    return 0.5 * 10.0 ** -len(digits) * (1 + 1e-9)
