@@ -43,8 +43,8 @@ test-slow: $(SETUP)  ## long computations: coverage of intervals, real training
 test-slurm: $(SETUP)  ## job arrays on a real SLURM on loopback (needs Debian's slurm-wlm)
 	$(PY) -m pytest -m slurm
 
-test-killed: $(SETUP)  ## a grid of 200 runs, killed ten times, against an undisturbed one
-	$(PY) -m pytest -m slow tests/test_studies_faults.py
+test-killed: $(SETUP)  ## killed leaders and workers, and a grid of 200 runs that is killed ten times
+	$(PY) -m pytest -m slow tests/test_launch.py tests/test_studies_faults.py
 
 lint: $(SETUP)  ## ruff, with annotations and docstrings
 	$(PY) -m ruff check .

@@ -2,10 +2,13 @@
 
 import json
 import os
+import re
 import signal
 import subprocess
+import sys
 import time
 from dataclasses import replace
+from pathlib import Path
 
 import loopback
 import pandas as pd
@@ -156,6 +159,27 @@ def test_what_slurm_refuses_is_said(cluster, tmp_path):
         launch.run(FOUR[0], "slurm", where=where, cluster={"partition": "gpu"}, progress=False)
     status = launch.status(where=where)
     assert status.state == "failed" and "partition" in status.error
+
+
+def test_the_walk_through_line_by_line(cluster, tmp_path):
+    """docs/cluster.md: every line of its sh blocks, in order."""
+    text = (Path(__file__).parents[1] / "docs" / "cluster.md").read_text()
+    blocks = re.findall(r"```sh\n(.*?)```", text, re.S)
+    assert len(blocks) >= 7
+    environment = os.environ | {
+        "NVLIB_RUNS": str(tmp_path / "runs"), "NVLIB_RESULTS": str(tmp_path / "none"), "OMP_NUM_THREADS": "1",
+        "PATH": f"{Path(sys.executable).parent}:{os.environ['PATH']}",
+    }  # fmt: skip
+    said = []
+    for block in blocks:
+        done = subprocess.run(
+            ["bash", "-euxo", "pipefail", "-c", block], cwd=tmp_path, env=environment, capture_output=True, text=True
+        )
+        assert done.returncode == 0, f"{block}\n{done.stdout}\n{done.stderr}"
+        said.append(done.stdout + done.stderr)
+    assert "of which 0 exist" in said[1] and "night" in "".join(said)
+    table = pd.read_csv(tmp_path / "samples.csv")
+    assert set(table.train_seed) == {0, 1, 2} and table.groupby("run").chip.nunique().eq(80).all()
 
 
 def log(where, id):

@@ -126,7 +126,7 @@ def ended(process):
 
 @pytest.mark.parametrize(
     ("where", "at"),
-    [("training", 1), ("training", 3), ("training", 6), ("evaluation", 2), ("evaluation", 5), ("evaluation", 8)],
+    [("training", 1), ("training", 6), ("evaluation", 2), ("evaluation", 5)],
 )
 def test_killed_in_the_middle_it_ends_with_the_same_samples(where, at, undisturbed, tmp_path):
     assert ended(child(doomed, SMALL, tmp_path, where, at)) == -signal.SIGKILL
@@ -134,18 +134,18 @@ def test_killed_in_the_middle_it_ends_with_the_same_samples(where, at, undisturb
     assert not list(tmp_path.glob(".*checkpoint*"))
 
 
-@pytest.mark.parametrize("where", ["write", "renamed"])
-def test_killed_at_one_write_after_another_it_ends_with_the_same_samples(where, undisturbed, tmp_path):
+@pytest.mark.parametrize(("where", "calls"), [("write", (10, 40)), ("renamed", (6, 16))])
+def test_killed_at_one_write_after_another_it_ends_with_the_same_samples(where, calls, undisturbed, tmp_path):
     """Every restart gets a little further than the last; what is under a final name is whole at any time."""
     rng, kills, code = random.Random(0), 0, None
     while code != 0:
-        code = ended(child(doomed, SMALL, tmp_path, where, rng.randint(3, 40)))
+        code = ended(child(doomed, SMALL, tmp_path, where, rng.randint(*calls)))
         assert code in (0, -signal.SIGKILL)
         kills += code != 0
         assert kills < 60
-        assert not [f for f in store.verify(store.Store(tmp_path, None)) if f.state not in ("sound", "unfinished",
-                                                                                           "unlisted", "missing")]
-    assert kills >= 3
+        found = {finding.state for finding in store.verify(store.Store(tmp_path, None))}
+        assert found <= {"sound", "unfinished", "missing"}  # listed first, then named: so one may miss its name
+    assert kills >= 2
     alike(studies.run(SMALL, store.Store(tmp_path, None), progress=False, threads=1), undisturbed)
 
 
@@ -241,9 +241,8 @@ SCRIPT = """
 """
 
 
-def finished(runs, study):
+def finished(desk):
     """How many runs of a study are whole."""
-    desk = studies.tasks.Desk(study, store.Store(runs, None))
     return sum(map(desk.trained, desk.trainings)) + sum(not desk.lacking(name) for name in desk.evaluations)
 
 
@@ -253,32 +252,25 @@ def killed_grid(study, kills, tmp_path):
     script.write_text(textwrap.dedent(SCRIPT))
     grid.write_text(json.dumps(study.record()))  # JSON is YAML
     rng, report = random.Random(1), []
-    total = len(study.pairs(study.data())) * 2  # a training each
+    desk = studies.tasks.Desk(study, store.Store(runs, None))
+    total = len(desk.trainings) + len(desk.evaluations)
     marks = sorted(rng.uniform(0.02, 0.95) * total for _ in range(kills))
     while True:
         process = subprocess.Popen([sys.executable, script, runs, grid], start_new_session=True)
         mark = marks[len(report)] if len(report) < kills else None
         while process.poll() is None:
-            if mark is not None and runs.exists() and (there := finished(runs, study)) >= mark:
+            if mark is not None and runs.exists() and (there := finished(desk)) >= mark:
                 time.sleep(rng.uniform(0, 1))
                 os.killpg(process.pid, signal.SIGKILL)  # the leader and both workers
                 report.append(there)
                 break
             time.sleep(0.2)
         process.wait()
-        assert finished(runs, study) >= (report[-1] if report else 0)  # nothing finished is lost
+        assert finished(desk) >= (report[-1] if report else 0)  # nothing finished is lost
         if process.returncode == 0:
             break
         assert process.returncode == -signal.SIGKILL
     return store.results(store.Store(runs, None)), report
-
-
-def test_a_grid_killed_now_and_then_ends_complete_and_the_same(tmp_path):
-    study = replace(GRID, seeds=(0,), sigma_d=(0.1, 0.2))
-    whole = studies.run(study, store.Store(tmp_path / "whole", None), progress=False, threads=1)
-    table, report = killed_grid(study, 2, tmp_path)
-    assert len(report) == 2
-    alike(table, whole)
 
 
 @pytest.mark.slow

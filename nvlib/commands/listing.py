@@ -14,7 +14,10 @@ from nvlib.errors import InputError
 from nvlib.store import Store, results
 
 WORDS = ("network", "dataset", "method", "device", "reference", "mapping", "protocol", "deployment", "origin")
-NUMBERS = {"sigma_d": float, "train_sigma_d": float, "seed": int, "epochs": int, "bits": int, "chip_seed": int}
+NUMBERS = {
+    "sigma_d": float, "train_sigma_d": float, "seed": int, "epochs": int, "bits": int, "images": int, "chip_seed": int,
+}  # fmt: skip
+TESTED = ("sigma_d", "protocol", "deployment", "images", "chip_seed")  # of an evaluation, not of its training
 COLUMN = {"seed": "train_seed"}
 
 
@@ -127,8 +130,8 @@ def _trainings(store: Store, where: dict[str, list]) -> int:
             "mapping": record["mapping"] or "-",
             "origin": "yours" if local else "shipped" if name in shipped else "unfinished",
         }  # fmt: skip
-        if "sigma_d" in where or "protocol" in where or "deployment" in where or "chip_seed" in where:
-            raise InputError("a training has no sigma_d, protocol, deployment or chip seed; filter by --train-sigma-d")
+        if set(TESTED) & set(where):
+            raise InputError(f"a training has no {', '.join(TESTED)}; filter by --train-sigma-d and what else it has")
         if all(said[column] in values for column, values in where.items()):
             history = store.history(name)
             noisy = f"{history['noisy'].iloc[-1]:.2f}" if len(history) else "-"

@@ -15,7 +15,7 @@ Each file imports only from those before it. From `layout` on they need plotly, 
     layout    the template, titles and subtitles
     chips     figures of chip accuracies: distribution, curves, fan, ecdf
     compare   methods beside a baseline on the same chips
-    ranking   places of methods at each sigma_d
+    places    which method comes first at each sigma_d
     weights   how far the weights of each layer stray
     device    figures of what chips are made of: levels of a device, laws of the training noise
     hardware  energy, latency and area of layers and designs
@@ -59,8 +59,8 @@ _HOME = {
     "noise_laws": "device",
     "difference_curves": "compare",
     "layer_deviations": "weights",
-    "ranks": "ranking",
-    "ranking": "ranking",
+    "ranks": "places",
+    "ranking": "places",
     "search_trace": "search",
     "beside_printed": "claims",
     "verdicts": "claims",
@@ -121,7 +121,7 @@ if TYPE_CHECKING:
     from nvlib.figures.hardware import hardware_designs, hardware_layers
     from nvlib.figures.layout import TEMPLATE, detach_title, sigma_title
     from nvlib.figures.means import mean_curves
-    from nvlib.figures.ranking import ranking, ranks
+    from nvlib.figures.places import ranking, ranks
     from nvlib.figures.search import search_trace
     from nvlib.figures.taylor import chip_losses, loss_cut, loss_percentiles, loss_quantiles, one_weight, slope_effect
     from nvlib.figures.taylor_shares import derivatives_by_epoch, loss_and_accuracy, variance_shares

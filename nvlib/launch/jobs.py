@@ -214,8 +214,9 @@ def _asked(
         raise unknown("executor", executor, EXECUTORS)
     if cluster is not None and executor != "slurm":
         raise InputError(f"options of a cluster do not go with executor {executor!r}; expected executor='slurm'")
-    if workers is not None and (isinstance(workers, bool) or not isinstance(workers, int) or workers < 1):
-        raise InputError(f"workers={workers!r} is not usable; expected a whole number of at least 1, or None")
+    for what, count in (("workers", workers), ("threads", threads)):
+        if count is not None and (isinstance(count, bool) or not isinstance(count, int) or count < 1):
+            raise InputError(f"{what}={count!r} is not usable; expected a whole number of at least 1, or None")
     where, options = where or Store(), clusters.options(cluster)
     several = study if isinstance(study, Sequence) and not isinstance(study, str) else [study]
     if not several:

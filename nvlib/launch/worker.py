@@ -15,7 +15,7 @@ from nvlib.launch.folder import Launch
 from nvlib.provenance import now
 from nvlib.store import DiskFull
 from nvlib.studies.grid import Study
-from nvlib.studies.tasks import Desk, Task
+from nvlib.studies.tasks import Desk, Task, usable
 from nvlib.studies.work import carry_out
 
 OFTEN = 0.5  # seconds between writes of how far it is
@@ -47,6 +47,7 @@ class Worker:
 
     def __call__(self, wait: bool = True) -> bool:
         """Do what can be done; returns whether all of it is there now."""
+        usable(self.launch.asked()["on"])
         self.write()
         try:
             left = carry_out(self.work, self.tell, wait=wait, failed=self.failed)

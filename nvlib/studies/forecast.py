@@ -92,7 +92,7 @@ def estimate(
     desk = Desk(study, where or Store(), on)
     threads = threads or torch.get_num_threads()
     tasks = plan(desk, 1, threads)
-    speeds = _Speeds(desk, calibrate)
+    speeds = _Speeds(desk, calibrate and not (torch.device(on).type == "cuda" and not torch.cuda.is_available()))
     rows: dict[tuple[str, str], dict[str, Any]] = {}
     with running(threads):
         for task in tasks:
@@ -191,7 +191,7 @@ class _Speeds:
             return self.stored[key]
         if key not in self.held:
             self.held[key] = _train_a_little(desk, training) if self.calibrate else None
-        self.used.add("measured on a few images" if self.calibrate else "no speed is known")
+        self.used.add("measured on a few images" if self.calibrate else "not every speed is known")
         return self.held[key]
 
     def _validation(self, desk: Desk, training: Training) -> float | None:
@@ -208,7 +208,7 @@ class _Speeds:
         key = json.dumps([evaluation.deployment, evaluation.sigma_d == 0], sort_keys=True)
         if key not in self.held:
             self.held[key] = _evaluate_a_little(desk, task) if self.calibrate else None
-        self.used.add("measured on a few images" if self.calibrate else "no speed is known")
+        self.used.add("measured on a few images" if self.calibrate else "not every speed is known")
         # at sigma_d = 0 all chips are one
         return self.held[key] if evaluation.sigma_d or self.held[key] is None else self.held[key] / task.amount
 

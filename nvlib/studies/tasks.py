@@ -5,10 +5,10 @@ as one population (their pack), how many chips and images at a time and by which
 process, does it under that plan, so the samples are the same bits. What was begun goes on under the plan it was begun
 with.
 
-Packing: trainings that differ in sigma_d and seed alone can run as one population. On CUDA that fills the device. On a
-CPU members run one after another all the same; a pack of 4 LeNets took 0.7 to 1.0 of the time of 4 alone, which does
-not pay for epochs that are four times as long to lose and for work that no other process can share. So ``auto`` packs
-on CUDA alone.
+Packing: trainings that differ in sigma_d and seed alone can run as one population. On CUDA, where one small network
+leaves most of the device idle, vmap runs the members at once. On a CPU they run one after another all the same: a pack
+of 4 LeNets took 0.8 to 1.05 of the time of 4 alone, which does not pay for epochs that are four times as long to lose
+and for work that no other process can share. So ``auto`` packs on CUDA alone, as many as half its free memory holds.
 """
 
 from __future__ import annotations
@@ -30,6 +30,7 @@ from nvlib.studies import checkpoint
 from nvlib.studies.grid import Study
 
 PACK = 16  # at most so many trainings as one population; a checkpoint holds them all
+_UNSEEN = 8 << 30  # bytes that a GPU is taken to have free where it cannot be asked
 
 
 @dataclass(frozen=True)
@@ -140,12 +141,13 @@ def plan(desk: Desk, pack: int | str = "auto", threads: int | None = None) -> li
         raise InputError(f"threads={threads!r} is not usable; expected a whole number of at least 1, or None")
     kind, threads = torch.device(desk.on).type, threads or torch.get_num_threads()
     size = (PACK if kind == "cuda" else 1) if pack == "auto" else pack
+    fitting = kind == "cuda" and pack == "auto"
     desk.where.restore([*desk.trainings.values(), *desk.evaluations.values()])  # records that were damaged
     wanted = [name for name in desk.evaluations if desk.lacking(name)]
     needed = dict.fromkeys(desk.evaluations[name].training for name in wanted)
     missing = [name for name in needed if desk.where.weights(name) is None]  # reads them: damaged ones are missing
     found: list[Task] = []
-    packs = {pack[0]: pack for pack in _packs(desk, missing, size)}
+    packs = {pack[0]: pack for pack in _packs(desk, missing, size, fitting)}
     members = {name for pack in packs.values() for name in pack[1:]}
     with running(threads):
         for training in needed:
@@ -178,7 +180,7 @@ def evaluation_plan(desk: Desk, name: str, count: int, threads: int) -> dict[str
     recorded = desk.where.plan(evaluation)
     if recorded is not None and recorded.get("device") == kind:
         return recorded
-    if evaluation.deployment is not None:
+    if evaluation.deployment is not None or _elsewhere(desk):
         return {"threads": threads, "device": kind}
     return asdict(_fresh(desk, 1 if evaluation.sigma_d == 0 else count))
 
@@ -209,7 +211,7 @@ def _search(desk: Desk, pack: Sequence[str]) -> list[Any] | None:
     training = desk.trainings[pack[0]]
     method = methods.get(training.method, **training.parameters)
     chips, rows = _searched(method), len(pack) * getattr(method, "candidates", 1)
-    if chips is None or rows == len(pack):
+    if chips is None or rows == len(pack) or _elsewhere(desk):
         return None
     images = desk.loaded.validation.x[: getattr(method, "images", None)].to(desk.on)
     model = desk.study.template(desk.loaded.classes, desk.loaded.shape[0], 0).to(desk.on)
@@ -217,12 +219,29 @@ def _search(desk: Desk, pack: Sequence[str]) -> list[Any] | None:
     return [chosen.members, chosen.images, chosen.how]
 
 
+def _elsewhere(desk: Desk) -> bool:
+    """Whether a study is for a GPU that this machine, a login node, does not have: jobs choose how they run chips."""
+    return torch.device(desk.on).type == "cuda" and not torch.cuda.is_available()
+
+
+def usable(on: str | torch.device) -> None:
+    """Refuse to compute where nothing can; InputError says where one can."""
+    try:
+        kind = torch.device(on).type
+    except RuntimeError:
+        raise InputError(f"on={on!r} is no device; expected 'cpu' or 'cuda'") from None
+    if kind not in ("cpu", "cuda"):
+        raise InputError(f"on={on!r} is not supported; expected 'cpu' or 'cuda'")
+    if kind == "cuda" and not torch.cuda.is_available():
+        raise InputError(f"on={on!r}, but PyTorch finds no CUDA device here; expected 'cpu', or a machine with one")
+
+
 def _searched(method: object) -> int | None:
     """Return on how many chips a method scores its candidates."""
     return getattr(method, "n_train", None) or getattr(method, "search_chips", None)
 
 
-def _packs(desk: Desk, missing: Sequence[str], size: int) -> list[tuple[str, ...]]:
+def _packs(desk: Desk, missing: Sequence[str], size: int, fitting: bool) -> list[tuple[str, ...]]:
     """Group trainings that share all but sigma_d and seed; those begun together stay together."""
     left, found = dict.fromkeys(missing), []
     for begun in checkpoint.find(desk.where.runs):
@@ -237,8 +256,21 @@ def _packs(desk: Desk, missing: Sequence[str], size: int) -> list[tuple[str, ...
             continue
         alike.setdefault(canonical(_shared(desk.trainings[name])), []).append(name)
     for group in alike.values():
+        if fitting:
+            size = min(PACK, _most(desk, desk.trainings[group[0]]))
         found += [tuple(group[i : i + size]) for i in range(0, len(group), size)]
     return found
+
+
+def _most(desk: Desk, training: Training) -> int:
+    """Return how many trainings half of a GPU's free memory holds: activations, their gradients, weights, noise."""
+    model = desk.study.template(desk.loaded.classes, desk.loaded.shape[0], 0)
+    method = methods.get(training.method, **training.parameters)
+    rows = getattr(method, "candidates", 1) * (1 + getattr(method, "n", 0))
+    weights = sum(tensor.numel() * tensor.element_size() for tensor in model.state_dict().values())
+    batch = training.recipe["batch_size"] * population.activation_bytes(model, desk.loaded.test.x[:1])
+    free = torch.cuda.mem_get_info(desk.on)[0] if torch.cuda.is_available() else _UNSEEN
+    return max(1, free // 2 // (rows * (3 * batch + 12 * weights)))
 
 
 def _shared(training: Training) -> Training:

@@ -229,7 +229,8 @@ def _parts(
         "mapping": evaluation.mapping, "on": desk.on,
     }  # fmt: skip
     if evaluation.deployment is None:
-        return blocks(model, desk.loaded, device, evaluation.sigma_d, plan=Plan(**plan), **options)
+        held = Plan(**plan) if "how" in plan else None  # None: a job chooses it, on a machine with the GPU
+        return blocks(model, desk.loaded, device, evaluation.sigma_d, plan=held, **options)
     method = desk.study.deployment(evaluation.deployment["name"])
     return method.apply(model, desk.loaded, device, evaluation.sigma_d, **options)
 

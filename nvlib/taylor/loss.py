@@ -1,0 +1,120 @@
+r"""The loss over a data set as a function of the weights on arrays, with its first and second derivatives.
+
+    f(w) = 1/n sum_i loss(network(w, x_i), y_i),   f'(w) = df/dw,   f''(w) v = d/dw ( f'(w)^T v )
+
+computed images by images and summed in float64. Where the network is piecewise linear (ReLU, max-pooling), f'' is the
+derivative almost everywhere: the kinks between the pieces are not in it (see `nvlib.taylor`).
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator, Mapping
+from dataclasses import dataclass, field
+
+import torch
+from torch import Tensor, nn
+from torch.func import functional_call
+
+from nvlib.data import Split
+from nvlib.errors import InputError
+from nvlib.population import activation_bytes
+from nvlib.taylor.point import Point
+
+_KEEP_BYTES = 1 << 30  # graphs of the gradient that stay in memory between products with the Hessian
+
+
+def cross_entropy(logits: Tensor, y: Tensor) -> Tensor:
+    """Return the cross-entropy of each image in nats, (batch,)."""
+    return nn.functional.cross_entropy(logits, y, reduction="none")
+
+
+def squared_error(outputs: Tensor, y: Tensor) -> Tensor:
+    """Return half the squared error of each image, (batch,): exactly quadratic in the weights of a linear model."""
+    return (outputs - y).square().flatten(1).sum(1) / 2
+
+
+@dataclass(frozen=True, eq=False)
+class Loss:
+    """f at a `Point`, over a split.
+
+    Attributes:
+        point: the model, its weights and their deviations.
+        split: images and labels.
+        each: (outputs, y) -> (batch,), twice differentiable in the outputs.
+        images: how many at a time.
+    """
+
+    point: Point
+    split: Split
+    each: Callable[[Tensor, Tensor], Tensor] = cross_entropy
+    images: int = 500
+    _graphs: list[tuple[list[Tensor], list[Tensor]]] = field(default_factory=list, repr=False)
+
+    def __post_init__(self) -> None:
+        """Bring images to where the weights are, and their dtype; refuse an empty split."""
+        if len(self.split.y) == 0:
+            raise InputError("the split to expand the loss on is empty; expected at least one image")
+        like = next(iter(self.point.centre.values()))
+        y = self.split.y.to(like) if self.split.y.is_floating_point() else self.split.y.to(like.device)
+        object.__setattr__(self, "split", Split(self.split.x.to(like), y))
+
+    def batches(self) -> Iterator[tuple[Tensor, Tensor]]:
+        """Yield images and labels, a chunk at a time."""
+        yield from zip(self.split.x.split(self.images), self.split.y.split(self.images), strict=True)
+
+    def outputs(self, weights: Mapping[str, Tensor], x: Tensor) -> Tensor:
+        """Run the network with these weights on arrays."""
+        return functional_call(self.point.model, dict(weights), (x,))
+
+    @torch.no_grad()
+    def value(self, weights: Mapping[str, Tensor] | None = None) -> float:
+        """Return f, at the point or at other weights."""
+        weights = self.point.centre if weights is None else {**self.point.centre, **weights}
+        total = sum(float(self.each(self.outputs(weights, x), y).double().sum()) for x, y in self.batches())
+        return total / len(self.split.y)
+
+    def gradient(self, weights: Mapping[str, Tensor] | None = None) -> dict[str, Tensor]:
+        """Return f', name -> float64 tensor of the weight's shape."""
+        return self._sum(self._slopes(self.point.centre if weights is None else {**self.point.centre, **weights}))
+
+    def _slopes(self, weights: Mapping[str, Tensor]) -> Iterator[list[Tensor]]:
+        for x, y in self.batches():
+            leaves = {name: w.detach().requires_grad_() for name, w in weights.items()}
+            yield torch.autograd.grad(self.each(self.outputs(leaves, x), y).sum(), list(leaves.values()))
+
+    def _sum(self, parts: Iterator[list[Tensor]]) -> dict[str, Tensor]:
+        total = {name: torch.zeros_like(w, dtype=torch.float64) for name, w in self.point.centre.items()}
+        for part in parts:
+            for into, found in zip(total.values(), part, strict=True):
+                into += found
+        return {name: (tensor / len(self.split.y)).cpu() for name, tensor in total.items()}
+
+    def graphs(self) -> Iterator[tuple[list[Tensor], list[Tensor]]]:
+        """Yield (gradient, weights) of each chunk of images, differentiable once more; kept where they fit."""
+        if self._graphs:
+            yield from self._graphs
+            return
+        keep = 4 * activation_bytes(self.point.model, self.split.x) * len(self.split.y) < _KEEP_BYTES
+        for x, y in self.batches():
+            leaves = [w.detach().requires_grad_() for w in self.point.centre.values()]
+            named = dict(zip(self.point.centre, leaves, strict=True))
+            value = self.each(self.outputs(named, x), y).sum()
+            made = (list(torch.autograd.grad(value, leaves, create_graph=True)), leaves)
+            if keep:
+                self._graphs.append(made)
+            yield made
+
+    def hessian_times(self, vectors: Mapping[str, Tensor]) -> dict[str, Tensor]:
+        """Return f'' times vectors, name -> (n, ...) float64, for name -> (n, ...).
+
+        The gradient's graph is built once for all vectors, and kept for the next call where it fits in memory.
+        """
+        names, count = list(self.point.centre), len(next(iter(vectors.values())))
+        total = {name: torch.zeros(count, *w.shape, dtype=torch.float64) for name, w in self.point.centre.items()}
+        for slopes, leaves in self.graphs():
+            for i in range(count):
+                v = [vectors[name][i].to(leaf) for name, leaf in zip(names, leaves, strict=True)]
+                products = torch.autograd.grad(slopes, leaves, v, retain_graph=True, materialize_grads=True)
+                for name, product in zip(names, products, strict=True):
+                    total[name][i] += product.cpu()
+        return {name: tensor / len(self.split.y) for name, tensor in total.items()}
