@@ -1,4 +1,4 @@
-"""The dashboard in a real headless browser: pages open, the address reproduces the view, nothing leaves the machine.
+"""The dashboard in a real headless browser: pages, addresses, uploads, downloads, jobs, ten readers; all on loopback.
 
 Run with ``make test-browser``. Needs Debian's chromium (``apt-get install chromium fonts-dejavu``), or BROWSER_PATH.
 """
@@ -11,11 +11,12 @@ import subprocess
 import sys
 import time
 import urllib.request
+from contextlib import ExitStack, contextmanager
 from pathlib import Path
 from urllib.parse import urlsplit
 
 import pytest
-from synthetic import tidy
+from appkit import write
 
 pytestmark = pytest.mark.browser
 ROOT = Path(__file__).parents[1]
@@ -25,13 +26,11 @@ CHART = ".stPlotlyChart .main-svg"
 @pytest.fixture(scope="module")
 def server(tmp_path_factory):
     """A server on a free port, with made-up results; it must answer on the loopback only."""
-    root = tmp_path_factory.mktemp("results")
-    (root / "synthetic").mkdir()
-    tidy(swept=(0.2,)).to_parquet(root / "synthetic" / "samples.parquet")
+    root = write(tmp_path_factory.mktemp("results"))
     with socket.socket() as probe:
         probe.bind(("127.0.0.1", 0))
         port = probe.getsockname()[1]
-    environment = {**os.environ, "NVLIB_RESULTS": str(root), "NVLIB_RUNS": str(root / "runs")}
+    environment = {**os.environ, "NVLIB_RESULTS": str(root), "NVLIB_RUNS": str(root / "runs"), "OMP_NUM_THREADS": "1"}
     command = [sys.executable, "-m", "streamlit", "run", "app/main.py", "--server.port", str(port)]
     log = (root / "log").open("w")
     process = subprocess.Popen(command, cwd=ROOT, env=environment, stdout=log, stderr=log)
@@ -64,20 +63,27 @@ def chromium():
         browser.close()
 
 
-@pytest.fixture(params=["light", "dark"])
-def page(request, chromium):
+@contextmanager
+def watched(chromium, **options):
     """A page that fails its test if anything is asked of another machine, or a script breaks in it."""
-    page = chromium.new_page(viewport={"width": 1400, "height": 1000}, color_scheme=request.param)
-    page.set_default_timeout(60_000)
+    context = chromium.new_context(viewport={"width": 1400, "height": 1000}, **options)
+    page = context.new_page()
+    page.set_default_timeout(90_000)
     asked, broken = [], []
     page.on("request", lambda r: asked.append(r.url))
     page.on("websocket", lambda w: asked.append(w.url))
     page.on("pageerror", lambda e: broken.append(str(e)))
     yield page
-    page.close()
+    context.close()
     away = {url for url in asked if urlsplit(url).hostname not in ("127.0.0.1", None)}
     assert not away, f"requests left the loopback: {sorted(away)}"
     assert not broken, broken
+
+
+@pytest.fixture
+def page(chromium):
+    with watched(chromium) as page:
+        yield page
 
 
 def slider(page, label):
@@ -90,16 +96,35 @@ def subtitle(page):
 
 
 def idle(page):
+    """Wait until the page's script has run, and what it says has been drawn."""
     page.wait_for_selector("[data-testid=stApp][data-test-script-state=notRunning]")
+    page.wait_for_timeout(300)
 
 
-@pytest.mark.parametrize("path", ["/", "/explore", "/explore?view=Distribution", "/explore?view=Cumulative"])
-def test_pages_draw(page, server, path):
-    page.goto(server + path)
-    page.wait_for_selector(CHART)
-    idle(page)
-    assert not page.get_by_test_id("stException").count() and not page.get_by_test_id("stAlert").count()
-    assert page.locator(CHART).first.bounding_box()["width"] > 500
+ALL = ("/", "/explore", "/explore?view=Distribution", "/explore?view=Cumulative", "/compare", "/why",
+       "/why?why=Layers+and+slices", "/device_lab", "/deploy", "/reproduce")  # fmt: skip
+
+
+@pytest.mark.parametrize(("scheme", "paths"), [("light", ALL), ("dark", ALL[::3])])
+def test_every_page_draws(chromium, server, scheme, paths):
+    with watched(chromium, color_scheme=scheme) as page:
+        for path in paths:
+            page.goto(server + path)
+            page.wait_for_selector(CHART)
+            idle(page)
+            assert not page.get_by_test_id("stException").count(), path
+            assert not page.get_by_test_id("stAlert").count(), path
+            assert page.locator(CHART).first.bounding_box()["width"] > 500
+
+
+def test_a_narrow_screen_holds_a_page(chromium, server):
+    with watched(chromium) as page:
+        page.set_viewport_size({"width": 420, "height": 900})
+        page.goto(f"{server}/compare")
+        page.wait_for_selector(CHART)
+        idle(page)
+        assert page.evaluate("document.documentElement.scrollWidth") <= 420
+        assert 250 < page.locator(CHART).first.bounding_box()["width"] <= 420
 
 
 def test_address_sets_the_view_and_reload_keeps_it(page, server):
@@ -134,14 +159,14 @@ def test_moving_a_slider_writes_the_address(page, server):
 
 
 def test_device_without_result_and_back(page, server):
-    page.goto(f"{server}/?device=pcm")
+    page.goto(f"{server}/?device=sonos")
     page.get_by_text("No result yet").wait_for()
-    page.locator("code").filter(has_text=re.compile(r"nvlib study .*--device\s+pcm")).wait_for()
+    page.locator("code").filter(has_text=re.compile(r"nvlib study .*--device\s+sonos")).wait_for()
     assert slider(page, "sigma_d").get_attribute("aria-valuetext") in ("1.0", "1")
     page.get_by_role("button", name="Show the nearest result").click()
     page.wait_for_selector(CHART)
     idle(page)
-    assert slider(page, "sigma_d").get_attribute("aria-valuetext") == "0.2" and "pcm" not in page.url
+    assert slider(page, "sigma_d").get_attribute("aria-valuetext") == "0.2" and "sonos" not in page.url
 
 
 def test_bad_address_is_answered(page, server):
@@ -158,3 +183,85 @@ def test_downloads_a_table(page, server):
         page.get_by_role("button", name="This table (CSV)").click()
     lines = Path(download.value.path()).read_text().splitlines()
     assert lines[0].startswith("method,sigma_d,mean,") and len(lines) == 11
+
+
+def test_a_click_on_the_map_chooses_the_layer(page, server):
+    page.goto(f"{server}/why?why=Layers+and+slices")
+    page.wait_for_selector(CHART)
+    idle(page)
+    layer = page.get_by_test_id("stSelectbox").filter(has_text="Layer").last.get_by_role("combobox")
+    assert layer.input_value() == "conv1.weight"
+    bar = page.locator(".barlayer .point path").nth(1).bounding_box()
+    page.mouse.click(bar["x"] + bar["width"] / 4, bar["y"] + bar["height"] * 0.9)
+    page.wait_for_url(re.compile("layer=conv2.weight"))
+    idle(page)
+    assert layer.input_value() == "conv2.weight"
+
+
+def test_uploads_a_good_and_a_bad_device(page, server, tmp_path):
+    good, bad = tmp_path / "cell.csv", tmp_path / "bad.csv"
+    head = "level,conductance,deviation\n"
+    good.write_text(f"# name: my cell\n{head}0,1,0.1\n1,5,0.2\n2,9,0.3\n3,20,0.4\n")
+    bad.write_text(f"{head}0,1,0.1\n1,5,oops\n")
+    page.goto(f"{server}/device_lab?from=Upload+a+file")
+    field = page.locator("input[type=file]")
+    field.wait_for(state="attached")
+    field.set_input_files(good)
+    page.get_by_role("heading", name="Where the levels of my cell end up").wait_for()
+    page.wait_for_selector(CHART)
+    field.set_input_files(bad)
+    page.get_by_test_id("stAlert").get_by_text("'oops'").wait_for()
+    message = page.get_by_test_id("stAlert").inner_text()
+    assert "bad.csv" in message and str(tmp_path) not in message and "/tmp" not in message
+
+
+def number(page, label):
+    return page.get_by_test_id("stNumberInput").filter(has_text=label).get_by_role("spinbutton")
+
+
+def test_a_job_is_started_watched_reloaded_and_cancelled(page, server):
+    page.goto(f"{server}/run?method=none")
+    number(page, "Epochs").fill("500")
+    number(page, "Chips a training").fill("20")
+    page.get_by_test_id("stSelectbox").filter(has_text="Images of each split").get_by_role("combobox").click()
+    page.get_by_role("option", name="500", exact=True).click()
+    page.get_by_role("button", name="Estimate time and memory").click()
+    page.get_by_text("500 epochs to go").wait_for()
+    page.get_by_role("button", name="Start").click()
+    page.get_by_text(re.compile(r"epoch \d+ of 500")).first.wait_for()  # it trains, and says so by itself
+    seen = epoch(page)
+    page.wait_for_function(f"Number((document.body.innerText.match(/epoch (\\d+) of 500/) || [])[1]) > {seen}")
+    page.reload()
+    page.wait_for_function(f"Number((document.body.innerText.match(/epoch (\\d+) of 500/) || [])[1]) > {seen}")
+    page.get_by_role("button", name="Cancel").click()
+    page.get_by_text("cancelled", exact=True).wait_for()
+    page.get_by_role("button", name="Resume").wait_for()
+    assert not page.get_by_role("button", name="Cancel").count()
+
+
+def epoch(page):
+    return int(re.search(r"epoch (\d+) of 500", page.locator("body").inner_text())[1])
+
+
+def test_ten_readers_at_once_see_their_own_choice(chromium, server):
+    sigmas = [0.1, 0.2, 0.3, 0.4] * 3
+    paths = ["/", "/explore?view=Distribution", "/explore?view=Cumulative"]
+    with ExitStack() as stack:
+        pages = [stack.enter_context(watched(chromium)) for _ in range(10)]
+        for i, page in enumerate(pages):
+            at = paths[i % 3]
+            page.goto(f"{server}{at}{'&' if '?' in at else '?'}sigma_d={sigmas[i]}", wait_until="commit")
+        for i, page in enumerate(pages):
+            page.wait_for_selector(CHART, timeout=240_000)  # ten browsers start at once
+            idle(page)
+            assert f"= {sigmas[i]} of full scale" in " ".join(subtitle(page).split())
+        for page in pages:  # all move at once
+            handle = slider(page, "sigma_d")
+            handle.focus()
+            handle.press("ArrowLeft")
+        for i, page in enumerate(pages):
+            moved = sigmas[i] - 0.05
+            page.wait_for_url(re.compile(rf"sigma_d={moved:g}".replace(".", "\\.")))
+            idle(page)
+            assert slider(page, "sigma_d").get_attribute("aria-valuetext") == f"{moved:g}"
+            assert not page.get_by_test_id("stException").count()

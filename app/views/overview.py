@@ -49,6 +49,10 @@ st.markdown(
     "- **Move sigma_d** in the sidebar: the mean falls late, the lower tail early.\n"
     "- **Raise k** from 1 to 50: the percentile becomes the median, and the problem seems to vanish.\n"
     "- **Change the device**: FeFET1 strays four times as far in its middle levels; PCM and SONOS are measured.\n"
-    "- **Follow the curves** over sigma_d, one method over the other:"
+    "- **Follow the curves** over sigma_d, set methods side by side, ask why the tail falls, bring a device of yours:"
 )
-st.page_link("views/explore.py", label="Explore", icon=":material/query_stats:")
+with st.container(horizontal=True):
+    st.page_link("views/explore.py", label="Explore", icon=":material/query_stats:")
+    st.page_link("views/compare.py", label="Compare", icon=":material/balance:")
+    st.page_link("views/why.py", label="Why", icon=":material/function:")
+    st.page_link("views/device_lab.py", label="Device lab", icon=":material/memory:")

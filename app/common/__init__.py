@@ -1,0 +1,26 @@
+"""What all pages share: the choice in the sidebar, the chips it selects, and the text around a figure.
+
+sidebar -> frozen `Query`, bound to the address -> `chips` (cached read) -> one call of `nvlib.figures` -> `show`.
+Nothing here needs torch, so a page opens at once; nothing here is drawn, `nvlib.figures` does that. Each file imports
+only from those before it:
+
+    query      `Query`, and the names that are chosen among
+    widgets    choices bound to the address, and what is said of an address that cannot be used
+    reading    the stored chips that a query selects, and what their trainings cost
+    missing    what to do where nothing is stored
+    sidebar    the choice itself
+    show       a figure with caption, table, downloads, provenance and code
+"""
+
+from common.missing import command, missing, nearest
+from common.query import DATASETS, FIRST, METHODS, NETWORKS, SETTING, Query
+from common.reading import chips, clean, costs, deployed, ideal, selected, stored
+from common.show import code, columns, downloads, figure, guarded, interval, numbers, show, told
+from common.sidebar import query, sidebar
+from common.widgets import choice, number
+
+__all__ = [
+    "DATASETS", "FIRST", "METHODS", "NETWORKS", "SETTING", "Query", "chips", "choice", "clean", "code", "columns",
+    "command", "costs", "deployed", "downloads", "figure", "guarded", "ideal", "interval", "missing", "nearest",
+    "number", "numbers", "query", "selected", "show", "sidebar", "stored", "told",
+]  # fmt: skip

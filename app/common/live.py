@@ -1,0 +1,169 @@
+"""Computing while the reader waits: some chips of a stored model on any device. torch is imported here, when asked.
+
+One at a time in this server: several readers take turns, so that none of them slows all others.
+"""
+
+from __future__ import annotations
+
+import threading
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from typing import TYPE_CHECKING
+
+import pandas as pd
+import streamlit as st
+
+from common.query import Query
+from common.reading import stored
+from nvlib import devices, figures
+from nvlib.devices import Device
+from nvlib.errors import InputError
+
+if TYPE_CHECKING:
+    from nvlib.data import Dataset
+    from nvlib.models import Network
+    from nvlib.taylor import Cut
+
+CHIPS = (50, 100, 200, 300)
+IMAGES = (250, 1000, 2500)
+CUT_IMAGES = 250
+SWEPT_IMAGES = 1000
+SHARES = (0.0, 0.05, 0.1, 0.2, 0.4, 0.7, 1.0)
+WAIT = 60  # seconds that a reader waits for a turn
+_TURN = threading.Lock()
+
+
+def trained(query: Query) -> pd.DataFrame:
+    """Return the stored trainings of a query's network, data set, methods and mapping, whatever their device."""
+    table = stored()
+    keep = table["method"].isin(query.method)
+    if query.setting:
+        keep &= table["bits"] == query.setting[1]
+    for column in ("network", "dataset", "mapping"):
+        keep &= table[column] == getattr(query, column)
+    columns = ["training", "method", "train_sigma_d", "train_seed", "epochs", "bits", "activation_bits"]
+    found = table.loc[keep, columns].drop_duplicates("training").astype({"training": object, "method": object})
+    return found.sort_values(["method", "train_sigma_d", "train_seed", "training"]).set_index("training")
+
+
+def deviations(training: str, device: Device, sigma_d: float, query: Query) -> pd.DataFrame:
+    """Return how far the weights of each layer of a stored model stray: `nvlib.crossbar.deviations`."""
+    from nvlib.crossbar import deviations
+
+    return deviations(model_of(training), device, sigma_d, reference=query.reference, mapping=query.mapping)
+
+
+def scored(
+    training: str, device: Device, sigma_d: float, query: Query, chips: int, images: int,
+    progress: Callable[[int, int], None],
+) -> pd.DataFrame:  # fmt: skip
+    """Score chips of a stored model on a device, and return them as a tidy frame."""
+    from nvlib import monte_carlo
+
+    samples = monte_carlo(
+        model_of(training), data_of(query.dataset, images), device, sigma_d, chips=chips, reference=query.reference,
+        mapping=query.mapping, progress=progress,
+    )  # fmt: skip
+    about = trained(query).loc[training]
+    return pd.DataFrame(
+        {
+            "method": about["method"], "sigma_d": float(sigma_d), "train_seed": about["train_seed"],
+            "epochs": about["epochs"], "chip": samples.index, "accuracy": samples.accuracy, "loss": samples.loss,
+            "ekl": samples.ekl, "network": query.network, "dataset": query.dataset, "device": device.name,
+            "reference": query.reference, "mapping": query.mapping, "bits": about["bits"],
+            "activation_bits": about["activation_bits"], "images": images, "train_sigma_d": about["train_sigma_d"],
+        }
+    )  # fmt: skip
+
+
+def labels(found: pd.DataFrame) -> dict[str, str]:
+    """Return what `trained` found as a reader chooses it: text -> hash."""
+    return {
+        f"{figures.style(row.method).label}, trained at sigma_d = {row.train_sigma_d:g}, seed {row.train_seed}, "
+        f"{row.epochs} epochs ({name[:10]})": name for name, row in found.iterrows()
+    }  # fmt: skip
+
+
+def near(found: pd.DataFrame, query: Query) -> str:
+    """Return the label of the model trained nearest to a query's sigma_d."""
+    distance = (found["train_sigma_d"] - query.sigma_d).abs().tolist()
+    return list(labels(found))[distance.index(min(distance))]
+
+
+def trained_as(row: pd.Series) -> str | None:
+    """Return the stored training that a row of the Taylor analysis is of; None if it is not there."""
+    table = stored()
+    where = {"network": "lenet", "dataset": "mnist", "mapping": "differential", "epochs": 10}  # of `theory`
+    where |= {column: row[column] for column in ("method", "train_sigma_d", "train_seed")}
+    keep = pd.Series(True, index=table.index)
+    for column, value in where.items():
+        keep &= table[column] == value
+    found = table.loc[keep, "training"]
+    return str(found.iloc[0]) if len(found) else None
+
+
+def verified(training: str, device: Device, sigma_d: float, query: Query, chips: int) -> pd.DataFrame:
+    """Return accuracy and pulses of chips of a stored model at several verified shares: `nvlib.deploy.swim.sweep`."""
+    from nvlib.deploy import swim
+
+    return swim.sweep(
+        model_of(training), data_of(query.dataset, SWEPT_IMAGES), device, sigma_d, index=range(chips),
+        fractions=SHARES, reference=query.reference, mapping=query.mapping,
+        method=swim.Swim(estimate="sampled", images=250, process=False),  # seconds; drawing each pulse takes minutes
+    )  # fmt: skip
+
+
+def cut(training: str, layer: str) -> Cut:
+    """Return the loss along the weight of a layer that adds most to the mean loss, true and expanded.
+
+    f'' d^2 / 2, d the weight's deviation, is what a weight adds; the cut goes three deviations at sigma_d = 0.2 far.
+    """
+    from nvlib import taylor
+    from nvlib.data import Split
+
+    test = data_of("mnist", CUT_IMAGES).test
+    loss = taylor.Loss(taylor.point(model_of(training), "rram"), Split(test.x, test.y))
+    first, second = loss.gradient()[layer].flatten(), taylor.diagonal(loss).values[layer].flatten()
+    place = int((second * loss.point.deviation[layer].flatten().double() ** 2).argmax())
+    return taylor.cut(loss, layer, place, float(first[place]), float(second[place]), reach=0.6)
+
+
+@st.cache_resource(max_entries=8, show_spinner=False)
+def model_of(training: str) -> Network:
+    """Return a stored model; it is never written to."""
+    from nvlib.studies import model_of
+
+    return model_of(training)
+
+
+@st.cache_resource(max_entries=4, show_spinner=False)
+def data_of(dataset: str, images: int) -> Dataset:
+    """Return the first images of each split of a data set, at the size that its networks take."""
+    from nvlib import data
+
+    return data.load(dataset, limit=images)
+
+
+@contextmanager
+def turn() -> Iterator[None]:
+    """Wait for a turn to compute.
+
+    Raises:
+        InputError: if it does not come.
+    """
+    if not _TURN.acquire(timeout=WAIT):
+        raise InputError(f"others are computing on this server for {WAIT} s already; try again in a moment")
+    try:
+        yield
+    finally:
+        _TURN.release()
+
+
+def code(training: str, device: Device, last: str) -> str:
+    """Return the Python that does the same in a notebook; ``last`` goes on from ``model`` and ``device``."""
+    known = device.name in devices.names()
+    made = repr(device.name) if known else "nvlib.devices.load('device.toml')  # downloaded here"
+    return (
+        "import nvlib\nfrom nvlib import crossbar, figures, studies\n\n"
+        f"model = studies.model_of({training!r})\ndevice = {made}\n{last}"
+    )

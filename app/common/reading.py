@@ -1,0 +1,105 @@
+"""The stored chips that a query selects, and what their trainings cost. Everything is read, nothing computed."""
+
+from __future__ import annotations
+
+from dataclasses import replace
+
+import pandas as pd
+import streamlit as st
+
+from common.query import SETTING, Query
+from nvlib.errors import InputError
+from nvlib.store import Store, results
+
+
+@st.cache_resource(ttl=20, show_spinner="Reading results")
+def stored() -> pd.DataFrame:
+    """Return all samples, shipped and local. Shared by all sessions and never written to, so it is not copied."""
+    return results()
+
+
+def selected(query: Query) -> pd.DataFrame:
+    """Return the rows of every sigma_d, method and setting of a query, as programmed, whatever the protocol."""
+    return _matching(query)[lambda rows: rows["deployment"] == ""]
+
+
+def deployed(query: Query) -> pd.DataFrame:
+    """Return the rows of every sigma_d of a query's chips that a deployment method worked on."""
+    return _protocol(_matching(query)[lambda rows: rows["deployment"] != ""], query)
+
+
+def ideal(query: Query) -> float:
+    """Return the mean accuracy (percent) of a query's network trained without noise, at sigma_d = 0.
+
+    Raises:
+        InputError: where none is stored.
+    """
+    rows = selected(replace(query, method=("none",)))
+    rows = rows[rows["sigma_d"] == 0]
+    if rows.empty:
+        raise InputError(
+            "no model without noise at sigma_d = 0 is stored for this choice; compute it with: python -m nvlib study "
+            f"--network {query.network} --method none --sigma-d 0"
+        )
+    return round(float(rows["accuracy"].mean()), 4)
+
+
+def chips(query: Query, **where: object) -> pd.DataFrame:
+    """Return the rows that a query shows, over all sigma_d or those of ``where`` (column=value)."""
+    table = _protocol(selected(query), query)
+    keep = pd.Series(True, index=table.index)
+    for column, value in where.items():
+        keep &= table[column] == value
+    return _one_training(table[keep])
+
+
+def clean(query: Query) -> pd.DataFrame:
+    """Return the tests without variation (sigma_d = 0) of the models that a query shows at its sigma_d."""
+    shown, table = chips(query, sigma_d=query.sigma_d), selected(query)
+    return table[(table["sigma_d"] == 0) & table["training"].isin(shown["training"])]
+
+
+@st.cache_data(ttl=60, max_entries=200, show_spinner=False)
+def costs(trainings: tuple[str, ...]) -> pd.DataFrame:
+    """Return what trainings cost: training, epochs (done), seconds (of training alone; NaN where not recorded)."""
+    store, rows = Store(), []
+    for name in trainings:
+        history = store.history(name)
+        seconds = float(history["seconds"].sum()) if "seconds" in history else float("nan")
+        rows.append({"training": name, "epochs": len(history), "seconds": seconds})
+    return pd.DataFrame(rows, columns=["training", "epochs", "seconds"])
+
+
+def settings(query: Query) -> list[tuple[int, ...]]:
+    """Return the settings that are stored for a query, the one with most chips times images first."""
+    table = selected(query)
+    counts = table.groupby(list(SETTING)).size() if len(table) else pd.Series(dtype=int)
+    return sorted(counts.index.tolist(), key=lambda s: (-counts[s] * s[-1], s))
+
+
+def _matching(query: Query) -> pd.DataFrame:
+    table = stored()
+    keep = pd.Series(True, index=table.index)
+    for column in ("network", "dataset", "device", "reference", "mapping"):
+        keep &= table[column] == getattr(query, column)
+    keep &= table["method"].isin(query.method)
+    if query.setting:
+        for column, value in zip(SETTING, query.setting, strict=True):
+            keep &= table[column] == value
+    return table[keep]
+
+
+def _protocol(table: pd.DataFrame, query: Query) -> pd.DataFrame:
+    if query.protocol == "swept":
+        return table[(table["method"] == "none") | (table["train_sigma_d"] == query.train_sigma_d)]
+    return table[table["protocol"] == "matched"]
+
+
+def _one_training(table: pd.DataFrame) -> pd.DataFrame:
+    """Return the table with one training per method, sigma_d and seed: the one with most chips."""
+    cell = ["method", "sigma_d", "train_seed"]
+    counts = table.groupby([*cell, "training"], observed=True).size()
+    best = counts.groupby(level=cell, observed=True).idxmax()
+    if len(best) == len(counts):
+        return table
+    return table[pd.MultiIndex.from_frame(table[[*cell, "training"]]).isin(best.tolist())]

@@ -1,0 +1,160 @@
+"""A figure with what it rests on, where that comes from, its table with downloads, and the code that draws it."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Mapping, Sequence
+from contextlib import contextmanager
+from typing import Any
+
+import pandas as pd
+import plotly.graph_objects as go
+import streamlit as st
+
+from common.query import SETTING, Query
+from nvlib import figures
+from nvlib.errors import InputError
+
+_PERCENT = {
+    "mean": "mean (%)", "mean_low": "mean, low", "mean_high": "mean, high", "kpp": "KPP (%)", "kpp_low": "KPP, low",
+    "kpp_high": "KPP, high", "kpp_seed_min": "KPP, worst training", "kpp_seed_max": "KPP, best training",
+    "worst": "worst chip (%)",
+}  # fmt: skip
+
+
+@contextmanager
+def guarded() -> Iterator[None]:
+    """Show bad input as one line on the page instead of a traceback."""
+    try:
+        yield
+    except InputError as error:
+        st.error(told(error))
+
+
+def told(error: Exception, at_most: int = 400) -> str:
+    """Return an error as one line that a page can show: no line breaks, not endless, nothing of it read as Markdown."""
+    text = " ".join(str(error).split())
+    text = text if len(text) <= at_most else f"{text[:at_most]} ..."
+    return "".join(f"\\{c}" if c in "\\`*_[]<>$#|:" else c for c in text)
+
+
+def show(fig: go.Figure, df: pd.DataFrame, query: Query, call: str, key: str) -> None:
+    """Show a figure of chips with its title, what it rests on, where that comes from, its table and its code.
+
+    Args:
+        fig: from `nvlib.figures`.
+        df: the rows it shows.
+        query: the choice it answers.
+        call: the expression that drew it from ``df``, e.g. ``"figures.ecdf(df, k=1)"``.
+        key: unique on the page.
+    """
+    chart(fig, key)
+    runs = df.groupby(["run", "training", "method", "sigma_d", "train_seed", "origin"], observed=True).size()
+    runs = runs.rename("chips").reset_index().sort_values(["method", "sigma_d", "train_seed"])
+    st.caption(_rests_on(df, runs["run"].tolist()))
+    with st.expander("Table", icon=":material/table:"):
+        numbers(df, query, key)
+    with st.expander("Where it comes from", icon=":material/fingerprint:"):
+        first = ["method", "sigma_d", "train_seed", "chips", "origin", "run", "training"]
+        small = {name: st.column_config.Column(width="small") for name in first[:5]}
+        st.dataframe(runs, hide_index=True, column_order=first, column_config=small)
+    with st.expander("Show the code", icon=":material/code:"):
+        st.code(code(df, query, call), language="python")
+
+
+def _rests_on(df: pd.DataFrame, runs: Sequence[str]) -> str:
+    origin = " and ".join(sorted(df["origin"].unique()))
+    hashes = ", ".join(f"`{run[:10]}`" for run in runs[:3])
+    more = f" and {len(runs) - 3} more" if len(runs) > 3 else ""
+    return f"n = {len(df):,} chips · results: {origin} · run {hashes}{more}"
+
+
+def figure(
+    fig: go.Figure, key: str, *, note: str = "", table: pd.DataFrame | None = None, code: str = "",
+    columns: Mapping[str, Any] | None = None, **more: Any,
+) -> Any:  # fmt: skip
+    """Show any figure with its title and a note on where it comes from, its table with downloads, and its code.
+
+    Args:
+        fig: from `nvlib.figures`.
+        key: unique on the page.
+        note: what it rests on and where that comes from.
+        table: its numbers.
+        code: Python that draws it in a notebook.
+        columns: of the table, as `st.dataframe` takes them.
+        **more: further arguments of `st.plotly_chart`.
+
+    Returns:
+        What `st.plotly_chart` gives: the selection, if one was asked for.
+    """
+    selection = chart(fig, key, **more)
+    if note:
+        st.caption(note)
+    if table is not None:
+        with st.expander("Table", icon=":material/table:"):
+            st.dataframe(table, hide_index=True, column_config=columns)
+            downloads({"This table": table}, key)
+    if code:
+        with st.expander("Show the code", icon=":material/code:"):
+            st.code(code, language="python")
+    return selection
+
+
+def chart(fig: go.Figure, key: str, **more: Any) -> Any:
+    """Set a figure's title in the page's own type, and draw it; the camera in its corner saves it as SVG."""
+    title, subtitle = figures.detach_title(fig)
+    st.subheader(title, anchor=False)
+    st.caption(subtitle)
+    picture = {"format": "svg", "filename": f"nvlib-{key}"}
+    return st.plotly_chart(fig, key=key, config={"displaylogo": False, "toImageButtonOptions": picture}, **more)
+
+
+def numbers(df: pd.DataFrame, query: Query, key: str) -> None:
+    """Show the table of mean, KPP and intervals, with downloads of it and of the chips."""
+    table = figures.results_table(df, query.k)
+    st.dataframe(table, hide_index=True, column_config=columns())
+    downloads({"This table": table, "All chips": df}, key)
+
+
+def columns() -> dict[str, Any]:
+    """Return how the columns of `figures.results_table` are written."""
+    number = st.column_config.NumberColumn
+    written = {name: number(label, format="%.2f") for name, label in _PERCENT.items()}
+    written |= {"ekl": number("EKL (nats)", format="%.4f"), "k": number("k (%)"), "n": number("chips")}
+    return written | {"sigma_d": number(format="%g"), "seeds": number("trainings")}
+
+
+def downloads(tables: Mapping[str, pd.DataFrame], key: str) -> None:
+    """Offer tables as CSV and Parquet; a file is made when it is asked for."""
+    kinds = {
+        "CSV": ("csv", "text/csv", lambda t: t.to_csv(index=False).encode()),
+        "Parquet": ("parquet", "application/vnd.apache.parquet", lambda t: t.to_parquet(index=False)),
+    }
+    with st.container(horizontal=True):
+        for label, table in tables.items():
+            stem = label.lower().split()[-1]
+            for kind, (suffix, mime, written) in kinds.items():
+                st.download_button(
+                    f"{label} ({kind})", lambda table=table, written=written: written(table), f"nvlib-{stem}.{suffix}",
+                    mime, key=f"{key}-{stem}-{suffix}", on_click="ignore", icon=":material/download:",
+                )  # fmt: skip
+
+
+def interval(row: pd.Series, name: str) -> str:
+    """Return the limits of one estimate of a row of `figures.results_table`, as text."""
+    low, high = row[f"{name}_low"], row[f"{name}_high"]
+    return "too few chips for an interval" if pd.isna(low) else f"95 %: {low:.2f} to {high:.2f}"
+
+
+def code(df: pd.DataFrame, query: Query, call: str) -> str:
+    """Return the Python that reads the same rows and draws the same figure in a notebook."""
+    where = {c: getattr(query, c) for c in ("network", "dataset", "device", "reference", "mapping")}
+    where |= {"method": sorted(df["method"].unique()), "deployment": ""}
+    where |= dict(zip(SETTING, query.setting or (), strict=False))
+    if df["sigma_d"].nunique() == 1:
+        where["sigma_d"] = query.sigma_d
+    if query.protocol == "matched":
+        where["protocol"] = "matched"
+    else:
+        where["train_sigma_d"] = sorted(df["train_sigma_d"].unique().tolist())
+    lines = "".join(f"    {column}={value!r},\n" for column, value in where.items())
+    return f"from nvlib import figures, results\n\ndf = results(\n{lines})\n{call}"

@@ -1,0 +1,161 @@
+"""Deploy: what is done to one programmed chip: what it wins, what verifying costs, what the hardware costs."""
+
+import common
+import pandas as pd
+import streamlit as st
+from common import live
+
+from nvlib import devices, figures
+from nvlib.errors import InputError
+
+VIEWS = ("What it wins", "Which weights to verify", "Hardware")
+METHODS = ("write_verify", "swim", "last_layer", "last_layers", "tsb")
+CHIPS = (8, 16, 32)
+
+
+def wins() -> None:
+    """Show stored chips with and without each deployment method."""
+    st.markdown(
+        "A chip can be mended after it is programmed: write **all** its cells until they are right, only the weights "
+        "that matter (**SWIM**), retrain its **last layers**, or add a small block that all layers share (**TSB**)."
+    )
+    rows = common.deployed(query)
+    if rows.empty:
+        st.info("**No deployed chips yet** for this choice. This computes some; the page then finds them by itself:",
+                icon=":material/hourglass_empty:")  # fmt: skip
+        at = f"{common.command(query, query.method[-1:] or ('gaussian',))} --chips 50"
+        st.code(f"{at} --deploy none {' '.join(METHODS)}", language="bash", wrap_lines=True)
+        return
+    held = sorted(rows["method"].unique())
+    method = common.choice(st.selectbox, "Trained with", "trained", held, held[-1], "One training method at a time.")
+    rows = rows[rows["method"] == method]
+    ideal = common.ideal(query)
+    fig = figures.accuracy_distance(rows, ideal)
+    runs = sorted(rows["run"].unique())
+    hashes = ", ".join(f"`{run[:10]}`" for run in runs[:3])
+    filters = f"network={query.network!r}, dataset={query.dataset!r}, device={query.device!r}, method={method!r}"
+    columns = {"normalised": st.column_config.NumberColumn("normalised distance", format="%.3f")}
+    common.figure(
+        fig, "distance", table=figures.distance_table(rows, ideal), columns=columns,
+        note=f"n = {len(rows):,} deployed chips, each with and without the remedy · results: "
+        f"{' and '.join(sorted(rows['origin'].unique()))} · run {hashes}",
+        code=f"from nvlib import figures, results\n\ndf = results({filters})\ndf = df[df.deployment != '']\n"
+        f"figures.accuracy_distance(df, ideal={ideal})",
+    )  # fmt: skip
+    st.subheader("What it costs", anchor=False)
+    costs = rows.groupby("deployment", observed=True).agg(
+        chips=("chip", "size"), before=("before", "mean"), after=("accuracy", "mean"), cells=("cells", "mean"),
+        verified=("verified", "mean"), pulses=("pulses", "mean"), passes=("passes", "mean"),
+        seconds=("seconds", "mean"),
+    ).reset_index()  # fmt: skip
+    number = st.column_config.NumberColumn
+    st.dataframe(costs.round({"verified": 0, "pulses": 0}), hide_index=True, column_config={
+        "before": number("mean before (%)", format="%.2f"), "after": number("mean after (%)", format="%.2f"),
+        "cells": number(format="localized"), "verified": number("verified cells", format="localized"),
+        "pulses": number("pulses a chip", format="localized"),
+        "passes": number("training images a chip", format="localized"),
+        "seconds": number("training (s a chip)", format="%.1f"),
+    })  # fmt: skip
+    common.downloads({"This table": costs, "All chips": rows}, "costs")
+
+
+def verifying() -> None:
+    """Verify more and more weights of some chips, by several rankings, now."""
+    found = live.trained(query)
+    if found.empty:
+        common.missing(query, pd.DataFrame(columns=["method"]))
+        return
+    labels = live.labels(found)
+    left, right = st.columns([3, 1], vertical_alignment="bottom")
+    with left:
+        training = labels[common.choice(st.selectbox, "Model", "model", list(labels), live.near(found, query),
+                                        "Stored trainings of the sidebar's choice.")]  # fmt: skip
+    with right:
+        count = common.choice(st.select_slider, "Chips", "chips", CHIPS, CHIPS[0], "The first chips of seed 0.")
+    device = devices.get(query.device)
+    asked = (training, device, query.sigma_d, query.reference, query.mapping, count)
+    if st.button("Program, verify and score", type="primary", icon=":material/play_arrow:",
+                 help="Here, in this server: some seconds. Nothing is stored."):  # fmt: skip
+        with st.spinner("Ranking the weights, then verifying them"), live.turn():
+            table = live.verified(training, device, query.sigma_d, query, count)
+        st.session_state["verified"] = (asked, table)
+    if "verified" not in st.session_state:
+        st.caption("SWIM verifies first the weights whose second derivative of the loss is largest; beside it, those "
+                   "that are largest, and a random order.")  # fmt: skip
+        return
+    shown, table = st.session_state["verified"]
+    if shown != asked:
+        st.warning(f"This is what was computed before, for {figures.name(shown[1].name)} at sigma_d = {shown[2]:g}; "
+                   "press the button for your present choice.", icon=":material/history:")  # fmt: skip
+    last = (
+        f"from nvlib.deploy import swim\n\nimages = nvlib.load({query.dataset!r}, limit={live.SWEPT_IMAGES})\n"
+        f"table = swim.sweep(\n    model, images, device, {shown[2]:g}, index=range({shown[5]}),\n"
+        f"    fractions={live.SHARES}, reference={shown[3]!r}, mapping={shown[4]!r},\n"
+        "    method=swim.Swim(estimate='sampled', images=250, process=False),\n)\n"
+        "figures.selective_verify(table)"
+    )
+    common.figure(
+        figures.selective_verify(table), "verify", table=table,
+        note=f"n = {shown[5]} chips, {live.SWEPT_IMAGES:,} test images, computed now, not stored · "
+        f"training `{shown[0][:10]}` · a verified cell keeps a deviation of 0.03 (assumed, as SWIM's authors); its "
+        "pulses are expected ones, in closed form",
+        code=live.code(shown[0], shown[1], last),
+    )  # fmt: skip
+
+
+@st.cache_data(max_entries=20, show_spinner="Counting")
+def counted(network: str, classes: int, device: str, sigma_d: float, reference: str, mapping: str) -> tuple:
+    """Return layers, writing costs and TSB's designs of a network, and what the numbers leave out."""
+    from nvlib import hardware, models
+
+    model = models.build(network, classes=classes)
+    accelerator = hardware.Accelerator(cell_bits=devices.get(device).bits, mapping=mapping)
+    found = hardware.estimate(model, accelerator=accelerator)
+    written = hardware.programming(model, accelerator=accelerator, device=device, sigma_d=sigma_d, reference=reference)
+    return found.layers, found.totals, written, hardware.table1(), hardware.LIMITS
+
+
+def hardware() -> None:
+    """Show energy, latency and area of the network, and what writing it costs."""
+    network = query.network.partition(" x")[0]
+    classes = {"cifar100": 100, "tiny-imagenet": 200}.get(query.dataset, 10)
+    layers, totals, written, designs, limits = counted(
+        network, classes, query.device, query.sigma_d, query.reference, query.mapping
+    )
+    tiles = st.columns(4)
+    for tile, (label, value, text) in zip(tiles, (
+        ("Energy of an image", f"{totals['energy'] * 1e6:.3g} µJ", f"{totals['macs']:,.0f} multiplications"),
+        ("Latency of an image", f"{totals['latency'] * 1e6:.4g} µs", "layers one after another"),
+        ("Area", f"{totals['area'] * 1e6:.3g} mm²", f"{totals['allocated']:,.0f} arrays"),
+        ("Cells", f"{totals['cells']:,.0f}", f"fill {totals['utilisation']:.0%} of their arrays"),
+    ), strict=True):  # fmt: skip
+        tile.metric(label, value, text, delta_color="off", delta_arrow="off", border=True)
+    start = "from nvlib import figures, hardware, models\n\n"
+    common.figure(
+        figures.hardware_layers(layers), "layers", table=layers, note=f"counted, nothing is simulated. {limits}",
+        code=f"{start}model = models.build({network!r}, classes={classes})\n"
+        f"figures.hardware_layers(hardware.estimate(model, mapping={query.mapping!r}).layers)",
+    )  # fmt: skip
+    st.subheader("What writing it costs", anchor=False)
+    number = st.column_config.NumberColumn
+    st.dataframe(written.round({"verified_cells": 0, "pulses": 0, "reads": 0}), hide_index=True, column_config={
+        "cells": number(format="localized"), "verified_cells": number("verified cells", format="localized"),
+        "pulses": number(format="localized"), "pulses_per_cell": number("pulses a verified cell", format="%.2f"),
+        "reads": number(format="localized"), "energy": number("energy (J)", format="scientific"),
+        "time": number("time (s)", format="%.3g"),
+    })  # fmt: skip
+    common.downloads({"This table": written}, "written")
+    common.figure(
+        figures.hardware_designs(designs), "designs", table=designs,
+        note="ours first order; NeuroSim run by us; the paper's as printed: each as a ratio to its own base",
+        code=f"{start}figures.hardware_designs(hardware.table1())",
+    )  # fmt: skip
+
+
+query = common.query()
+st.title("Deploy", anchor=False)
+view = common.choice(st.segmented_control, "View", "deploy", VIEWS, VIEWS[0], "", required=True,
+                     label_visibility="collapsed")  # fmt: skip
+if view != VIEWS[0] and query.device not in devices.names():
+    raise InputError("the numbers of this device are not built in; choose another in the sidebar")
+{VIEWS[0]: wins, VIEWS[1]: verifying, VIEWS[2]: hardware}[view]()

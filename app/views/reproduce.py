@@ -1,0 +1,114 @@
+"""Reproduce: every claim of the four papers beside ours, and for each artefact what makes it."""
+
+from pathlib import Path
+
+import common
+import pandas as pd
+import streamlit as st
+from common import notebook
+from common.papers import BIBTEX
+
+from nvlib import figures, reproduce
+from nvlib.store import shipped_results
+
+SOURCES = ("Shipped", "Shipped and yours")
+WRITTEN = {
+    "claim": st.column_config.TextColumn(width="large"),
+    "printed": st.column_config.NumberColumn(format="%.4g"), "ours": st.column_config.NumberColumn(format="%.4g"),
+    "low": st.column_config.NumberColumn("95 %, low", format="%.4g"), "said_by": "said by",
+    "high": st.column_config.NumberColumn("95 %, high", format="%.4g"), "n": st.column_config.NumberColumn("chips"),
+}  # fmt: skip
+ORDER = ("artefact", "claim", "printed", "ours", "low", "high", "unit", "at", "verdict", "protocol", "substitute",
+         "note", "n", "said_by")  # fmt: skip
+
+
+@st.cache_data(ttl=300, max_entries=4, show_spinner="Measuring the claims in the stored chips")
+def claims(source: str) -> pd.DataFrame:
+    """Return the claims table: as it ships where it does, else (or with the reader's own results) measured now."""
+    path = (shipped_results() or Path("results")) / "claims.csv"
+    if source == SOURCES[0] and path.is_file():
+        numbers = {key: [""] for key in ("printed", "ours", "low", "high", "n")}
+        return pd.read_csv(path, keep_default_na=False, na_values=numbers)
+    return reproduce.claims_table(reproduce.Results() if source == SOURCES[1] else None)
+
+
+def overview(table: pd.DataFrame) -> None:
+    """Show all claims, narrowed by paper and verdict."""
+    left, right = st.columns([1, 2])
+    papers = left.pills("Paper", list(BIBTEX), selection_mode="multi", key="paper", bind="query-params")
+    known = [v for v in reproduce.VERDICTS if v in set(table["verdict"])]
+    verdicts = right.pills("Verdict", known, selection_mode="multi", key="verdict", bind="query-params")
+    shown = table[table["paper"].isin(papers or BIBTEX) & table["verdict"].isin(verdicts or known)]
+    counts = shown["verdict"].value_counts()
+    st.dataframe(shown, hide_index=True, column_config=WRITTEN, column_order=ORDER)
+    st.caption(
+        f"{len(shown)} claims: {', '.join(f'{n} {verdict}' for verdict, n in counts.items())}. Rules of the verdicts "
+        "were fixed before the results were looked at; what was measured on another network or data set than the "
+        "paper's holds in direction at best."
+    )
+    common.downloads({"These claims": shown}, "claims")
+
+
+def one(name: str, table: pd.DataFrame) -> None:
+    """Show an artefact: its claims as a figure and in words, its notebook, commands and downloads."""
+    artefact = reproduce.artefact(name)
+    rows = table[table["artefact"] == name]
+    st.subheader(f"{name}: {artefact.what}", anchor=False)
+    drawn = rows[rows["printed"].notna() | rows["ours"].notna()]
+    units = drawn["unit"].unique().tolist()
+    for unit in units:
+        part = drawn[drawn["unit"] == unit]
+        part = part.assign(label=[f"{row.claim} [{i}]" if part["claim"].duplicated(keep=False).any() else row.claim
+                                  for i, row in enumerate(part.itertuples(), 1)])  # fmt: skip
+        fig = figures.beside_printed(part, f"Printed and ours ({unit})", unit)
+        common.figure(
+            fig, f"{name}-{unit}", table=part,
+            note=" · ".join(filter(None, dict.fromkeys(part["protocol"]))) or "not yet computed",
+            code=f"from nvlib import figures, reproduce\n\ntable = reproduce.claims_table(names=[{name!r}])\n"
+            f"figures.beside_printed(table.assign(label=table.claim), {name!r}, {unit!r})",
+        )  # fmt: skip
+    for row in rows.itertuples():
+        ours = "" if pd.isna(row.ours) else f": ours {row.ours:.4g} {row.unit}" + (f", {row.at}" if row.at else "")
+        printed = "" if pd.isna(row.printed) else f" (printed: {row.printed:g} {row.unit})"
+        st.markdown(f"- {common.told(f'{row.claim}{printed}{ours}')}: **{row.verdict}**"
+                    + (f". {common.told(row.note)}" if row.note else ""))  # fmt: skip
+    making(artefact)
+
+
+def making(artefact: reproduce.Artefact) -> None:
+    """Show what makes an artefact."""
+    st.markdown("##### Make it yourself")
+    text = "smoke: seconds. quick: minutes on two cores. full: what ships, one GPU. paper: its protocol to the letter."
+    presets = list(reproduce.PRESETS)
+    preset = common.choice(st.segmented_control, "Size", "preset", presets, "quick", text, required=True)
+    book, out = artefact.notebook, f"{artefact.notebook}-{preset}.ipynb"
+    st.code(f"python -m nvlib reproduce {artefact.name} --preset {preset}\n"
+            f"papermill notebooks/{book}.ipynb {out} -p preset {preset}", language="bash")  # fmt: skip
+    with st.container(horizontal=True):
+        if notebook.path(book):
+            st.download_button(
+                "Open as notebook", lambda: notebook.parameterised(book, preset), out, "application/x-ipynb+json",
+                key="notebook", on_click="ignore", icon=":material/book:", help="Put it in notebooks/ and run it.",
+            )  # fmt: skip
+        else:
+            st.caption(f"Its notebook `{book}` is still to come.")
+    if artefact.name in set(reproduce.printed.everything()["artefact"]):
+        with st.expander("The numbers the paper prints", icon=":material/table:"):
+            printed = reproduce.published(artefact.name)
+            st.dataframe(printed, hide_index=True)
+            common.downloads({"Printed numbers": printed}, "printed")
+    with st.expander("Cite the paper", icon=":material/format_quote:"):
+        st.code(BIBTEX.get(artefact.paper, ""), language="latex")
+
+
+st.title("Reproduce", anchor=False)
+st.caption("Every claim of the four papers, the number they print, ours with its 95 % interval, and a verdict. A row "
+           "stays until it works; what was not computed yet says so.")  # fmt: skip
+source = common.choice(st.segmented_control, "Measured in", "source", SOURCES, SOURCES[0],
+                       "What ships alone is the same for everybody; with yours it is measured again.",
+                       required=True)  # fmt: skip
+table = claims(source)
+overview(table)
+names = list(reproduce.ARTEFACTS)
+start = "trice-table1" if "trice-table1" in names else names[0]
+one(common.choice(st.selectbox, "Artefact", "artefact", names, start, "A figure, table or sentence of a paper."), table)

@@ -1,0 +1,197 @@
+"""Why (Taylor): what a second-order expansion of the loss says of the worst chips, and where it stops being true."""
+
+import common
+import pandas as pd
+import streamlit as st
+from common import live
+
+from nvlib import figures
+from nvlib.errors import InputError
+from nvlib.reproduce import theory
+
+VIEWS = ("One weight", "Layers and slices", "All weights", "Along training")
+COMMAND = "python -m nvlib.reproduce.theory"
+OPEN = "import nvlib\nfrom nvlib import figures\nfrom nvlib.reproduce import theory\n\n"
+MODEL = ["method", "train_sigma_d", "train_seed"]
+FIGURES = {
+    "Percentiles": (figures.loss_percentiles, "predicted", "loss_percentiles"),
+    "Quantiles": (figures.loss_quantiles, "quantiles", "loss_quantiles"),
+    "Chip by chip": (figures.chip_losses, "chips", "chip_losses"),
+}
+
+
+@st.cache_data(ttl=60, show_spinner=False)
+def shipped(name: str) -> pd.DataFrame:
+    """Return a table of the analysis; an empty one where it does not ship."""
+    try:
+        return theory.table(name)
+    except InputError:
+        return pd.DataFrame()
+
+
+def nothing() -> None:
+    """Say how the analysis is computed."""
+    st.info("**No analysis of a model yet.** This computes it for the models in the store, some minutes each:",
+            icon=":material/hourglass_empty:")  # fmt: skip
+    st.code(COMMAND, language="bash")
+
+
+@st.cache_data(max_entries=200, show_spinner="Computing")
+def laws(f1: float, f2: float, sigma: float, q: float) -> tuple[pd.DataFrame, dict[str, tuple]]:
+    """Return the percentile of the loss against the slope by every law, and at one slope with its interval."""
+    import numpy as np
+
+    from nvlib import taylor
+
+    table = taylor.compare(np.linspace(0, max(2 * f1, 1.0), 65), f2, sigma, q, draws=20_000)
+    at = {law: (float(taylor.percentile(f1, f2, sigma, q, law=law)), None, None) for law in ("printed", "exact")}
+    seen = taylor.simulate(f1, f2, sigma, q)
+    return table, at | {"simulated": (seen.value, seen.low, seen.high)}
+
+
+def one_weight() -> None:
+    """Move one weight's slope, curvature and deviation."""
+    st.markdown(
+        "The loss of a chip is the loss at slightly different weights. To second order, one weight that strays by "
+        "$dw$ makes it $f + f'\\,dw + f''\\,dw^2/2$; TRICE's Eq. 6 derives from this what the worst chips lose, and "
+        "concludes that a larger slope $|f'|$ helps. The exact law and simulated chips say otherwise."
+    )
+    first, second, third = st.columns(3)
+    with first:
+        f1 = common.number("Slope f'", "f1", 0.0, 2.0, 0.5, 0.05, "First derivative of the loss in the weight.")
+    with second:
+        f2 = common.number("Curvature f''", "f2", 0.1, 20.0, 4.0, 0.1, "Second derivative of the loss.")
+    with third:
+        sigma = common.number("Deviation sigma", "sigma", 0.01, 1.0, 0.1, 0.01, "Of the weight, in its own units.")
+    q = query.k / 100
+    table, at = laws(f1, f2, sigma, q)
+    tiles = st.columns(3)
+    for tile, (law, label) in zip(tiles, (("printed", "Eq. 6 as printed"), ("exact", "Exact law"),
+                                          ("simulated", "Simulated, 100,000 chips")), strict=True):  # fmt: skip
+        value, low, high = at[law]
+        text = "closed form" if low is None else f"95 %: {low:.4f} to {high:.4f}"
+        tile.metric(
+            label, f"{value:+.4f}", text, delta_color="off", delta_arrow="off", border=True,
+            help=f"Rise of the loss (nats) that {query.k:g} % of the chips exceed, at the slope above.",
+        )  # fmt: skip
+    code = f"taylor.compare(np.linspace(0, {max(2 * f1, 1.0):g}, 65), {f2:g}, {sigma:g}, {q:g}, draws=20_000)"
+    common.figure(
+        figures.one_weight(table), "one-weight", table=table,
+        note=f"laws exact; simulation: 20,000 draws a point, seed 0 · q = k / 100 = {q:g} (k is in the sidebar)",
+        code=f"import numpy as np\nfrom nvlib import figures, taylor\n\nfigures.one_weight({code})",
+    )  # fmt: skip
+
+
+def model(table: pd.DataFrame) -> tuple[pd.DataFrame, str]:
+    """Let the reader choose one of the analysed models; its rows, and the code that selects them."""
+    known = table[MODEL].drop_duplicates()
+    labels = {
+        f"{figures.style(row.method).label}, trained at sigma_d = {row.train_sigma_d:g}, seed {row.train_seed}": row
+        for row in known.itertuples(index=False)
+    }  # fmt: skip
+    text = "LeNet on MNIST, RRAM, full scale, differential: what the analysis was made for."
+    near = min(labels, key=lambda label: (labels[label].method not in query.method[-1:],
+                                          abs(labels[label].train_sigma_d - query.sigma_d)))  # fmt: skip
+    row = labels[common.choice(st.selectbox, "Model", "model", list(labels), near, text)]
+    keep = (table[MODEL] == pd.Series(row._asdict())).all(axis=1)
+    where = f"method == {row.method!r} and train_sigma_d == {row.train_sigma_d:g} and train_seed == {row.train_seed}"
+    return table[keep].reset_index(drop=True), f".query({where!r})"
+
+
+def shares() -> None:
+    """Show who carries the loss: a map of layers or slices to click on, and the loss along one weight of a layer."""
+    left, middle, right = st.columns(3)
+    with left:
+        text = "Slices are the cells of equal weight: the highest bits weigh most."
+        place = common.choice(st.segmented_control, "By", "place", ("layer", "slice"), "layer", text, required=True)
+    with middle:
+        text = "Rise of the mean loss, or variance of the loss over chips."
+        of = common.choice(st.segmented_control, "Of", "of", ("mean", "variance"), "mean", text, required=True)
+    name = "layers" if place == "layer" else "bits"
+    table = shipped(name)
+    if table.empty:
+        nothing()
+        return
+    with right:
+        sigmas = sorted(table["sigma_d"].unique().tolist())
+        sigma_d = common.choice(st.segmented_control, "At sigma_d", "at", sigmas, sigmas[-1], "", required=True)
+    rows, where = model(table[table["sigma_d"] == sigma_d])
+    fig = figures.variance_shares(rows, of)
+    clicked = common.figure(
+        fig, f"shares-{name}", table=rows, on_select="rerun", selection_mode="points",
+        note=f"predicted by the expansion; dots: simulated chips that stray there alone · shipped, `{COMMAND}`",
+        code=f"{OPEN}rows = theory.table({name!r}){where}\n"
+        f"figures.variance_shares(rows[rows.sigma_d == {sigma_d:g}], {of!r})",
+    )  # fmt: skip
+    if place == "layer":
+        points = clicked["selection"]["points"]
+        names = rows["layer"].tolist()
+        along(rows, names[points[0]["point_index"]] if points else None)
+
+
+def along(rows: pd.DataFrame, clicked: str | None) -> None:
+    """Show the true loss and its parabola along the weight of a layer that matters most."""
+    names = rows["layer"].tolist()
+    if clicked and clicked != st.session_state.get("clicked"):
+        st.session_state["clicked"] = st.session_state["layer"] = clicked
+    st.subheader("Along one weight of a layer", anchor=False)
+    layer = common.choice(st.selectbox, "Layer", "layer", names, names[0], "Or click on a bar above.")
+    found = live.trained_as(rows.iloc[0])
+    if found is None:
+        st.caption("The model itself is not in the store, so that its loss cannot be drawn.")
+        return
+    if not st.button("Draw the true loss and its parabola", icon=":material/show_chart:",
+                     help="The layer's weight that adds most to the mean loss; takes some seconds."):  # fmt: skip
+        return
+    with st.spinner("Differentiating the loss twice"), live.turn():
+        cut = live.cut(found, layer)
+    common.figure(
+        figures.loss_cut([cut]), "cut", table=cut.table,
+        note=f"{live.CUT_IMAGES} test images, activation quantisation off · training `{found[:10]}` · they agree "
+        f"within {cut.tolerance:g} nats from {cut.low / cut.sigma:.2f} to {cut.high / cut.sigma:.2f} deviations",
+    )  # fmt: skip
+
+
+def all_weights() -> None:
+    """Set predicted and simulated losses of chips side by side."""
+    which = common.choice(st.segmented_control, "Show", "show", list(FIGURES), next(iter(FIGURES)),
+                          "Percentiles against sigma_d; quantiles at one; each chip's loss and its own prediction.",
+                          required=True)  # fmt: skip
+    draw, name, call = FIGURES[which]
+    table = shipped(name)
+    if table.empty:
+        nothing()
+        return
+    rows, where = model(table)
+    common.figure(
+        draw(rows), f"all-{name}", table=rows,
+        note=f"activation quantisation off on both sides · shipped, `{COMMAND}`",
+        code=f"{OPEN}figures.{call}(theory.table({name!r}){where})",
+    )  # fmt: skip
+
+
+def along_training() -> None:
+    """Show what training does to the loss and its derivatives."""
+    table = shipped("training")
+    if table.empty:
+        nothing()
+        return
+    left, right = st.columns(2)
+    with left:
+        split = common.choice(st.segmented_control, "Loss over", "split", ("test", "train"), "test",
+                              "Images that the derivatives are of.", required=True)  # fmt: skip
+    with right:
+        layers = ["all", *sorted(set(table["layer"]) - {"all"})]
+        layer = common.choice(st.selectbox, "Layer", "layer", layers, "all", "")
+    common.figure(
+        figures.derivatives_by_epoch(table, split, layer), "training", table=table,
+        note=f"one training a method, seed 0 · shipped, `{COMMAND}`",
+        code=f"{OPEN}figures.derivatives_by_epoch(theory.table('training'), {split!r}, {layer!r})",
+    )  # fmt: skip
+
+
+query = common.query()
+st.title("Why: the loss around a weight", anchor=False)
+view = common.choice(st.segmented_control, "View", "why", VIEWS, VIEWS[0], "", required=True,
+                     label_visibility="collapsed")  # fmt: skip
+{VIEWS[0]: one_weight, VIEWS[1]: shares, VIEWS[2]: all_weights, VIEWS[3]: along_training}[view]()

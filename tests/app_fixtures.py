@@ -1,0 +1,44 @@
+"""Fixtures of the dashboard's tests: made-up results on disk, and an app on them."""
+
+import gc
+
+import pytest
+from appkit import APP, write
+
+st = pytest.importorskip("streamlit")
+from streamlit.testing.v1 import AppTest  # noqa: E402
+
+
+@pytest.fixture(scope="module")
+def quick():
+    """Streamlit collects garbage after every run of a page: keep what was imported out of that, it is most of it."""
+    gc.freeze()
+    yield
+    gc.unfreeze()
+
+
+@pytest.fixture(scope="module")
+def shipped(tmp_path_factory):
+    """Results as the project ships them."""
+    return write(tmp_path_factory.mktemp("results"))
+
+
+@pytest.fixture
+def app(shipped, tmp_path, monkeypatch):
+    """The app on those results, with no run of its own yet."""
+    monkeypatch.setenv("NVLIB_RESULTS", str(shipped))
+    monkeypatch.setenv("NVLIB_RUNS", str(tmp_path / "runs"))
+    st.cache_resource.clear()
+    st.cache_data.clear()
+    yield AppTest.from_file(str(APP / "main.py"), default_timeout=120)
+    st.cache_resource.clear()
+    st.cache_data.clear()
+
+
+@pytest.fixture
+def common(monkeypatch):
+    """The package that the pages share."""
+    monkeypatch.syspath_prepend(str(APP))
+    import common
+
+    return common
