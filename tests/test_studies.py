@@ -428,6 +428,8 @@ def test_a_forecast_counts_and_writes_nothing(done, monkeypatch):
     assert (nothing.epochs, nothing.chips, nothing.seconds) == (0, 0, 0)
     blind = studies.estimate(replace(SMALL, network="lenet3"), where, calibrate=False)
     assert blind.seconds is None and "unknown" in blind.text()
+    every = studies.estimate(replace(SMALL, methods=tuple(methods.METHODS)), where, calibrate=False)
+    assert every.memory > blind.memory and every.trainings == 1 + 2 * (len(methods.METHODS) - 1)
 
 
 def test_a_forecast_is_of_the_right_size(store, monkeypatch):

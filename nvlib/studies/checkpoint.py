@@ -58,8 +58,13 @@ def find(runs: Path) -> list[tuple[str, ...]]:
     return found
 
 
-def load(path: Path) -> Checkpoint | None:
-    """Return a checkpoint; None if there is none, or if it is damaged (it is set aside then, with a warning)."""
+def load(path: Path, mend: bool = False) -> Checkpoint | None:
+    """Return a checkpoint; None if there is none or it is damaged. A forecast only looks.
+
+    Args:
+        path: of the file.
+        mend: set a damaged one aside, with a warning; only for who has claimed its runs.
+    """
     try:
         with safe_open(path, "pt") as file:
             state = {name: file.get_tensor(name) for name in file.keys()}
@@ -71,6 +76,8 @@ def load(path: Path) -> Checkpoint | None:
     except FileNotFoundError:
         return None
     except (OSError, SafetensorError, ValueError, KeyError, TypeError) as error:
+        if not mend:
+            return None
         aside = path.with_name(f"{path.name}.damaged")
         try:
             path.replace(aside)

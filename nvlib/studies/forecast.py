@@ -23,11 +23,12 @@ from nvlib.population import Plan
 from nvlib.records import Training, digest
 from nvlib.store import Store
 from nvlib.studies.grid import Study, device_of
-from nvlib.studies.tasks import Desk, Task, plan, running
+from nvlib.studies.tasks import Desk, Task, chips_of_search, plan, running
 
 FEW = 512  # images of a short measurement
 VALIDATED = 5  # forward passes over the validation images after an epoch
-PROCESS = 450 << 20  # bytes that Python with torch, pandas and their threads holds before any data
+PROCESS = 750 << 20  # bytes of a process whose data and network are tiny, as measured
+LOADING = 1.5  # of the images' own bytes, while they are read and scaled
 
 
 @dataclass(frozen=True)
@@ -143,14 +144,14 @@ def memory(desk: Desk, tasks: list[Task]) -> int:
             training = desk.trainings[task.name]
             method = methods.get(training.method, **training.parameters)
             rows = len(task.names) * getattr(method, "candidates", 1)
-            forwards = 1 + getattr(method, "n", 0)
+            forwards = 1 + (getattr(method, "n", 0) or 0)
             # weights, gradients, two slots of Adam, noise in float64 with its uniform numbers; a checkpoint's copy
             held = rows * weights * (4 + 4 * forwards + 3)
             most = max(most, held + rows * forwards * training.recipe["batch_size"] * each * 2)
         else:
             count = task.plan.get("members", 16)
             most = max(most, count * weights * 5 + task.plan.get("images", 256) * each * 2)
-    return PROCESS + images + most
+    return PROCESS + int(LOADING * images) + most
 
 
 def _of(desk: Desk, task: Task) -> tuple[str, str]:
@@ -180,7 +181,8 @@ class _Speeds:
             each, validation = self._training(desk, training), self._validation(desk, training)
             if each is None or validation is None:
                 return None
-            return (each * training.images + validation * len(desk.loaded.validation)) * task.amount
+            found = VALIDATED * validation * len(desk.loaded.validation)
+            return (each * training.images + found + validation * searched(desk, training)) * task.amount
         each = self._evaluation(desk, task)
         return None if each is None else each * len(desk.loaded.test) * task.amount
 
@@ -195,12 +197,12 @@ class _Speeds:
         return self.held[key]
 
     def _validation(self, desk: Desk, training: Training) -> float | None:
-        """Return the seconds an image and epoch of validation: quantised, and on a few chips."""
+        """Return the seconds an image of scoring one chip the plain way, as validation does."""
         if "validation" not in self.held:
             how = Plan(1, FEW, "loop", torch.get_num_threads(), torch.device(desk.on).type)
             name = next(n for n, e in desk.evaluations.items() if e.training == digest(training))
             task = Task("evaluation", (name,), 1, asdict(how))
-            self.held["validation"] = VALIDATED * _evaluate_a_little(desk, task, False) if self.calibrate else None
+            self.held["validation"] = _evaluate_a_little(desk, task, False) if self.calibrate else None
         return self.held["validation"]
 
     def _evaluation(self, desk: Desk, task: Task) -> float | None:
@@ -211,6 +213,15 @@ class _Speeds:
         self.used.add("measured on a few images" if self.calibrate else "not every speed is known")
         # at sigma_d = 0 all chips are one
         return self.held[key] if evaluation.sigma_d or self.held[key] is None else self.held[key] / task.amount
+
+
+def searched(desk: Desk, training: Training) -> int:
+    """Return on how many images a method scores its candidates after an epoch, chips counted each."""
+    method = methods.get(training.method, **training.parameters)
+    rows, chips = getattr(method, "candidates", 1), chips_of_search(method)
+    if rows == 1 or chips is None:
+        return 0
+    return rows * chips * len(desk.loaded.validation.y[: getattr(method, "images", None)])
 
 
 def _key(training: Mapping[str, Any]) -> str:

@@ -7,7 +7,7 @@ with.
 
 Packing: trainings that differ in sigma_d and seed alone can run as one population. On CUDA, where one small network
 leaves most of the device idle, vmap runs the members at once. On a CPU they run one after another all the same: a pack
-of 4 LeNets took 0.8 to 1.05 of the time of 4 alone, which does not pay for epochs that are four times as long to lose
+of 4 LeNets took 0.75 to 1.05 of the time of 4 alone, which does not pay for epochs that are four times as long to lose
 and for work that no other process can share. So ``auto`` packs on CUDA alone, as many as half its free memory holds.
 """
 
@@ -210,7 +210,7 @@ def _search(desk: Desk, pack: Sequence[str]) -> list[Any] | None:
     """Choose how a method that scores candidates on validation chips runs them; None for one that does not."""
     training = desk.trainings[pack[0]]
     method = methods.get(training.method, **training.parameters)
-    chips, rows = _searched(method), len(pack) * getattr(method, "candidates", 1)
+    chips, rows = chips_of_search(method), len(pack) * getattr(method, "candidates", 1)
     if chips is None or rows == len(pack) or _elsewhere(desk):
         return None
     images = desk.loaded.validation.x[: getattr(method, "images", None)].to(desk.on)
@@ -236,7 +236,7 @@ def usable(on: str | torch.device) -> None:
         raise InputError(f"on={on!r}, but PyTorch finds no CUDA device here; expected 'cpu', or a machine with one")
 
 
-def _searched(method: object) -> int | None:
+def chips_of_search(method: object) -> int | None:
     """Return on how many chips a method scores its candidates."""
     return getattr(method, "n_train", None) or getattr(method, "search_chips", None)
 

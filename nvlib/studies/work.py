@@ -173,7 +173,7 @@ def _begun(desk: Desk, task: Task) -> tuple[Any, Checkpoint]:
     packs = [task.names, tuple(name for name in task.names if not desk.trained(name))]  # others may have done some
     for pack in dict.fromkeys(packs):
         path = checkpoint.place(desk.where.runs, pack)
-        if (held := checkpoint.load(path)) is not None:
+        if (held := checkpoint.load(path, mend=True)) is not None:
             return path, held
     return path, Checkpoint({}, [[] for _ in pack], [], {**task.plan, "pack": list(pack)})
 
