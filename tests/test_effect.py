@@ -38,7 +38,7 @@ def test_shipped_gauss_beats_no_noise_from_sigma_d_0_2_on(tmp_path):
     """In the mean and at the first percentile: over chips at all three, over trainings (three of them) up to 0.3."""
     shipped = store.results(
         store.Store(runs=tmp_path), network="lenet", protocol="matched", method=["none", "gaussian"],
-        sigma_d=[0.2, 0.3, 0.4], device="rram", epochs=10,
+        sigma_d=[0.2, 0.3, 0.4], device="rram", epochs=10, images=10_000,
     )  # fmt: skip
     for of in ("kpp", "mean"):
         table = figures.differences(shipped, "none", of)
