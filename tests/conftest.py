@@ -1,5 +1,7 @@
 """One thread: small networks gain nothing from more, and lose much where cores are shared."""
 
+import sys
+
 import pytest
 import torch
 
@@ -8,6 +10,12 @@ from nvlib import data
 from nvlib.store import Store
 
 torch.set_num_threads(1)
+
+
+@pytest.fixture(autouse=True)
+def main_module(monkeypatch):
+    """Leave `__main__` as it was: Streamlit's AppTest puts its page there, and spawned processes import what it is."""
+    monkeypatch.setitem(sys.modules, "__main__", sys.modules["__main__"])
 
 
 @pytest.fixture(scope="session")
