@@ -51,6 +51,12 @@ NOTEBOOKS = {
             "05_ovf", ("ovf-fig3", "ovf-fig4", "ovf-convergence"),
             {"smoke": 20, "quick": 1200, "full": 4e5, "paper": 1e8},
         ),
+        Notebook(
+            "06_tsb",
+            ("tsb-fig3", "tsb-fig4", "tsb-table1", "tsb-table2", "tsb-depth", "tsb-layers", "tsb-init", "tsb-share",
+             "tsb-text"),
+            {"smoke": 30, "quick": 40, "full": 40, "paper": 40},
+        ),
     )
 }  # fmt: skip
 START = 15.0  # seconds of a notebook that runs nothing

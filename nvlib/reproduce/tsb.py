@@ -16,7 +16,7 @@ from nvlib.statistics import Estimate
 
 CHANNELS = {"lenet3": 5, "vgg8_tsb": 128, "resnet18": 128}  # of the block (4.2)
 CLASSES = {"lenet3": 10, "vgg8_tsb": 10, "resnet18": 200}
-_DEPLOY = "deployment studies in the store"
+_DEPLOY = "a measure over the deployed chips"
 
 
 def share(network: str) -> Measure:
