@@ -292,7 +292,8 @@ def tsb_ablation(df: pd.DataFrame, of: str) -> go.Figure:
     for value, part in rows.groupby("value"):
         after, before, seconds = (part[c].to_numpy(float) for c in ("accuracy", "before", "seconds"))
         gain, time = statistics.mean(after - before), statistics.mean(seconds)
-        found.append((str(value), (after.mean(), gain), (before.mean(), None), (time.value, time)))
+        shown = f"{value:g}" if isinstance(value, float) else str(value)
+        found.append((shown, (after.mean(), gain), (before.mean(), None), (time.value, time)))
     x = [f[0] for f in found]
     for at, label, look, col in ((1, "TSB", DEPLOYED["tsb"], 1), (2, "Gauss, same chips", DEPLOYED[""], 1),
                                  (3, "TSB", DEPLOYED["tsb"], 2)):  # fmt: skip
