@@ -23,7 +23,8 @@ Each file imports only from those before it. From `layout` on they need plotly, 
     means     mean accuracy and EKL against sigma_d
     grid      percentile by size and threshold of the training noise
     claims    printed numbers beside ours, verdicts, trainings that fail to converge
-    deploy    programmed chips: accuracy distance, write-verify, SWIM, TSB's ablations and training cost
+    deploy    programmed chips: accuracy distance, write-verify, SWIM
+    tsb       TSB's ablations and training cost
     taylor, taylor_shares    theory against chips: one weight, all weights, layers, training
     export    still pictures
 """
@@ -73,8 +74,8 @@ _HOME = {
     "accuracy_distance": "deploy",
     "selective_verify": "deploy",
     "pulses_and_residuals": "deploy",
-    "tsb_ablation": "deploy",
-    "training_cost": "deploy",
+    "tsb_ablation": "tsb",
+    "training_cost": "tsb",
     "deployment_style": "deploy",
     "one_weight": "taylor",
     "slope_effect": "taylor",
@@ -112,8 +113,6 @@ if TYPE_CHECKING:
         distance_table,
         pulses_and_residuals,
         selective_verify,
-        training_cost,
-        tsb_ablation,
     )
     from nvlib.figures.device import device_levels, noise_laws
     from nvlib.figures.export import to_png
@@ -125,6 +124,7 @@ if TYPE_CHECKING:
     from nvlib.figures.search import search_trace
     from nvlib.figures.taylor import chip_losses, loss_cut, loss_percentiles, loss_quantiles, one_weight, slope_effect
     from nvlib.figures.taylor_shares import derivatives_by_epoch, loss_and_accuracy, variance_shares
+    from nvlib.figures.tsb import training_cost, tsb_ablation
     from nvlib.figures.weights import layer_deviations
 
 

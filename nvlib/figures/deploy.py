@@ -10,7 +10,6 @@ ratio of means: r -+ t sd(a_i - r b_i) / (mean(b) sqrt(n)), a and b the distance
 
 from __future__ import annotations
 
-import json
 import math
 
 import numpy as np
@@ -37,10 +36,6 @@ RANKINGS = {
     "magnitude": Style("magnitude", BLUE, "dash", "square"),
     "random": Style("random", GREY, "dot", "circle"),
 }
-ABLATIONS = {
-    "channels": "channels of the block", "insertions": "places of the block", "layers": "layers in the block",
-    "init": "initial weights",
-}  # fmt: skip
 _CONDITIONS = ["network", "dataset", "sigma_d"]
 
 
@@ -156,10 +151,10 @@ def accuracy_distance(df: pd.DataFrame, ideal: float | None = None) -> go.Figure
     notes = [f"ideal {ideals} %", "whiskers: 95 % intervals over paired chips"]
     notes += [] if "train_seed" in shown else [f"{_span(table['n'])} chips a bar"]
     title = "How far chips stay from the noise-free model: (ideal - method) / (ideal - Gauss)"
-    return finish(fig, title, _subtitle(shown, notes), height=600)
+    return finish(fig, title, subtitle(shown, notes), height=600)
 
 
-def _subtitle(df: pd.DataFrame, notes: list[str]) -> str:
+def subtitle(df: pd.DataFrame, notes: list[str]) -> str:
     """Return what `describe` says where the frame has its columns, else the notes alone."""
     needed = {"method", "sigma_d", "train_sigma_d", "network", "dataset"}
     return describe(df, *notes) if needed <= set(df) else wrap(notes)
@@ -267,103 +262,3 @@ def pulses_and_residuals(pulses: np.ndarray, residuals: np.ndarray, spread: floa
 
 
 # -- TSB -------------------------------------------------------------------------------------------------------------
-
-
-def tsb_ablation(df: pd.DataFrame, of: str) -> go.Figure:
-    """Return TSB's accuracy against one of its parameters, and the training time of it (TSB Table 2, Sec. 4.7).
-
-    Args:
-        df: tidy chips of TSB deployments; the value is taken from deployment_parameters, where it is not a column.
-        of: ``channels``, ``insertions``, ``layers`` or ``init``.
-
-    Raises:
-        InputError: for another parameter, or chips that do not have it.
-    """
-    if of not in ABLATIONS:
-        raise InputError(f"of={of!r} is not an ablation of TSB; expected one of {', '.join(ABLATIONS)}")
-    rows = df[df["deployment"] == "tsb"] if "deployment" in df else df
-    values = rows[of] if of in rows else rows["deployment_parameters"].map(lambda text: _parameter(text, of))
-    rows = rows.assign(value=values)
-    rows = rows[rows["value"].notna()]
-    if rows.empty:
-        raise InputError(f"no chips whose TSB names {of}; expected it among deployment_parameters, or as a column")
-    fig = make_subplots(rows=1, cols=2, horizontal_spacing=0.12)
-    found = []
-    for value, part in rows.groupby("value"):
-        after, before, seconds = (part[c].to_numpy(float) for c in ("accuracy", "before", "seconds"))
-        gain, time = statistics.mean(after - before), statistics.mean(seconds)
-        shown = f"{value:g}" if isinstance(value, float) else str(value)
-        found.append((shown, (after.mean(), gain), (before.mean(), None), (time.value, time)))
-    x = [f[0] for f in found]
-    for at, label, look, col in ((1, "TSB", DEPLOYED["tsb"], 1), (2, "Gauss, same chips", DEPLOYED[""], 1),
-                                 (3, "TSB", DEPLOYED["tsb"], 2)):  # fmt: skip
-        means, widths = zip(*(f[at] for f in found), strict=True)
-        known = all(e is not None and e.high is not None for e in widths)
-        bars = {"array": [e.high - e.value for e in widths] if known else [], "thickness": 1, "width": 3,
-                "visible": known}  # fmt: skip
-        fig.add_scatter(
-            x=x, y=means, error_y=bars, mode="markers" if of == "init" else "lines+markers",
-            name=label, legendgroup=label, showlegend=col == 1, line={"color": look.colour, "dash": look.dash},
-            marker={"symbol": look.marker, "size": 9, "color": look.colour}, row=1, col=col,
-            hovertemplate=f"{label}, %{{x}}: %{{y:.2f}}<extra></extra>",
-        )  # fmt: skip
-    fig.update_xaxes(title=ABLATIONS[of], type="category", range=[-0.5, len(x) - 0.5])
-    fig.update_yaxes(title="mean accuracy (%)", row=1, col=1)
-    fig.update_yaxes(title="training time (s a chip)", rangemode="tozero", row=1, col=2)
-    first = rows[rows["value"] == rows["value"].iloc[0]]  # one point's chips, for the counts
-    notes = ["whiskers: 95 % intervals, of accuracy those of the gain over the same chips"]
-    return finish(fig, f"TSB by the {ABLATIONS[of]}", _subtitle(first, notes))
-
-
-def _parameter(text: object, of: str) -> object:
-    """Return a parameter from canonical JSON; None where it is not named."""
-    return json.loads(text).get(of) if isinstance(text, str) and text else None
-
-
-_STOPS = (ORANGE, GREEN, SKY, PURPLE, VERMILLION)
-
-
-def training_cost(table: pd.DataFrame, axis: str = "passes", method: str = "tsb", note: str = "") -> go.Figure:
-    """Return accuracy against training cost: the backbone's training, and deployment from early stops (TSB Fig. 4).
-
-    Args:
-        table: of `nvlib.deploy.cost.early_stops`.
-        axis: ``passes`` (images run) or ``seconds``; both as shares of the full training.
-        method: which deployment method's lines.
-        note: what the table does not know: network, data set, device, sigma_d, chips.
-
-    Raises:
-        InputError: for another axis, or a table without the method.
-    """
-    if axis not in ("passes", "seconds"):
-        raise InputError(f"axis={axis!r} is not a cost; expected passes or seconds")
-    if method not in set(table["stage"]):
-        raise InputError(f"the table has no stage {method!r}; it has {sorted(set(table['stage']))}")
-    fig, cost = go.Figure(), f"share_{axis}"
-    backbone = table[table["stage"] == "backbone"].sort_values("epoch")
-    hover = "%{fullData.name}: %{x:.1f} % of the training, accuracy %{y:.2f} %<extra></extra>"
-    fig.add_scatter(
-        x=100 * backbone[cost], y=backbone["accuracy"], name="backbone", mode="lines+markers",
-        line={"color": GREY, "width": 2}, marker={"size": 5}, hovertemplate=hover,
-    )  # fmt: skip
-    own = table[table["stage"] == method]
-    symbols = ("triangle-up", "diamond", "hexagon", "triangle-down", "star")
-    stops = sorted(own["stop"].unique())
-    ends = []
-    for i, stop in enumerate(stops):
-        part = own[own["stop"] == stop].sort_values("epoch")
-        colour = _STOPS[i % len(_STOPS)] if stop < 1 else VERMILLION
-        label = deployment_style(method).label
-        fig.add_scatter(
-            x=100 * part[cost], y=part["accuracy"], mode="lines+markers", hovertemplate=hover,
-            name=f"{label} from the {100 * stop:.0f} % stop" if stop < 1 else f"{label} after the full training",
-            line={"color": colour, "width": 2}, marker={"size": 7, "symbol": symbols[i % len(symbols)]},
-        )  # fmt: skip
-        ends.append(f"{100 * stop:.0f} % stop: {100 * part[cost].iloc[-1]:.1f} %")
-    goal = backbone["accuracy"].iloc[-1]
-    fig.add_hline(y=goal, line={"color": GREY, "dash": "dot", "width": 1})
-    what = "images run forward and backward" if axis == "passes" else "seconds"
-    fig.update_xaxes(title=f"training cost ({what}), % of the backbone's full training", rangemode="tozero")
-    fig.update_yaxes(title="mean accuracy on validation images (%)")
-    notes = [note, f"whole cost at the end, {', '.join(ends)}", f"dotted: fully trained backbone, {goal:.2f} %"]
-    return finish(fig, "Training cost with early stops", wrap(notes))
