@@ -135,17 +135,19 @@ def test_a_worker_without_its_leader_stops(tmp_path):
 
 
 @pytest.mark.slow
-def test_a_killed_worker_is_told_of_and_its_work_is_taken_over(here, tmp_path):
-    where, hit = Store(tmp_path, None), []
+def test_a_killed_worker_is_told_of_and_its_work_is_taken_over(tmp_path):
+    study, where, hit = replace(SMALL, methods=("gaussian",), epochs=40), Store(tmp_path / "killed", None), []
 
-    def kill(status):
-        said = tmp_path / ".launch" / status.id / "workers" / "0.json"
-        if not hit and said.exists() and json.loads(said.read_text())["what"]:
-            hit.append(json.loads(said.read_text())["pid"])
-            os.kill(hit[0], signal.SIGKILL)
+    def kill(status):  # the first seen at work, whichever began first: its training lasts for many looks
+        for said in () if hit else (where.runs / ".launch" / status.id / "workers").glob("*.json"):
+            if (worker := json.loads(said.read_text()))["partial"].get("epoch"):
+                os.kill(worker["pid"], signal.SIGKILL)
+                return hit.append(int(said.stem))
 
-    alike(launch.run(replace(SMALL, epochs=2), "processes", 2, where=where, threads=1, progress=kill), here[1])
-    assert hit and launch.status(where=where).jobs[0]["state"] == "killed by signal 9"
+    table = launch.run(study, "processes", 2, where=where, threads=1, progress=kill)
+    jobs = launch.status(where=where).jobs
+    assert len(hit) == 1 and jobs[hit[0]]["state"] == "killed by signal 9" and jobs[1 - hit[0]]["state"] == "done"
+    alike(table, launch.run(study, where=Store(tmp_path / "undisturbed", None), threads=1, progress=False))
 
 
 @pytest.mark.slow
