@@ -11,8 +11,8 @@ from dataclasses import replace
 import pandas as pd
 import pytest
 
-from nvlib import InputError, claims, launch, store, studies
-from nvlib.launch import cluster
+from nvlib import InputError, claims, launch, methods, store, studies
+from nvlib.launch import cluster, lead
 from nvlib.launch.folder import Launch, Status, last_line, new
 from nvlib.launch.show import Show
 from nvlib.methods import Recipe
@@ -221,6 +221,18 @@ def test_shares_of_an_array_are_whole_trainings(here):
             needed = {desk.evaluations[tasks[i][1].name].training for i in share if tasks[i][1].kind == "evaluation"}
             assert needed == trained
             assert share == sorted(share)  # a training comes before its evaluations
+
+
+def test_every_method_has_a_cost(tmp_path):
+    quick = {name: {"n_train": 4, "images": 32} for name in ("trice", "trice_gauss")}
+    study = replace(SMALL, methods=tuple(methods.METHODS), sigma_d=(0.1,), parameters=quick)
+    desk = studies.tasks.Desk(study, Store(tmp_path, None))
+    tasks = [task for task in studies.tasks.plan(desk, threads=1) if task.kind == "training"]
+    costs = {desk.trainings[task.name].method: lead.cost(desk, task) for task in tasks}
+    assert costs == {name: costs["none"] * {"trice": 3, "trice_gauss": 3, "ovf": 4}.get(name, 1) for name in costs}
+    assert set(costs) == set(methods.METHODS)
+    most = {desk.trainings[task.name].method: studies.tasks._most(desk, desk.trainings[task.name]) for task in tasks}
+    assert most["irs"] == most["none"] > most["trice"] > most["ovf"] >= 1
 
 
 def test_the_last_line_of_a_log(tmp_path):

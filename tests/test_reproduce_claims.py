@@ -245,6 +245,8 @@ def test_a_pretrained_model_is_trained_on_and_stays_apart(tmp_path, monkeypatch)
     assert shown.ours.notna().all() and "64 images" in shown.attrs["origin"]
     again = reproduce.compute("nft-table2", "smoke", store)
     pd.testing.assert_frame_equal(table, again)
+    both = reproduce.compute("nft-table2", "smoke", Store(tmp_path / "both", None), workers=2)
+    assert set(both.run) == set(table.run)  # the same trainings from the same models, by two processes
 
 
 @pytest.mark.slow

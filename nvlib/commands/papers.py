@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import argparse
+import os
 from pathlib import Path
 
 from nvlib.errors import InputError
@@ -21,6 +22,7 @@ def add(command: object) -> None:
     sub.add_argument("names", nargs="*", help="artefacts or notebooks (default: a short list)")
     sub.add_argument("--preset", help="smoke, quick, full or paper")
     sub.add_argument("--on", default="cpu", help="cpu (default) or cuda")
+    sub.add_argument("--workers", type=int, help="processes that train (default: one a core; 1 on cuda)")
     sub = command(
         "claims", _claims, "print what the shipped results say beside what the papers print",
         "  python -m nvlib claims\n  python -m nvlib claims --write README.md\n"
@@ -33,7 +35,12 @@ def add(command: object) -> None:
 def _reproduce(options: argparse.Namespace) -> int:
     from nvlib import reproduce
 
-    reproduce.execute(reproduce.choose(options.names, options.preset), on=options.on)
+    workers = options.workers
+    if workers is None:
+        workers = len(os.sched_getaffinity(0)) if options.on == "cpu" and hasattr(os, "sched_getaffinity") else 1
+    if workers < 1:
+        raise InputError(f"workers={workers}: expected at least 1 process")
+    reproduce.execute(reproduce.choose(options.names, options.preset), on=options.on, workers=workers)
     return 0
 
 

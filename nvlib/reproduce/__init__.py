@@ -11,7 +11,7 @@ letter. Each file imports only from those before it:
     record       what an artefact and a claim are
     trice, nft, tsb, artefacts    every artefact of the four papers with its claims
     presets      the studies behind each at smoke, quick, full, paper
-    shown        what notebooks call: run or read, and the largest rows there are
+    work         running them                shown       what notebooks show: the largest rows there are
     variants     ablations: a paper's rows beside ours          wide    many chips on few images (trice-n)
     checks       the same numbers by another way
     tables       the claims table, for the README and as CSV
@@ -27,10 +27,11 @@ from nvlib.reproduce.printed import beside, published
 from nvlib.reproduce.query import Results, Setting
 from nvlib.reproduce.record import Artefact, Claim
 from nvlib.reproduce.rules import RULES, VERDICTS, judge
-from nvlib.reproduce.shown import compute, draw, grid, origin, protocols, rows
+from nvlib.reproduce.shown import draw, grid, origin, protocols, rows
 from nvlib.reproduce.tables import claims, claims_table, say, write_claims
 from nvlib.reproduce.variants import convergence, variants
 from nvlib.reproduce.wide import many_chips, widths
+from nvlib.reproduce.work import compute
 
 __all__ = [
     "ARTEFACTS", "NOTEBOOKS", "PRESETS", "RULES", "SHORT", "VERDICTS", "Artefact", "Claim", "Notebook", "Results",

@@ -1,4 +1,4 @@
-"""Run the studies that notebooks show, in this process, then the notebooks through papermill; render them to HTML."""
+"""Run the studies that notebooks show, then the notebooks through papermill; render them to HTML."""
 
 from __future__ import annotations
 
@@ -10,17 +10,20 @@ from typing import Any
 
 from nvlib.errors import InputError
 from nvlib.reproduce.notebooks import NOTEBOOKS, Notebook
-from nvlib.reproduce.shown import compute
+from nvlib.reproduce.work import compute
 from nvlib.store import project_root
 
 
-def execute(chosen: Sequence[tuple[Notebook, str]], target: Path | None = None, on: str = "cpu") -> list[Path]:
+def execute(
+    chosen: Sequence[tuple[Notebook, str]], target: Path | None = None, on: str = "cpu", workers: int = 1
+) -> list[Path]:
     """Run the studies that notebooks show, then the notebooks through papermill; render each to HTML.
 
     Args:
         chosen: from `choose`; a notebook that holds some of its artefacts only computes those, and reads the others.
         target: where executed notebooks go; None: results/notebooks/ of the project.
         on: where studies compute, ``cpu`` or ``cuda``.
+        workers: processes that compute studies; 1: this one.
 
     Returns:
         The executed notebooks.
@@ -48,10 +51,11 @@ def execute(chosen: Sequence[tuple[Notebook, str]], target: Path | None = None, 
         began, out = time.monotonic(), target / f"{notebook.name}-{preset}.ipynb"
         about = clock(notebook.seconds[preset])
         print(f"[{i}/{len(chosen)}] {notebook.name} ({preset}, about {about}): {', '.join(notebook.artefacts)}")
-        compute(notebook.studied, preset, on=on, progress=True)
+        compute(notebook.studied, preset, on=on, progress=True, workers=workers)
         papermill.execute_notebook(
             root / "notebooks" / f"{notebook.name}.ipynb", out, parameters=_parameters(notebook, preset),
             cwd=root / "notebooks", kernel_name="python3", extra_arguments=["--IPKernelApp.log_level=40"],
+            store_widget_state=False,  # megabytes, and a page with it would ask the network for what draws it
         )
         book = _drawn(nbformat.read(out, as_version=4))
         where = {"metadata": {"name": notebook.name, "path": str(root)}}  # of the pictures to embed

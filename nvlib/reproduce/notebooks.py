@@ -57,6 +57,7 @@ NOTEBOOKS = {
              "tsb-text"),
             {"smoke": 30, "quick": 40, "full": 40, "paper": 40},
         ),
+        Notebook("07_explore", ("explore",), {"smoke": 25, "quick": 300, "full": 900, "paper": 2e4}),
     )
 }  # fmt: skip
 START = 15.0  # seconds of a notebook that runs nothing

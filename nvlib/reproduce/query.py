@@ -51,16 +51,16 @@ class Results:
     Attributes:
         store: which; None takes the project's own, shipped results and local runs.
         table: all its chips without deployment, with the columns ``parameters``, ``train_images`` and ``start``.
+        deployed: those with one, likewise.
     """
 
     store: Store = field(default_factory=Store)
     table: pd.DataFrame = field(init=False, repr=False)
+    deployed: pd.DataFrame = field(init=False, repr=False)
 
     def __post_init__(self) -> None:
         """Read it."""
         table = results(self.store)
-        if "deployment" in table:
-            table = table[table.deployment == ""]
         records = {name: self.store.training(name) for name in table.training.unique()}
         known = {
             name: (record.parameters, record.images, "pretrained" if record.recipe.get("start") else "")
@@ -68,7 +68,8 @@ class Results:
         }
         for place, column in enumerate(("parameters", "train_images", "start")):
             table = table.assign(**{column: [known[t][place] for t in table.training]})
-        self.table = table
+        mended = (table.deployment != "").to_numpy()
+        self.table, self.deployed = table[~mended], table[mended]
 
     def select(
         self,

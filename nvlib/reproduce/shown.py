@@ -1,109 +1,21 @@
-"""What notebooks call: run (or read) an artefact's studies, and the largest rows there are for it.
+"""What notebooks show: the largest rows there are for an artefact, and whose they are.
 
 A notebook's own studies are as large as its preset; its figures show the largest that the store has, shipped or local,
-and say which. `compute` runs what is missing, `rows` reads, `origin` says what is shown.
+and say which: `rows` reads, `origin` says what is shown.
 """
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping, Sequence
-from dataclasses import replace
+from collections.abc import Callable, Sequence
 from typing import Any
 
 import pandas as pd
 
 from nvlib.errors import InputError
 from nvlib.reproduce.artefacts import ARTEFACTS, artefact
-from nvlib.reproduce.presets import Entry, as_study, entries, has_studies
+from nvlib.reproduce.presets import Entry, entries, has_studies
 from nvlib.reproduce.query import Results, Setting
 from nvlib.reproduce.trice import grid_rows
-from nvlib.store import Store
-
-
-def compute(
-    names: str | Sequence[str],
-    preset: str,
-    where: Store | None = None,
-    *,
-    only: Sequence[str] = (),
-    on: str = "cpu",
-    progress: bool = False,
-) -> pd.DataFrame:
-    """Run what is missing of the studies of artefacts at a preset, and return their samples.
-
-    Studies whose data set is not at hand are left out, with a printed line that says where it should be.
-
-    Args:
-        names: of artefacts (or ``00_tour``).
-        preset: one of `PRESETS`.
-        where: the store; None takes the project's own.
-        only: run those of ``names`` that are here; empty: all.
-        on: ``cpu`` or ``cuda``.
-        progress: whether to show bars.
-
-    Raises:
-        InputError: for an unknown name or preset.
-    """
-    where, parts = where or Store(), []
-    for name in [names] if isinstance(names, str) else names:
-        for entry in entries(name, preset) if not only or name in only else ():
-            try:
-                parts.append(_run(entry, where, on, progress))
-            except MissingData as error:
-                print(f"{name}: left out, {error}")
-    parts = [part for part in parts if len(part)]
-    if not parts:
-        return pd.DataFrame(columns=["run", "chip", "method"])
-    return pd.concat(parts, ignore_index=True).drop_duplicates(["run", "chip"], ignore_index=True)
-
-
-class MissingData(InputError):
-    """A data set that a study needs is not on this machine."""
-
-
-def _run(entry: Entry, where: Store, on: str, progress: bool) -> pd.DataFrame:
-    from nvlib.methods import preset as published_recipe
-    from nvlib.studies import run
-
-    entry = {**entry, "dataset": at_hand(entry.get("dataset", "mnist"))}
-    if isinstance(entry.get("recipe"), str):
-        entry["recipe"] = published_recipe(entry["recipe"], 1 if entry["dataset"] == "mnist" else 3)
-    if "manual" in entry:
-        chosen = manual(where, entry)
-        if chosen is None:
-            return pd.DataFrame()
-        entry["parameters"] = {"rc_manual": chosen}
-    if "pretrain" not in entry:
-        return run(as_study(entry), where, on=on, progress=progress)
-    parts = []
-    for seed in entry.get("seeds", (0,)):  # each goes on from the model of its own seed
-        quiet = run(replace(as_study({**entry["pretrain"], "dataset": entry["dataset"]}), seeds=(seed,)), where, on=on,
-                    progress=progress)  # fmt: skip
-        later = replace(as_study({**entry, "seeds": (seed,)}), start=str(quiet.training.iloc[0]))
-        parts += [quiet, run(later, where, on=on, progress=progress)]
-    return pd.concat(parts, ignore_index=True)
-
-
-def at_hand(dataset: str) -> str:
-    """Return the data set if it is on this machine; CIFAR-10's JPEG copy where only that is.
-
-    Raises:
-        MissingData: if neither is.
-    """
-    from nvlib.data import available
-
-    found = available()
-    for name in (dataset, *(("cifar10-jpeg",) if dataset == "cifar10" else ())):
-        if not found.get(name, "").startswith("not found"):
-            return name
-    raise MissingData(f"{dataset} {found[dataset]}; fetch it with: python -m nvlib data {dataset} --download")
-
-
-def manual(where: Store, entry: Mapping[str, Any]) -> dict[str, float] | None:
-    """Return RC-Manual's sigma_t and th: the point of the grid at 0.25 with the best validation accuracy, if any."""
-    study = as_study({key: value for key, value in entry.items() if key != "manual"})
-    keys = {"network": study.network, "epochs": study.epochs, "mapping": study.mapping}
-    return Results(where).manual([Setting(keys)])
 
 
 def rows(

@@ -23,7 +23,7 @@ from nvlib.population import Plan
 from nvlib.records import Training, digest
 from nvlib.store import Store
 from nvlib.studies.grid import Study, device_of
-from nvlib.studies.tasks import Desk, Task, chips_of_search, plan, running
+from nvlib.studies.tasks import Desk, Task, chips_of_search, plan, rows_of, running
 
 FEW = 512  # images of a short measurement
 VALIDATED = 5  # forward passes over the validation images after an epoch
@@ -143,8 +143,8 @@ def memory(desk: Desk, tasks: list[Task]) -> int:
         if task.kind == "training":
             training = desk.trainings[task.name]
             method = methods.get(training.method, **training.parameters)
-            rows = len(task.names) * getattr(method, "candidates", 1)
-            forwards = 1 + (getattr(method, "n", 0) or 0)
+            rows, forwards = rows_of(method)
+            rows *= len(task.names)
             # weights, gradients, two slots of Adam, noise in float64 with its uniform numbers; a checkpoint's copy
             held = rows * weights * (4 + 4 * forwards + 3)
             most = max(most, held + rows * forwards * training.recipe["batch_size"] * each * 2)

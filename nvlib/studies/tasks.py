@@ -241,6 +241,11 @@ def chips_of_search(method: object) -> int | None:
     return getattr(method, "n_train", None) or getattr(method, "search_chips", None)
 
 
+def rows_of(method: object) -> tuple[int, int]:
+    """Return of a method how many rows a training has, and how many forward passes each takes for a step."""
+    return getattr(method, "candidates", 1), 1 + (getattr(method, "n", 0) or 0)  # IRS has n None: every kind of block
+
+
 def _packs(desk: Desk, missing: Sequence[str], size: int, fitting: bool) -> list[tuple[str, ...]]:
     """Group trainings that share all but sigma_d and seed; those begun together stay together."""
     left, found = dict.fromkeys(missing), []
@@ -266,11 +271,11 @@ def _most(desk: Desk, training: Training) -> int:
     """Return how many trainings half of a GPU's free memory holds: activations, their gradients, weights, noise."""
     model = desk.study.template(desk.loaded.classes, desk.loaded.shape[0], 0)
     method = methods.get(training.method, **training.parameters)
-    rows = getattr(method, "candidates", 1) * (1 + getattr(method, "n", 0))
+    rows, forwards = rows_of(method)
     weights = sum(tensor.numel() * tensor.element_size() for tensor in model.state_dict().values())
     batch = training.recipe["batch_size"] * population.activation_bytes(model, desk.loaded.test.x[:1])
     free = torch.cuda.mem_get_info(desk.on)[0] if torch.cuda.is_available() else _UNSEEN
-    return max(1, free // 2 // (rows * (3 * batch + 12 * weights)))
+    return max(1, free // 2 // (rows * forwards * (3 * batch + 12 * weights)))
 
 
 def _shared(training: Training) -> Training:
