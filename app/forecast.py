@@ -3,11 +3,13 @@
     echo '{"methods": ["gaussian"], "sigma_d": [0.1]}' | python app/forecast.py
     -> {"text": ..., "seconds": ..., "missing": ..., "record": ...}  or  {"error": one line}
 
-The pages do not import torch, and measuring a speed keeps a core busy: neither belongs into the server.
+The pages do not import torch, measuring a speed keeps a core busy, and a network of the reader's own brings code that
+it has agreed to run here: none of this belongs into the server.
 """
 
 from __future__ import annotations
 
+import contextlib
 import json
 import sys
 
@@ -18,8 +20,9 @@ def main() -> None:
     from nvlib.studies import Study, estimate
 
     try:
-        study = Study.of(json.load(sys.stdin))
-        found = estimate(study)
+        with contextlib.redirect_stdout(sys.stderr):  # whatever a reader's code prints
+            study = Study.of(json.load(sys.stdin))
+            found = estimate(study)
     except InputError as error:
         print(json.dumps({"error": " ".join(str(error).split())}))
         return

@@ -16,7 +16,7 @@ from nvlib import commands
 from nvlib.errors import InputError
 from nvlib.store import Damaged
 
-ACTIONS = {"results": "list", "jobs": "list"}  # what a command does if it is not told
+ACTIONS = {"results": "list", "jobs": "list", "models": "list"}  # what a command does if it is not told
 
 
 def main(arguments: Sequence[str] | None = None) -> int:

@@ -116,6 +116,17 @@ def test_an_array_with_a_killed_job_is_completed_by_a_second_submission(cluster,
     assert not list(where.runs.glob(".*checkpoint*"))
 
 
+def test_jobs_find_a_network_of_ones_own(cluster, tmp_path, monkeypatch):
+    monkeypatch.setenv("NVLIB_MODELS", str(tmp_path / "models"))
+    marker = tmp_path / "marker"
+    text = f"open({str(marker)!r}, 'a').write('x')\nfrom torch import nn\ndef make():\n    " \
+           "return nn.Sequential(nn.Flatten(), nn.Linear(784, 10))\n"  # fmt: skip
+    network = nvlib.models.adopt(text.encode(), "make", "mine").network
+    study = Study(network, methods=("none",), epochs=1, chips=2, images=64)
+    table = launch.run(study, "slurm", where=Store(tmp_path / "runs", None), cluster=SMALL, progress=False)
+    assert len(table) == 2 and set(table.network) == {network} and marker.read_text() == "xx"  # here, and in the job
+
+
 def test_a_job_asked_to_stop_goes_back_to_the_queue_and_on(cluster, undisturbed, tmp_path):
     where = Store(tmp_path / "runs", None)
     status = submitted(FOUR[:1], where)

@@ -3,7 +3,8 @@
     parser      what all share: one-line errors, typed parameters       options   what several commands take
     text        results on a terminal
     machine     doctor, devices, data                               training    train, evaluate
-    study       study                                               jobs        jobs
+    own         models                                              study       study
+    jobs        jobs
     listing     results: list, show                                 comparing   compare
     keeping     verify, export, compact, remove                     papers      reproduce, claims
     completion
@@ -15,13 +16,14 @@ from __future__ import annotations
 
 from collections.abc import Callable
 
-from nvlib.commands import comparing, completion, jobs, keeping, listing, machine, papers, study, training
+from nvlib.commands import comparing, completion, jobs, keeping, listing, machine, own, papers, study, training
 from nvlib.commands.parser import Parser
 
 EPILOG = """examples:
   python -m nvlib doctor
   python -m nvlib study --method none gaussian --sigma-d 0.1 0.2 --epochs 3 --chips 200
   python -m nvlib study grid.toml --dry-run
+  python -m nvlib models add mine.py:small               a network of your own
   python -m nvlib results --method gaussian
   python -m nvlib reproduce --preset quick
   python -m nvlib COMMAND --help
@@ -39,7 +41,7 @@ def root() -> Parser:
     )
     commands = top.add_subparsers(required=True, metavar="COMMAND")
     add = adder(commands)
-    for group in (machine, training, study, jobs):
+    for group in (machine, own, training, study, jobs):
         group.add(add)
     actions = add(
         "results", None, "list, show, compare, verify, export, compact and remove what is stored",

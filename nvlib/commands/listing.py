@@ -146,6 +146,12 @@ def _trainings(store: Store, where: dict[str, list]) -> int:
     return 0
 
 
+def _text(source: str) -> str:
+    """Return a file's text below its key, with nothing in it that a terminal would obey."""
+    lines = (line if line.isprintable() else ascii(line)[1:-1] for line in source.expandtabs(4).split("\n"))
+    return "  source\n" + "\n".join(f"    {line}".rstrip() for line in lines).rstrip()
+
+
 def _show(options: argparse.Namespace) -> int:
     store = Store()
     name, record = store.find(options.hash)
@@ -158,7 +164,8 @@ def _show(options: argparse.Namespace) -> int:
     for part, held in store.about(name).items():
         print(f"{part}")
         for key, value in held.items():
-            print(f"  {key:<15} {value if isinstance(value, str) else json.dumps(value)}")
+            said = value if isinstance(value, str) else json.dumps(value)
+            print(f"  {key:<15} {said}" if (part, key) != ("network", "source") else _text(said))
     if home.is_dir():
         print("files")
         for path in sorted(p for p in home.iterdir() if p.is_file()):

@@ -21,7 +21,8 @@ SHAPE = ("network", "dataset", "width", "bits", "activation_bits", "reference", 
 def add_shape(sub: Parser) -> None:
     """Add what all runs of a grid share."""
     group = sub.add_argument_group("what is trained")
-    group.add_argument("--network", default=DROP, help="lenet (default), lenet5, lenet3, vgg8, vgg8_tsb, resnet18")
+    group.add_argument("--network", default=DROP, help="lenet (default), lenet5, lenet3, vgg8, vgg8_tsb, "
+                       "resnet18; or your own, own:NAME (see: python -m nvlib models)")  # fmt: skip
     group.add_argument("--dataset", default=DROP, help="a name (default: mnist), or the path of an image folder")
     group.add_argument("--epochs", type=int, default=DROP, help="of a training (default: 10)")
     group.add_argument("--images", type=int, default=DROP, help="use this many images of each split (default: all)")

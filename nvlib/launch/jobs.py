@@ -191,13 +191,15 @@ def main(home: str) -> int:
             launch.note(replace(launch.status(), state="waiting", what=f"{limit} others run", **process()))
             time.sleep(1.0)
     from nvlib.launch.lead import lead
+    from nvlib.launch.worker import traced
 
     with turn:
         try:
             said = Show(True)
             lead(launch, said)
         except (InputError, Failed) as error:
-            print(f"error: {error}", flush=True)
+            trace = "" if isinstance(error, Failed) else traced(error)  # of a failed run it is there already
+            print(f"{trace.lstrip()}\nerror: {error}".lstrip(), flush=True)
             return 2
     return 0
 

@@ -6,12 +6,14 @@ import os
 import signal
 import sys
 import time
+import traceback
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
 from nvlib.errors import InputError
 from nvlib.launch.folder import Launch
+from nvlib.models.own import Broken
 from nvlib.provenance import now
 from nvlib.store import DiskFull
 from nvlib.studies.grid import Study
@@ -86,7 +88,7 @@ class Worker:
         said = str(error).strip().splitlines() or [""]
         line = said[0] if isinstance(error, InputError) else f"{type(error).__name__}: {said[0]}"
         self.launch.fail(task.name, describe(desk, task, {}), line)
-        self.say(f"failed: {line}")
+        self.say(f"failed: {line}{traced(error)}")
         return True
 
     def say(self, line: str) -> None:
@@ -109,6 +111,12 @@ class Worker:
         """Return how much of the current task is done."""
         amount = max((n for (_, task), n in self.amounts.items() if task == self.current), default=0)
         return min(1.0, amount / self.current.amount) if self.current.amount else 0.0
+
+
+def traced(error: Exception) -> str:
+    """Return for a log where an error came from; nothing of bad input, whose line says all, but of a user's code."""
+    cause = error.__cause__ if isinstance(error, Broken) else None if isinstance(error, InputError) else error
+    return "" if cause is None else "\n" + "".join(traceback.format_exception(cause)).rstrip()
 
 
 def desks_and_tasks(launch: Launch) -> list[tuple[Desk, Task]]:
@@ -163,5 +171,5 @@ def main(home: str, job: str, parent: str) -> int:
     try:
         return 0 if Worker(launch, int(job), desks_and_tasks(launch), int(parent))() else 1
     except InputError as error:
-        print(f"error: {error}", flush=True)
+        print(f"{traced(error).lstrip()}\nerror: {error}".lstrip(), flush=True)
         return 2

@@ -3,6 +3,7 @@
     runs/<hash>/record.json  environment.json  plan.json                    what it is, where and how it was computed
                history.parquet  weights.safetensors  DONE                   of a training
                trace.parquet                                                of one that searched: its candidates
+               network.json                                                 of a user's own network: its file, as text
                samples-<first>-<last>.parquet                               of an evaluation, a file a block of chips
                SHA256SUMS                                                   the checksum of each of these files
     runs/.damaged/<hash>-<time>/                                            files that were found damaged

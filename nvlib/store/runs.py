@@ -54,8 +54,12 @@ class Store:
         seconds: float,
         trace: pd.DataFrame | None = None,
         plan: Mapping[str, Any] | None = None,
+        network: Mapping[str, Any] | None = None,
     ) -> Path:
-        """Write a finished training; DONE comes last. ``plan``: threads, and who trained beside it."""
+        """Write a finished training; DONE comes last.
+
+        ``plan``: threads, and who trained beside it. ``network``: of a user's own, its file (`nvlib.models.own.facts`).
+        """
         from safetensors.torch import save_file
 
         home = self.open(record, seconds)
@@ -66,6 +70,8 @@ class Store:
             write_whole(home / "trace.parquet", trace.to_parquet, listed=True)
         if plan is not None:
             write_json(home / "plan.json", plan, listed=True)
+        if network is not None:
+            write_json(home / "network.json", network, listed=True)
         write_json(home / "DONE", {"seconds": round(seconds, 1), "finished": now()}, listed=True)
         return home
 
@@ -153,12 +159,16 @@ class Store:
         return self._rows(_named(training), "history")
 
     def about(self, name: str) -> dict[str, Any]:
-        """Return what is noted beside a run: environment, plan, done (a finished training's time); those there are."""
-        parts = {part: self._held(name, f"{part}.json", json.loads) for part in ("environment", "plan")}
+        """Return what is noted beside a run; those there are.
+
+        environment, plan; of a training done (its time) and network (the file of a user's own).
+        """
+        noted = ("environment", "plan", "network")
+        parts = {part: self._held(name, f"{part}.json", json.loads) for part in noted}
         with suppress(OSError, ValueError):  # that DONE is there says enough: it is never set aside alone
             parts["done"] = json.loads((self.runs / name / "DONE").read_text())
         ships = self.shipped_records().get(name, {})
-        ships = {part: ships[part] for part in ("environment", "plan", "done") if part in ships}
+        ships = {part: ships[part] for part in (*noted, "done") if part in ships}
         return ships | {part: held for part, held in parts.items() if held is not None}
 
     def samples(self, evaluation: Evaluation | str) -> pd.DataFrame:
@@ -198,7 +208,7 @@ class Store:
         return table.assembled(parts)
 
     def shipped_records(self) -> dict[str, dict[str, Any]]:
-        """Return what ships of each run, by its hash: record, environment, plan, history, trace; those there are."""
+        """Return what ships of each run, by its hash: record, `about`, history, trace; those there are."""
         return shipped.records(self.shipped)
 
     def _blocks(self, name: str) -> Iterator[pd.DataFrame]:
@@ -253,7 +263,8 @@ def results(store: Store | None = None, **where: object) -> pd.DataFrame:
         InputError: for a column that does not exist.
     """
     store = store or Store()
-    rows = table.joined([store.table(), store.local()])
+    rows, local = store.table(), store.local()
+    rows = table.joined([rows, local]) if len(local) else rows
     rows = rows.drop_duplicates(["run", "chip"])  # chips of shipped runs that were also computed here
     for column, value in where.items():
         if column not in rows:

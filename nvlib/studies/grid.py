@@ -7,12 +7,15 @@ from collections.abc import Mapping, Sequence
 from dataclasses import MISSING, asdict, dataclass, field, fields
 from typing import Any
 
+from torch import nn
+
 from nvlib import data, devices, methods, models
 from nvlib.crossbar import tables
 from nvlib.data import Dataset
 from nvlib.errors import InputError, unknown
 from nvlib.methods import Recipe
 from nvlib.methods.keep import Held
+from nvlib.models import factory, own
 from nvlib.records import Evaluation, Training, digest
 
 
@@ -20,8 +23,9 @@ from nvlib.records import Evaluation, Training, digest
 class Study:
     """A grid of runs. Sequences are its axes; the rest is shared.
 
-    ``bits`` and ``activation_bits`` None take the network's own; ``images`` limits each split (None: all). A deployment
-    is a name of `nvlib.deploy.DEPLOYMENTS`, or None: chips are scored as programmed.
+    ``network`` is one of `nvlib.models.MODELS`, or one's own: ``own:NAME`` (`nvlib.models.own`), which is held with its
+    file's digits. ``bits`` and ``activation_bits`` None take the network's own; ``images`` limits each split (None:
+    all). A deployment is a name of `nvlib.deploy.DEPLOYMENTS`, or None: chips are scored as programmed.
     """
 
     network: str = "lenet"
@@ -51,6 +55,7 @@ class Study:
 
     def __post_init__(self) -> None:
         """Refuse an empty axis and anything that could not run, before anything runs."""
+        object.__setattr__(self, "network", models.named(self.network))
         for axis in AXES:
             held = getattr(self, axis)
             if axis != "train_sigma_d" and not held:
@@ -101,7 +106,7 @@ class Study:
 
     # -- what it needs -----------------------------------------------------------------------------------------------
 
-    def template(self, classes: int = 10, channels: int | None = None, seed: int | None = None) -> models.Network:
+    def template(self, classes: int = 10, channels: int | None = None, seed: int | None = None) -> nn.Module:
         """Return the network with fresh weights."""
         return models.build(
             self.network, classes=classes, width=self.width, bits=self.bits, activation_bits=self.activation_bits,
@@ -109,10 +114,14 @@ class Study:
         )
 
     def data(self) -> Dataset:
-        """Load the data set, at the size the network takes."""
+        """Load the data set, at the size the network takes; one's own network must take it."""
         loaded = data.load(self.dataset, limit=self.images)
         size = self.template().input_size
-        return loaded if size in (None, loaded.shape[-1]) else data.resize(loaded, size)
+        loaded = loaded if size in (None, loaded.shape[-1]) else data.resize(loaded, size)
+        if own.is_own(self.network):
+            model = self.template(loaded.classes, loaded.shape[0])
+            factory.fits(self.network, model, loaded.test.x[:2], loaded.classes)
+        return loaded
 
     def deployment(self, name: str) -> Any:
         """Return a deployment method with the study's parameters of it."""

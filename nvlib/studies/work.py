@@ -15,10 +15,12 @@ from typing import Any
 
 import pandas as pd
 import torch
+from torch import Tensor, nn
 
 from nvlib import claims, methods, models
 from nvlib.errors import InputError
 from nvlib.evaluate import Samples, blocks
+from nvlib.models import own
 from nvlib.population import Plan
 from nvlib.records import Evaluation, Training, digest
 from nvlib.store import Store
@@ -95,11 +97,11 @@ def carry_out(
     return given_up + [task for _, task in left]
 
 
-def model_of(training: Training | str, where: Store | None = None) -> models.Network:
+def model_of(training: Training | str, where: Store | None = None) -> nn.Module:
     """Return the trained network of a record (or of its hash), in evaluation mode.
 
     Raises:
-        InputError: if the store does not have it.
+        InputError: if the store does not have it, or if it is somebody's own and was not adopted here.
     """
     where = where or Store()
     record = where.training(training) if isinstance(training, str) else training
@@ -107,11 +109,26 @@ def model_of(training: Training | str, where: Store | None = None) -> models.Net
     if weights is None:
         raise Lost(digest(record))
     shape = {"width": record.width, "bits": record.bits, "activation_bits": record.activation_bits}
-    matrices = [name for name, w in models.build(record.network, **shape).named_parameters() if w.ndim > 1]
-    channels, classes = weights[matrices[0]].shape[1], weights[matrices[-1]].shape[0]  # what the data set decided
+    decided = where.about(digest(record)).get("network") if own.is_own(record.network) else None
+    if decided:  # by the data set
+        classes, channels = decided["classes"], decided["in_channels"]
+    else:
+        matrices = [name for name, w in models.build(record.network, **shape).named_parameters() if w.ndim > 1]
+        channels, classes = weights[matrices[0]].shape[1], weights[matrices[-1]].shape[0]
     model = models.build(record.network, classes=classes, in_channels=channels, **shape)
-    model.load_state_dict(weights)
+    _fill(model, weights, digest(record))
     return model.eval()
+
+
+def _fill(model: nn.Module, weights: Mapping[str, Tensor], name: str) -> None:
+    """Give a model the parameters and buffers that a training left, each once though it may be tied."""
+    held = {**dict(model.named_parameters()), **dict(model.named_buffers())}
+    if {n: t.shape for n, t in held.items()} != {n: t.shape for n, t in weights.items()}:
+        raise InputError(f"the weights of training {name[:12]} do not fit {type(model).__name__}: it has other layers, "
+                         "or its factory does not make the same network each time")  # fmt: skip
+    with torch.no_grad():
+        for key, tensor in weights.items():
+            held[key].copy_(tensor)
 
 
 # -- training --------------------------------------------------------------------------------------------------------
@@ -122,7 +139,9 @@ def _train(desk: Desk, task: Task, count: Tell) -> None:
     study, where = desk.study, desk.where
     path, held = _begun(desk, task)
     records = [desk.trainings[name] for name in held.plan["pack"]]
-    first = records[0]
+    first, network = records[0], None
+    if own.is_own(first.network):
+        network = own.facts(first.network, desk.loaded.classes, desk.loaded.shape[0])
     count(desk, task, sum(map(len, held.history)), {"begun": True})
     with running(held.plan["threads"]):
         for epoch in methods.train(
@@ -163,7 +182,7 @@ def _train(desk: Desk, task: Task, count: Tell) -> None:
             if not desk.trained(digest(record)):
                 where.save_training(
                     record, methods.result(held.state, member), pd.DataFrame(held.history[member]),
-                    held.spent / len(records), _trace(held, member), held.plan,
+                    held.spent / len(records), _trace(held, member), held.plan, network,
                 )  # fmt: skip
     path.unlink(missing_ok=True)
 
@@ -221,7 +240,7 @@ def _evaluate(desk: Desk, task: Task, count: Tell) -> None:
 
 
 def _parts(
-    desk: Desk, evaluation: Evaluation, model: models.Network, index: range, plan: Mapping[str, Any]
+    desk: Desk, evaluation: Evaluation, model: nn.Module, index: range, plan: Mapping[str, Any]
 ) -> Iterator[Any]:
     """Yield scored blocks of chips, as programmed or deployed."""
     device, options = device_of(evaluation.device), {

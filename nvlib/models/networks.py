@@ -17,13 +17,12 @@ from __future__ import annotations
 
 from collections import OrderedDict
 from collections.abc import Callable
-from typing import Any
 
 import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
-from nvlib.errors import InputError, unknown
+from nvlib.errors import InputError
 
 
 class ActivationQuantiser(nn.Module):
@@ -46,7 +45,7 @@ class ActivationQuantiser(nn.Module):
 
     def __init__(self, bits: int) -> None:
         super().__init__()
-        self.bits = _bits("activation_bits", bits)
+        self.bits = checked_bits("activation_bits", bits)
         self.register_buffer("range", torch.zeros(()))
 
     def forward(self, x: Tensor) -> Tensor:
@@ -73,7 +72,7 @@ class Network(nn.Module):
 
     def __init__(self, *, bits: int, activation_bits: int | None, channels: int, size: int | None) -> None:
         super().__init__()
-        self.bits = _bits("bits", bits)  # M, of the weights
+        self.bits = checked_bits("bits", bits)  # M, of the weights
         self.activation_bits = activation_bits or 0  # H; 0: not quantised
         self.in_channels, self.input_size = channels, size  # size None: any
 
@@ -274,7 +273,8 @@ def _fan_out(model: nn.Module) -> None:
                 nn.init.zeros_(module.bias)
 
 
-def _bits(name: str, bits: int) -> int:
+def checked_bits(name: str, bits: int) -> int:
+    """Return a number of bits; InputError unless it is a whole one from 1 to 16."""
     if isinstance(bits, bool) or not isinstance(bits, int) or not 1 <= bits <= 16:
         raise InputError(f"{name}={bits!r}: expected a whole number from 1 to 16")
     return bits
@@ -282,60 +282,3 @@ def _bits(name: str, bits: int) -> int:
 
 def _scaled(channels: int, width: float) -> int:
     return max(1, round(channels * width))
-
-
-# name: the class, and what of it makes the network of that name
-MODELS: dict[str, tuple[type[Network], dict[str, Any]]] = {
-    "lenet": (LeNet, {}),
-    "lenet5": (LeNet, {"kernel": 5}),
-    "lenet3": (LeNet3, {}),
-    "vgg8": (VGG8, {}),
-    "vgg8_tsb": (VGG8, {"channels": (128, 128, 256, 256, 512, 512)}),
-    "resnet18": (ResNet18, {}),
-}
-
-
-def build(
-    name: str,
-    *,
-    classes: int = 10,
-    width: float = 1.0,
-    bits: int | None = None,
-    activation_bits: int | None = None,
-    in_channels: int | None = None,
-    seed: int | None = None,
-) -> Network:
-    """Build a network by name, in training mode, with fresh weights.
-
-    Args:
-        name: one of `MODELS`.
-        classes: number of outputs.
-        width: factor on the number of channels and hidden units, for small machines.
-        bits: weight bits M the network is built for; None takes its own.
-        activation_bits: bits H of its activations, 0 for none; None takes its own.
-        in_channels: channels of the images; None takes the network's own (LeNets 1, the others 3).
-        seed: makes the initial weights a function of itself; None draws them from torch's global generator.
-
-    Raises:
-        InputError: for an unknown name or a value out of range.
-    """
-    if name not in MODELS:
-        raise unknown("network", name, MODELS)
-    for what, value in (("classes", classes), ("in_channels", in_channels)):
-        if value is not None and (isinstance(value, bool) or not isinstance(value, int) or value < 1):
-            raise InputError(f"{what}={value!r}: expected a whole number of at least 1")
-    if not 0 < width <= 16:
-        raise InputError(f"width={width!r}: expected a factor above 0 (1 is the paper's network), at most 16")
-    if activation_bits:
-        _bits("activation_bits", activation_bits)
-    # torch's CPU generator keeps 32 bits of a seed: a larger one would silently be another's twin
-    if seed is not None and not 0 <= seed < 2**32:
-        raise InputError(f"seed={seed!r}: expected a whole number from 0 to 2**32 - 1")
-    make, defaults = MODELS[name]
-    given = {"bits": bits, "activation_bits": activation_bits, "in_channels": in_channels}
-    options = defaults | {key: value for key, value in given.items() if value is not None}
-    if seed is None:
-        return make(classes=classes, width=width, **options)
-    with torch.random.fork_rng(devices=[]), torch.device("cpu"):
-        torch.default_generator.manual_seed(seed)  # the CPU's alone: torch.manual_seed reseeds CUDA too
-        return make(classes=classes, width=width, **options)

@@ -1,0 +1,96 @@
+"""Networks by name, the papers' and a user's own."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from functools import partial
+from typing import Any
+
+import torch
+from torch import nn
+
+from nvlib.errors import InputError, unknown
+from nvlib.models import factory, own
+from nvlib.models.networks import VGG8, LeNet, LeNet3, Network, ResNet18, checked_bits
+
+# name: the class, and what of it makes the network of that name
+MODELS: dict[str, tuple[type[Network], dict[str, Any]]] = {
+    "lenet": (LeNet, {}),
+    "lenet5": (LeNet, {"kernel": 5}),
+    "lenet3": (LeNet3, {}),
+    "vgg8": (VGG8, {}),
+    "vgg8_tsb": (VGG8, {"channels": (128, 128, 256, 256, 512, 512)}),
+    "resnet18": (ResNet18, {}),
+}
+
+
+def named(name: str) -> str:
+    """Return a network's name in full, as records have it: ``own:mine`` -> ``own:mine.small@0f1e2d3c4b5a6978``.
+
+    Raises:
+        InputError: for an unknown name.
+    """
+    if own.is_own(name):
+        return own.find(name).network
+    if name not in MODELS:
+        if ".py" in str(name):
+            raise InputError(f"network {name!r} is a file; adopt it first: python -m nvlib models add {name}")
+        raise unknown("network", name, MODELS)
+    return name
+
+
+def build(
+    name: str,
+    *,
+    classes: int = 10,
+    width: float = 1.0,
+    bits: int | None = None,
+    activation_bits: int | None = None,
+    in_channels: int | None = None,
+    seed: int | None = None,
+) -> nn.Module:
+    """Build a network by name, in training mode, with fresh weights.
+
+    Args:
+        name: one of `MODELS`, or one of the user's own: ``own:NAME``, see `nvlib.models.own`.
+        classes: number of outputs.
+        width: factor on the number of channels and hidden units, for small machines.
+        bits: weight bits M the network is built for; None takes its own.
+        activation_bits: bits H of its activations, 0 for none; None takes its own.
+        in_channels: channels of the images; None takes the network's own (LeNets 1, the others 3).
+        seed: makes the initial weights a function of itself; None draws them from torch's global generator.
+
+    Returns:
+        The module, with attributes ``bits``, ``activation_bits`` and ``input_size`` (None: any).
+
+    Raises:
+        InputError: for an unknown name or a value out of range, and for what goes wrong in a user's own file.
+    """
+    name = named(name)
+    for what, value in (("classes", classes), ("in_channels", in_channels)):
+        if value is not None and (isinstance(value, bool) or not isinstance(value, int) or value < 1):
+            raise InputError(f"{what}={value!r}: expected a whole number of at least 1")
+    if not 0 < width <= 16:
+        raise InputError(f"width={width!r}: expected a factor above 0 (1 is the paper's network), at most 16")
+    if activation_bits:
+        checked_bits("activation_bits", activation_bits)
+    # torch's CPU generator keeps 32 bits of a seed: a larger one would silently be another's twin
+    if seed is not None and not 0 <= seed < 2**32:
+        raise InputError(f"seed={seed!r}: expected a whole number from 0 to 2**32 - 1")
+    given = {"bits": bits, "activation_bits": activation_bits, "in_channels": in_channels}
+    given = {key: value for key, value in given.items() if value is not None}
+    made = partial(_maker(name), classes=classes, width=width)
+    if seed is None:
+        return made(**given)
+    with torch.random.fork_rng(devices=[]), torch.device("cpu"):
+        torch.default_generator.manual_seed(seed)  # the CPU's alone: torch.manual_seed reseeds CUDA too
+        return made(**given)
+
+
+def _maker(name: str) -> Callable[..., nn.Module]:
+    """Return what makes a network. A user's file is run here, before any seed is set: it may draw numbers."""
+    if own.is_own(name):
+        found = own.find(name)
+        return partial(factory.make, found, factory.load(found))
+    make, defaults = MODELS[name]
+    return lambda **given: make(**defaults | given)
