@@ -53,7 +53,7 @@ app: $(SETUP)  ## the dashboard, on this machine only
 	$(PY) -m streamlit run app/main.py
 
 lab: $(SETUP)  ## the notebooks, in JupyterLab
-	$(PY) -m jupyterlab --notebook-dir=notebooks
+	$(PY) -m jupyterlab --notebook-dir=. --LabApp.default_url=/lab/tree/notebooks/00_tour.ipynb
 
 clean:  ## remove .venv and caches; runs/ and results/ stay
 	rm -rf .venv build *.egg-info .pytest_cache .ruff_cache

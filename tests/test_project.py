@@ -18,7 +18,7 @@ NOTEBOOKS = sorted((ROOT / "notebooks").glob("*.ipynb"))
 ORDER = [
     "errors", "statistics", "anova", "sequential", "devices", "native", "philox", "crossbar", "noise", "models", "data",
     "population", "evaluate", "methods", "deploy", "hardware", "taylor", "records", "provenance", "claims", "store",
-    "studies", "launch", "figures", "reproduce", "doctor", "commands", "__main__",
+    "studies", "launch", "figures", "explore", "reproduce", "doctor", "commands", "__main__",
 ]  # fmt: skip
 HEAVY = {"plotly", "streamlit", "torchvision", "jupyterlab", "IPython", "ipywidgets", "papermill"}
 

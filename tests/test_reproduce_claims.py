@@ -229,6 +229,21 @@ def test_the_committed_claims_are_what_the_shipped_results_say(shipped):
     assert np.allclose(committed.ours, fresh.ours.astype(float), atol=1e-3, equal_nan=True)  # printed with four digits
 
 
+def test_derivatives_are_compared_seed_by_seed(tmp_path):
+    """III-C's measure against the shipped table, by hand; a store without shipped results has none."""
+    from nvlib.reproduce import theory
+    from nvlib.reproduce.trice import derivative
+
+    measure = derivative("f2", "none", "gaussian")
+    assert measure(reproduce.Results(Store(tmp_path, None)), ()) is None
+    held = theory.table("snapshots").set_index(["method", "train_sigma_d", "train_seed", "split", "layer"]).f2
+    trained = ("none", 0.0), ("gaussian", 0.2)
+    none, gauss = ([held[*model, seed, "train", "all"] for seed in range(3)] for model in trained)
+    rise = [100 * a / b - 100 for a, b in zip(none, gauss, strict=True)]
+    found = measure(reproduce.Results(), ())
+    assert found.estimate.value == pytest.approx(np.mean(rise)) and found.estimate.n == 3
+
+
 # -- a study, really run ---------------------------------------------------------------------------------------------
 
 

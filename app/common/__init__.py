@@ -9,10 +9,11 @@ only from those before it:
     reading    the stored chips that a query selects, and what their trainings cost
     missing    what to do where nothing is stored
     sidebar    the choice itself
+    pictures   a figure as PNG or SVG
     show       a figure with caption, table, downloads, provenance and code
 """
 
-from common.missing import command, missing, nearest
+from common.missing import command, missing, nearest, offer_nearest
 from common.query import DATASETS, FIRST, METHODS, NETWORKS, SETTING, Query
 from common.reading import chips, clean, costs, deployed, ideal, selected, stored
 from common.show import code, columns, downloads, figure, guarded, interval, numbers, show, told
@@ -22,5 +23,5 @@ from common.widgets import choice, number
 __all__ = [
     "DATASETS", "FIRST", "METHODS", "NETWORKS", "SETTING", "Query", "chips", "choice", "clean", "code", "columns",
     "command", "costs", "deployed", "downloads", "figure", "guarded", "ideal", "interval", "missing", "nearest",
-    "number", "numbers", "query", "selected", "show", "sidebar", "stored", "told",
+    "number", "numbers", "offer_nearest", "query", "selected", "show", "sidebar", "stored", "told",
 ]  # fmt: skip

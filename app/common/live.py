@@ -15,9 +15,12 @@ import streamlit as st
 
 from common.query import Query
 from common.reading import stored
-from nvlib import devices, figures
+from nvlib import devices
 from nvlib.devices import Device
 from nvlib.errors import InputError
+from nvlib.explore import select
+from nvlib.explore.select import labels as labels
+from nvlib.explore.select import near as near
 
 if TYPE_CHECKING:
     from nvlib.data import Dataset
@@ -35,15 +38,7 @@ _TURN = threading.Lock()
 
 def trained(query: Query) -> pd.DataFrame:
     """Return the stored trainings of a query's network, data set, methods and mapping, whatever their device."""
-    table = stored()
-    keep = table["method"].isin(query.method)
-    if query.setting:
-        keep &= table["bits"] == query.setting[1]
-    for column in ("network", "dataset", "mapping"):
-        keep &= table[column] == getattr(query, column)
-    columns = ["training", "method", "train_sigma_d", "train_seed", "epochs", "bits", "activation_bits"]
-    found = table.loc[keep, columns].drop_duplicates("training").astype({"training": object, "method": object})
-    return found.sort_values(["method", "train_sigma_d", "train_seed", "training"]).set_index("training")
+    return select.trainings(stored(), query)
 
 
 def deviations(training: str, device: Device, sigma_d: float, query: Query) -> pd.DataFrame:
@@ -58,36 +53,15 @@ def scored(
     progress: Callable[[int, int], None],
 ) -> pd.DataFrame:  # fmt: skip
     """Score chips of a stored model on a device, and return them as a tidy frame."""
-    from nvlib import monte_carlo
+    from nvlib.explore.live import frames
 
-    samples = monte_carlo(
-        model_of(training), data_of(query.dataset, images), device, sigma_d, chips=chips, reference=query.reference,
-        mapping=query.mapping, progress=progress,
-    )  # fmt: skip
-    about = trained(query).loc[training]
-    return pd.DataFrame(
-        {
-            "method": about["method"], "sigma_d": float(sigma_d), "train_seed": about["train_seed"],
-            "epochs": about["epochs"], "chip": samples.index, "accuracy": samples.accuracy, "loss": samples.loss,
-            "ekl": samples.ekl, "network": query.network, "dataset": query.dataset, "device": device.name,
-            "reference": query.reference, "mapping": query.mapping, "bits": about["bits"],
-            "activation_bits": about["activation_bits"], "images": images, "train_sigma_d": about["train_sigma_d"],
-        }
-    )  # fmt: skip
-
-
-def labels(found: pd.DataFrame) -> dict[str, str]:
-    """Return what `trained` found as a reader chooses it: text -> hash."""
-    return {
-        f"{figures.style(row.method).label}, trained at sigma_d = {row.train_sigma_d:g}, seed {row.train_seed}, "
-        f"{row.epochs} epochs ({name[:10]})": name for name, row in found.iterrows()
+    about = trained(query).loc[training].to_dict() | {
+        "sigma_d": float(sigma_d), "network": query.network, "dataset": query.dataset, "device": device.name,
+        "reference": query.reference, "mapping": query.mapping, "images": images,
     }  # fmt: skip
-
-
-def near(found: pd.DataFrame, query: Query) -> str:
-    """Return the label of the model trained nearest to a query's sigma_d."""
-    distance = (found["train_sigma_d"] - query.sigma_d).abs().tolist()
-    return list(labels(found))[distance.index(min(distance))]
+    for df in frames(model_of(training), data_of(query.dataset, images), device, about, chips=chips):
+        progress(len(df), chips)
+    return df
 
 
 def trained_as(row: pd.Series) -> str | None:
@@ -103,14 +77,20 @@ def trained_as(row: pd.Series) -> str | None:
 
 
 def verified(training: str, device: Device, sigma_d: float, query: Query, chips: int) -> pd.DataFrame:
-    """Return accuracy and pulses of chips of a stored model at several verified shares: `nvlib.deploy.swim.sweep`."""
+    """Return accuracy, pulses and energy (J) of chips of a stored model at several verified shares.
+
+    They are `nvlib.deploy.swim.sweep`'s; each pulse on a verified cell is followed by a reading.
+    """
+    from nvlib import hardware
     from nvlib.deploy import swim
 
-    return swim.sweep(
+    table = swim.sweep(
         model_of(training), data_of(query.dataset, SWEPT_IMAGES), device, sigma_d, index=range(chips),
         fractions=SHARES, reference=query.reference, mapping=query.mapping,
         method=swim.Swim(estimate="sampled", images=250, process=False),  # seconds; drawing each pulse takes minutes
     )  # fmt: skip
+    reads = table["pulses"] - (table["cells"] - table["verified"])
+    return table.assign(energy=hardware.written_energy(table["pulses"], reads.where(table["verified"] > 0, 0)))
 
 
 def cut(training: str, layer: str) -> Cut:

@@ -2,32 +2,13 @@
 
 from __future__ import annotations
 
-import shlex
-from collections.abc import Sequence
-
 import pandas as pd
 import streamlit as st
 
-from common.query import METHODS, Query
+from common.query import Query
 from common.reading import stored
 from nvlib import figures
-
-
-def command(query: Query, methods: Sequence[str] | None = None) -> str:
-    """Return the command that computes what a query asks for; the only place that spells it."""
-    network, _, width = query.network.partition(" x")
-    words = ["python", "-m", "nvlib", "study", "--network", network, "--dataset", query.dataset]
-    words += ["--method", *(methods or query.method or METHODS)]
-    words += ["--device", query.device, "--sigma-d", f"{query.sigma_d:g}"]
-    extra = {
-        "--width": width,
-        "--train-sigma-d": "" if query.train_sigma_d is None else f"{query.train_sigma_d:g}",
-        "--reference": "" if query.reference == "full_scale" else query.reference,
-        "--mapping": "" if query.mapping == "differential" else query.mapping,
-        "--epochs": "" if not query.setting or query.setting[0] == 10 else str(query.setting[0]),
-    }
-    words += [word for flag, value in extra.items() if value for word in (flag, value)]
-    return shlex.join(words)
+from nvlib.explore.words import command
 
 
 def missing(query: Query, df: pd.DataFrame) -> list[str]:
@@ -41,16 +22,27 @@ def missing(query: Query, df: pd.DataFrame) -> list[str]:
         st.info(f"**No result yet for {names}** ({where}). This computes it; the page then finds it by itself:",
                 icon=":material/hourglass_empty:")  # fmt: skip
         st.code(command(query, lacking), language="bash", wrap_lines=True)
-    if df.empty and (near := nearest(query)):
-        text = f"{near['device']}, sigma_d = {near['sigma_d']:g}, {near['network']} on {near['dataset']}"
-        st.button(f"Show the nearest result: {text}", on_click=_jump, args=(near,), icon=":material/near_me:")
+    if df.empty:
+        offer_nearest(query)
     return lacking
 
 
-def nearest(query: Query) -> dict[str, object] | None:
-    """Return the stored choice that differs least from a query, as sidebar values; None if nothing is stored."""
+def offer_nearest(query: Query, deployed: bool = False) -> None:
+    """Offer the nearest choice that has a result, if there is any."""
+    if near := nearest(query, deployed):
+        text = f"{near['device']}, sigma_d = {near['sigma_d']:g}, {near['network']} on {near['dataset']}"
+        st.button(f"Show the nearest result: {text}", on_click=_jump, args=(near,), icon=":material/near_me:")
+
+
+def nearest(query: Query, deployed: bool = False) -> dict[str, object] | None:
+    """Return the stored choice that differs least from a query, as sidebar values; None if nothing is stored.
+
+    Args:
+        query: the choice.
+        deployed: with chips that a deployment method worked on, instead of chips as they are.
+    """
     table = stored()
-    table = table[table["protocol"] == "matched"]
+    table = table[(table["protocol"] == "matched") & ((table["deployment"] != "") == deployed)]
     if table.empty:
         return None
     keys = ["network", "dataset", "device", "reference", "mapping", "sigma_d"]

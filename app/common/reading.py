@@ -7,8 +7,9 @@ from dataclasses import replace
 import pandas as pd
 import streamlit as st
 
-from common.query import SETTING, Query
+from common.query import Query
 from nvlib.errors import InputError
+from nvlib.explore import select
 from nvlib.store import Store, results
 
 
@@ -20,12 +21,12 @@ def stored() -> pd.DataFrame:
 
 def selected(query: Query) -> pd.DataFrame:
     """Return the rows of every sigma_d, method and setting of a query, as programmed, whatever the protocol."""
-    return _matching(query)[lambda rows: rows["deployment"] == ""]
+    return select.selected(stored(), query)
 
 
 def deployed(query: Query) -> pd.DataFrame:
     """Return the rows of every sigma_d of a query's chips that a deployment method worked on."""
-    return _protocol(_matching(query)[lambda rows: rows["deployment"] != ""], query)
+    return select.of_protocol(select.selected(stored(), query, deployed=True), query)
 
 
 def ideal(query: Query) -> float:
@@ -46,11 +47,7 @@ def ideal(query: Query) -> float:
 
 def chips(query: Query, **where: object) -> pd.DataFrame:
     """Return the rows that a query shows, over all sigma_d or those of ``where`` (column=value)."""
-    table = _protocol(selected(query), query)
-    keep = pd.Series(True, index=table.index)
-    for column, value in where.items():
-        keep &= table[column] == value
-    return _one_training(table[keep])
+    return select.chips(stored(), query, **where)
 
 
 def clean(query: Query) -> pd.DataFrame:
@@ -72,34 +69,4 @@ def costs(trainings: tuple[str, ...]) -> pd.DataFrame:
 
 def settings(query: Query) -> list[tuple[int, ...]]:
     """Return the settings that are stored for a query, the one with most chips times images first."""
-    table = selected(query)
-    counts = table.groupby(list(SETTING)).size() if len(table) else pd.Series(dtype=int)
-    return sorted(counts.index.tolist(), key=lambda s: (-counts[s] * s[-1], s))
-
-
-def _matching(query: Query) -> pd.DataFrame:
-    table = stored()
-    keep = pd.Series(True, index=table.index)
-    for column in ("network", "dataset", "device", "reference", "mapping"):
-        keep &= table[column] == getattr(query, column)
-    keep &= table["method"].isin(query.method)
-    if query.setting:
-        for column, value in zip(SETTING, query.setting, strict=True):
-            keep &= table[column] == value
-    return table[keep]
-
-
-def _protocol(table: pd.DataFrame, query: Query) -> pd.DataFrame:
-    if query.protocol == "swept":
-        return table[(table["method"] == "none") | (table["train_sigma_d"] == query.train_sigma_d)]
-    return table[table["protocol"] == "matched"]
-
-
-def _one_training(table: pd.DataFrame) -> pd.DataFrame:
-    """Return the table with one training per method, sigma_d and seed: the one with most chips."""
-    cell = ["method", "sigma_d", "train_seed"]
-    counts = table.groupby([*cell, "training"], observed=True).size()
-    best = counts.groupby(level=cell, observed=True).idxmax()
-    if len(best) == len(counts):
-        return table
-    return table[pd.MultiIndex.from_frame(table[[*cell, "training"]]).isin(best.tolist())]
+    return select.settings(stored(), query)

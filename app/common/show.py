@@ -10,9 +10,11 @@ import pandas as pd
 import plotly.graph_objects as go
 import streamlit as st
 
-from common.query import SETTING, Query
+from common import pictures
+from common.query import Query
 from nvlib import figures
 from nvlib.errors import InputError
+from nvlib.explore.words import code
 
 _PERCENT = {
     "mean": "mean (%)", "mean_low": "mean, low", "mean_high": "mean, high", "kpp": "KPP (%)", "kpp_low": "KPP, low",
@@ -47,12 +49,13 @@ def show(fig: go.Figure, df: pd.DataFrame, query: Query, call: str, key: str) ->
         call: the expression that drew it from ``df``, e.g. ``"figures.ecdf(df, k=1)"``.
         key: unique on the page.
     """
-    chart(fig, key)
+    words = chart(fig, key)[1]
     runs = df.groupby(["run", "training", "method", "sigma_d", "train_seed", "origin"], observed=True).size()
     runs = runs.rename("chips").reset_index().sort_values(["method", "sigma_d", "train_seed"])
     st.caption(_rests_on(df, runs["run"].tolist()))
-    with st.expander("Table", icon=":material/table:"):
+    with st.expander("Table and downloads", icon=":material/table:"):
         numbers(df, query, key)
+        pictures.offer(fig, words, key)
     with st.expander("Where it comes from", icon=":material/fingerprint:"):
         first = ["method", "sigma_d", "train_seed", "chips", "origin", "run", "training"]
         small = {name: st.column_config.Column(width="small") for name in first[:5]}
@@ -86,26 +89,33 @@ def figure(
     Returns:
         What `st.plotly_chart` gives: the selection, if one was asked for.
     """
-    selection = chart(fig, key, **more)
+    selection, words = chart(fig, key, **more)
     if note:
         st.caption(note)
-    if table is not None:
-        with st.expander("Table", icon=":material/table:"):
-            st.dataframe(table, hide_index=True, column_config=columns)
+    with st.expander("Table and downloads", icon=":material/table:"):
+        if table is not None:
+            st.dataframe(table, hide_index=True, column_config=columns, placeholder="")
             downloads({"This table": table}, key)
+        pictures.offer(fig, words, key)
     if code:
         with st.expander("Show the code", icon=":material/code:"):
             st.code(code, language="python")
     return selection
 
 
-def chart(fig: go.Figure, key: str, **more: Any) -> Any:
-    """Set a figure's title in the page's own type, and draw it; the camera in its corner saves it as SVG."""
+def chart(fig: go.Figure, key: str, **more: Any) -> tuple[Any, dict[str, Any]]:
+    """Set a figure's title in the page's own type, and draw it; the camera in its corner saves it as SVG.
+
+    Returns:
+        What `st.plotly_chart` gives, and the layout of title and margin, for a picture.
+    """
+    words = {"title": fig.layout.title.to_plotly_json(), "margin": {"t": fig.layout.margin.t}}
     title, subtitle = figures.detach_title(fig)
     st.subheader(title, anchor=False)
     st.caption(subtitle)
     picture = {"format": "svg", "filename": f"nvlib-{key}"}
-    return st.plotly_chart(fig, key=key, config={"displaylogo": False, "toImageButtonOptions": picture}, **more)
+    shown = st.plotly_chart(fig, key=key, config={"displaylogo": False, "toImageButtonOptions": picture}, **more)
+    return shown, words
 
 
 def numbers(df: pd.DataFrame, query: Query, key: str) -> None:
@@ -143,18 +153,3 @@ def interval(row: pd.Series, name: str) -> str:
     """Return the limits of one estimate of a row of `figures.results_table`, as text."""
     low, high = row[f"{name}_low"], row[f"{name}_high"]
     return "too few chips for an interval" if pd.isna(low) else f"95 %: {low:.2f} to {high:.2f}"
-
-
-def code(df: pd.DataFrame, query: Query, call: str) -> str:
-    """Return the Python that reads the same rows and draws the same figure in a notebook."""
-    where = {c: getattr(query, c) for c in ("network", "dataset", "device", "reference", "mapping")}
-    where |= {"method": sorted(df["method"].unique()), "deployment": ""}
-    where |= dict(zip(SETTING, query.setting or (), strict=False))
-    if df["sigma_d"].nunique() == 1:
-        where["sigma_d"] = query.sigma_d
-    if query.protocol == "matched":
-        where["protocol"] = "matched"
-    else:
-        where["train_sigma_d"] = sorted(df["train_sigma_d"].unique().tolist())
-    lines = "".join(f"    {column}={value!r},\n" for column, value in where.items())
-    return f"from nvlib import figures, results\n\ndf = results(\n{lines})\n{call}"

@@ -63,7 +63,7 @@ def out_of_range(key: str, low: float, high: float) -> list[str]:
 
 def warn(asked: Sequence[str]) -> None:
     """Say that the address asks for something that cannot be used."""
-    listed = ", ".join(f"`{text[:60].replace('`', '')}`" for text in asked)
+    listed = ", ".join(f"`{' '.join(text[:60].replace('`', '').split())}`" for text in asked[:8])
     st.warning(f"The address asks for {listed}, which cannot be used; the default is shown instead.")
 
 

@@ -1,0 +1,43 @@
+"""One choice (device, size of the variation, methods, conventions), and the chips that answer it: stored, or live.
+
+The dashboard and the notebook `07_explore` ask the same way. Where the store holds the chips of a choice they are
+shown at once; where it does not, chips of a stored model can be scored while the reader waits.
+
+    query    `Query`, and the names that are chosen among
+    select   the rows of the table of results that answer a query
+    words    a choice as Python and as a command
+    live     what there is for a choice; chips scored now, block by block, as rows of the same table
+    shown    numbers and figures as HTML, text and JSON    controls    the widgets (ipywidgets, when asked)
+    panel    the playground of the notebook
+
+`query` and `select` need neither torch nor plotly; the others load them when used.
+"""
+
+from __future__ import annotations
+
+import importlib
+from typing import TYPE_CHECKING
+
+from nvlib.explore.query import DATASETS, FIRST, MEASURED, METHODS, NETWORKS, RELATIVE, SETTING, Query
+
+_HOME = {"Answer": "live", "answer": "live", "Live": "live", "score": "live", "variants": "live", "SIZES": "live",
+         "Panel": "panel"}  # fmt: skip
+
+__all__ = [
+    "Query", "NETWORKS", "DATASETS", "METHODS", "FIRST", "RELATIVE", "MEASURED", "SETTING", "Answer", "answer", "Live",
+    "score", "variants", "SIZES", "Panel",
+]  # fmt: skip
+
+if TYPE_CHECKING:
+    from nvlib.explore.live import SIZES, Answer, Live, answer, score, variants
+    from nvlib.explore.panel import Panel
+
+
+def __getattr__(key: str) -> object:
+    if key in _HOME:
+        return getattr(importlib.import_module(f"nvlib.explore.{_HOME[key]}"), key)
+    raise AttributeError(f"module 'nvlib.explore' has no attribute {key!r}; it has: {', '.join(__all__)}")
+
+
+def __dir__() -> list[str]:
+    return __all__

@@ -1,0 +1,33 @@
+"""A reader's choice, and the names that it is made of."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+# The names of nvlib.models, nvlib.data and nvlib.methods, which would import torch; a test holds them equal.
+NETWORKS = ("lenet", "lenet5", "lenet3", "vgg8", "vgg8_tsb", "resnet18")
+DATASETS = ("mnist", "cifar10", "cifar10-jpeg", "cifar100", "tiny-imagenet")
+METHODS = (
+    "none", "gaussian", "correctnet", "rc", "rc_manual", "lc", "rt", "lt", "trice", "trice_gauss", "ovf", "irs",
+)  # fmt: skip
+FIRST = ("none", "gaussian")  # methods shown before anything is chosen: those that ship for every sigma_d
+RELATIVE = (0.0, 0.05, 0.1, 0.15, 0.2, 0.25, 0.3, 0.35, 0.4, 0.45, 0.5)  # sigma_d of a device without own deviations
+MEASURED = (0.0, 0.25, 0.5, 0.75, 1.0, 1.25, 1.5, 2.0)  # factors on a measured one
+SETTING = ("epochs", "bits", "activation_bits", "images")  # what else tells two trainings or tests apart
+
+
+@dataclass(frozen=True)
+class Query:
+    """Everything that decides what is shown."""
+
+    network: str = "lenet"
+    dataset: str = "mnist"
+    device: str = "rram"
+    sigma_d: float = 0.2
+    reference: str = "full_scale"
+    mapping: str = "differential"
+    method: tuple[str, ...] = FIRST
+    protocol: str = "matched"
+    train_sigma_d: float | None = None  # of swept models
+    setting: tuple[int, ...] | None = None  # values of SETTING; None where nothing is stored
+    k: float = 1.0

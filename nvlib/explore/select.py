@@ -1,0 +1,92 @@
+"""The rows of the table of results (`nvlib.store.results`) that answer a query. Nothing is read or computed here."""
+
+from __future__ import annotations
+
+import pandas as pd
+
+from nvlib import figures
+from nvlib.explore.query import SETTING, Query
+
+ONE = ["method", "sigma_d", "train_seed"]  # of one training
+
+
+def selected(table: pd.DataFrame, query: Query, deployed: bool = False) -> pd.DataFrame:
+    """Return the rows of every sigma_d, method and setting of a query, whatever the protocol.
+
+    Args:
+        table: from `nvlib.store.results`.
+        query: the choice.
+        deployed: those of chips that a deployment method worked on, instead of those as programmed.
+    """
+    keep = (table["deployment"] != "") == deployed
+    for column in ("network", "dataset", "device", "reference", "mapping"):
+        keep &= table[column] == getattr(query, column)
+    keep &= table["method"].isin(query.method)
+    if query.setting:
+        for column, value in zip(SETTING, query.setting, strict=True):
+            keep &= table[column] == value
+    return table[keep]
+
+
+def of_protocol(table: pd.DataFrame, query: Query) -> pd.DataFrame:
+    """Return the rows of a query's protocol; without noise in training there is nothing to match or sweep."""
+    if query.protocol == "swept":
+        return table[(table["method"] == "none") | (table["train_sigma_d"] == query.train_sigma_d)]
+    return table[table["protocol"] == "matched"]
+
+
+def one_training(table: pd.DataFrame) -> pd.DataFrame:
+    """Return the table with one training per method, sigma_d and seed: the one with most chips."""
+    counts = table.groupby([*ONE, "training"], observed=True).size()
+    best = counts.groupby(level=ONE, observed=True).idxmax()
+    if len(best) == len(counts):
+        return table
+    return table[pd.MultiIndex.from_frame(table[[*ONE, "training"]]).isin(best.tolist())]
+
+
+def chips(table: pd.DataFrame, query: Query, **where: object) -> pd.DataFrame:
+    """Return the rows that a query shows, over all sigma_d or those of ``where`` (column=value)."""
+    table = of_protocol(selected(table, query), query)
+    keep = pd.Series(True, index=table.index)
+    for column, value in where.items():
+        keep &= table[column] == value
+    return one_training(table[keep])
+
+
+def settings(table: pd.DataFrame, query: Query) -> list[tuple[int, ...]]:
+    """Return the settings that are stored for a query, the one with most chips times images first."""
+    table = selected(table, query)
+    counts = table.groupby(list(SETTING)).size() if len(table) else pd.Series(dtype=int)
+    return sorted(counts.index.tolist(), key=lambda s: (-counts[s] * s[-1], s))
+
+
+def trainings(table: pd.DataFrame, query: Query, mapping: bool = True) -> pd.DataFrame:
+    """Return the stored trainings of a query's network, data set and methods, whatever their device: a row a hash.
+
+    Args:
+        table: from `nvlib.store.results`.
+        query: the choice.
+        mapping: only those that were evaluated under the query's mapping.
+    """
+    keep = table["method"].isin(query.method)
+    if query.setting:
+        keep &= table["bits"] == query.setting[1]
+    for column in ("network", "dataset", *(["mapping"] if mapping else [])):
+        keep &= table[column] == getattr(query, column)
+    columns = ["training", "method", "train_sigma_d", "train_seed", "epochs", "bits", "activation_bits"]
+    found = table.loc[keep, columns].drop_duplicates("training").astype({"training": object, "method": object})
+    return found.sort_values(["method", "train_sigma_d", "train_seed", "training"]).set_index("training")
+
+
+def labels(found: pd.DataFrame) -> dict[str, str]:
+    """Return what `trainings` found as a reader chooses it: text -> hash."""
+    return {
+        f"{figures.style(row.method).label}, trained at sigma_d = {row.train_sigma_d:g}, seed {row.train_seed}, "
+        f"{row.epochs} epochs ({name[:10]})": name for name, row in found.iterrows()
+    }  # fmt: skip
+
+
+def near(found: pd.DataFrame, query: Query) -> str:
+    """Return the label of the model trained nearest to a query's sigma_d."""
+    distance = (found["train_sigma_d"] - query.sigma_d).abs().tolist()
+    return list(labels(found))[distance.index(min(distance))]
