@@ -65,12 +65,14 @@ def taylor():
         "quantiles": [{"sigma_d": s, "p": p, "predicted": p, "seen": p} for s in sigma_d for p in (0.1, 0.5, 0.9)],
         "chips": [{"sigma_d": s, "chip": i, "loss": s * i, "accuracy": 90.0, "taylor": s * i}
                   for s in (0.02, 0.05) for i in range(5)],
-        "layers": [{"layer": f"conv{i}.weight", "sigma_d": s, **both} for i in (1, 2) for s in (0.02, 0.1)],
+        "layers": [{"layer": f"conv{i}.weight", "sigma_d": s, "weights": 54, "f1": 0.1, "f2": 0.2, "slope": 0.5, **both}
+                   for i in (1, 2) for s in (0.02, 0.1)],
         "bits": [{"slice": i, "sigma_d": s, **both} for i in (0, 1) for s in (0.02, 0.1)],
-        "training": [{"epoch": e, "split": split, "layer": "all", "sigma_d": 0.2, "noisy": 90.0,
+        "training": [{"epoch": e, "split": split, "layer": layer, "sigma_d": 0.2, "noisy": 90.0,
                       **dict.fromkeys(("f", "f1", "f2", "slope", "curvature"), 1.0 / (1 + e))}
-                     for e in range(4) for split in ("train", "test")],
+                     for e in range(4) for split in ("train", "test") for layer in ("all", "conv1.weight")],
     }  # fmt: skip
+    model["training"] = "0" * 64
     return {name: pd.DataFrame(rows).assign(**{k: v for k, v in model.items() if k not in rows[0]})
             for name, rows in tables.items()}  # fmt: skip
 

@@ -14,7 +14,7 @@ from nvlib.store import Damaged
 
 pytest_plugins = ["app_fixtures"]  # app, common, shipped, quick
 pytestmark = pytest.mark.usefixtures("quick")
-VIEWS = ("Curves", "Distribution", "Cumulative", "Fan", "Table")
+VIEWS = ("Curves", "Mean", "EKL", "Distribution", "Cumulative", "Fan", "Table")
 CHARTS = PAGES[:3]  # pages that show chips of the sidebar's choice
 CHOICES = [  # of the sidebar: widget, key, values, with and without results
     ("selectbox", "device", devices.names()),

@@ -1,5 +1,6 @@
 """What the dashboard brought to the library: places of methods, and how far the weights of each layer stray."""
 
+import numpy as np
 import pandas as pd
 import pytest
 import torch
@@ -63,3 +64,39 @@ def test_noise_needs_no_torch_for_its_figures():
     done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
     assert done.stdout.strip() == "False"
     assert torch.isfinite(nvlib.noise.get("rc", 2).quantile(torch.tensor([1e-9, 0.5, 1 - 1e-9]))).all()
+
+
+def test_shares_of_layers_and_slices_are_those_of_the_cells():
+    """Against sums over single weights: f' dw + f'' dw^2 / 2 of independent weights, two slices of 2-bit cells."""
+    rng, sigma = np.random.default_rng(0), 0.3
+    parts = np.array([1.0, 4.0]) / np.hypot(1, 4)  # of a weight's deviation: 2^(jK) over the root of their squares
+    rows, cells = [], {}
+    for name in ("a.weight", "b.weight"):
+        b, a = rng.normal(size=50), rng.normal(size=50)
+        rows.append({"layer": name, "slope": np.linalg.norm(b), "mean": sigma**2 * a.sum() / 2, "sigma_d": sigma,
+                     "variance": sigma**2 * b @ b + sigma**4 * a @ a / 2})  # fmt: skip
+        for j, part in enumerate(parts):
+            s = sigma * part
+            cells[name, j] = (s**2 * a.sum() / 2, s**2 * b @ b + s**4 * a @ a / 2)
+    bits = pd.DataFrame({"slice": [0, 1], "mean_share": parts**2})
+    table = figures.share_table(pd.DataFrame(rows), bits)
+    for row in table.itertuples():
+        assert (row.mean, row.variance) == pytest.approx(cells[row.layer, row.slice], rel=1e-12)
+    assert table["variance_share"].sum() == pytest.approx(1)
+    fig = figures.share_map(table, "variance", "none")
+    assert [point[:2] for point in fig.data[0].customdata] == [["a.weight", 0], ["a.weight", 1], ["b.weight", 0],
+                                                              ["b.weight", 1]]  # fmt: skip
+    sides = np.array(fig.data[1].marker.size)
+    assert sides**2 / (sides**2).sum() == pytest.approx(table["variance_share"], rel=1e-9)  # areas, not sides
+
+
+def test_energy_of_writing_is_that_of_the_table():
+    from nvlib import hardware
+
+    table = hardware.programming(models.build("lenet3", seed=0), sigma_d=0.1)
+    assert hardware.written_energy(table["pulses"], table["reads"]) == pytest.approx(table["energy"].to_numpy())
+
+
+def test_a_kind_of_picture_is_checked():
+    with pytest.raises(InputError, match="png"):
+        figures.picture(figures.noise_laws(2, 1), "gif")

@@ -2,14 +2,42 @@
 
 import json
 
+import pandas as pd
 import pytest
-from appkit import APP, button, charts, opened, sound
+from appkit import APP, button, charts, deployed, opened, sound
+from synthetic import tidy
 
-from nvlib import devices, launch
+from nvlib import devices, figures, launch
 from nvlib.errors import InputError
 
 pytest_plugins = ["app_fixtures"]
 pytestmark = pytest.mark.usefixtures("quick")
+
+
+# -- what an address may ask for -------------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize(
+    ("page", "asked"),
+    [
+        ("explore", {"view": "../../etc/passwd"}),
+        ("compare", {"baseline": "$(id)", "by": "<script>", "compare": "x\ny"}),
+        ("why", {"why": "None", "f1": "abc", "f2": "1e99", "sigma": "nan"}),
+        ("device_lab", {"lab": "x" * 5000, "from": "/etc/passwd"}),
+        ("deploy", {"deploy": "; rm -rf ~", "trained": "nobody"}),
+        ("reproduce", {"paper": "X", "verdict": "true", "artefact": "../claims", "source": "?", "preset": "huge"}),
+    ],
+)  # fmt: skip
+def test_every_control_answers_a_bad_address(app, page, asked):
+    """One line for each thing that cannot be used, and the default in its place; never a traceback."""
+    at = app.run().switch_page(f"views/{page}.py")
+    for key, value in asked.items():
+        at.query_params[key] = value
+    at = sound(at.run())
+    said = [w.value for w in at.warning]
+    assert len(said) == len(asked) and all("cannot be used" in text and len(text) < 200 for text in said), said
+    assert not any(c in text for text in said for c in "\n<") or "script" in str(asked)
+    assert charts(at) or at.dataframe
 
 
 # -- Compare ---------------------------------------------------------------------------------------------------------
@@ -28,7 +56,7 @@ def test_compare_shows_differences_places_and_costs(app):
     table = at.dataframe[0].value
     assert {"difference", "low", "chips_low", "seconds", "ekl"} <= set(table) and 0.0 not in set(table["sigma_d"])
     assert table[table["method"] == "none"]["difference"].min() < -50  # to gaussian, the baseline
-    at = sound(at.button_group(key="at").set_value([0.2]).run())
+    at = sound(at.button_group(key="only").set_value([0.2]).run())
     assert set(at.dataframe[0].value["sigma_d"]) == {0.2} and len(at.get("download_button")) == 4
 
 
@@ -139,16 +167,25 @@ def test_why_computes_one_weight_as_its_sliders_stand(app):
     assert float(at.metric[1].value) > 0.2246 and charts(at)
 
 
-@pytest.mark.parametrize(("view", "key", "values"), [
-    ("Layers and slices", "place", ("layer", "slice")), ("Layers and slices", "of", ("variance",)),
-    ("All weights", "show", ("Percentiles", "Quantiles", "Chip by chip")), ("Along training", "split", ("train",)),
+@pytest.mark.parametrize(("view", "key", "values", "drawn"), [
+    ("Layers and slices", "place", ("layer", "slice"), 3), ("Layers and slices", "of", ("variance",), 3),
+    ("All weights", "show", ("Percentiles", "Quantiles", "Chip by chip"), 1),
+    ("Along training", "split", ("train",), 1),
 ])  # fmt: skip
-def test_why_shows_the_analysis_that_ships(app, view, key, values):
+def test_why_shows_the_analysis_that_ships(app, view, key, values, drawn):
     at = opened(app, "why")
     at = sound(at.button_group(key="why").set_value(view).run())
     for value in values:
         at = sound(at.button_group(key=key).set_value(value).run())
-        assert len(charts(at)) == 1
+        assert len(charts(at)) == drawn
+
+
+def test_why_goes_on_with_the_layer_that_was_chosen(app):
+    at = opened(app, "why")
+    at = sound(at.button_group(key="why").set_value("Layers and slices").run())
+    assert any(s.value == "While training: conv1" for s in at.subheader) and at.metric[0].value == "54"
+    at = sound(at.selectbox(key="layer").set_value("conv2.weight").run())
+    assert len(charts(at)) == 2  # made-up training followed conv1 alone
 
 
 def test_why_says_what_to_run_where_nothing_ships(app, tmp_path, monkeypatch):
@@ -164,7 +201,44 @@ def test_deploy_shows_what_remedies_win_and_cost(app):
     table = at.dataframe[0].value
     assert set(table["deployment"]) == {"", "tsb", "swim"}
     assert table[table["deployment"] == "tsb"]["normalised"].max() < 1
-    assert at.dataframe[1].value["verified"].tolist() == [100, 10]
+    costs = at.dataframe[1].value
+    assert costs[["deployment", "sigma_d", "verified"]].values.tolist() == [
+        ["SWIM", 0.2, 100], ["SWIM", 0.3, 100], ["TSB", 0.2, 10], ["TSB", 0.3, 10],
+    ]  # fmt: skip
+
+
+def test_deploy_never_mixes_settings_of_a_method(app, tmp_path, monkeypatch):
+    """TSB with two numbers of channels: the one at more sigma_d first, the other when asked for."""
+    rows = deployed()
+    tsb = rows["deployment"] == "tsb"
+    one = rows[tsb & (rows["sigma_d"] == 0.2)].assign(deployment_parameters='{"channels":1}', accuracy=50.0)
+    rows.loc[tsb, "deployment_parameters"] = '{"channels":8}'
+    both = pd.concat([tidy(), rows, one.assign(run="other")], ignore_index=True)
+    both[["deployment", "deployment_parameters"]] = both[["deployment", "deployment_parameters"]].fillna("")
+    (tmp_path / "a").mkdir()
+    both.to_parquet(tmp_path / "a" / "samples.parquet")
+    monkeypatch.setenv("NVLIB_RESULTS", str(tmp_path))
+    at = opened(app, "deploy")
+    assert at.selectbox(key="set_tsb").options == ["channels 8", "channels 1"]
+    assert 50.0 not in set(at.dataframe[1].value["after"])
+    at = sound(at.selectbox(key="set_tsb").set_value("channels 1").run())
+    costs = at.dataframe[1].value.set_index("deployment")
+    assert costs.loc["TSB", ["sigma_d", "after"]].tolist() == [0.2, 50.0]
+
+
+def test_deploy_goes_on_without_an_ideal(app, tmp_path, monkeypatch):
+    (tmp_path / "a").mkdir()
+    deployed().to_parquet(tmp_path / "a" / "samples.parquet")  # no model without noise
+    monkeypatch.setenv("NVLIB_RESULTS", str(tmp_path))
+    at = app.run().switch_page("views/deploy.py").run()
+    assert not at.exception and "no model without noise" in at.error[0].value and len(at.dataframe) == 1
+
+
+def test_deploy_without_chips_offers_some(app):
+    at = opened(app, "deploy")
+    at = sound(at.selectbox(key="network").set_value("resnet18").run())
+    at = sound(button(at, "Show the nearest result").click().run())
+    assert at.selectbox(key="network").value == "lenet" and charts(at)
 
 
 def test_deploy_without_chips_says_what_to_run(app):
@@ -198,6 +272,26 @@ def test_reproduce_shows_claims_commands_and_notebook(app, common):
     places = [i for i, c in enumerate(book["cells"]) if "parameters" in c["metadata"].get("tags", ())]
     assert book["cells"][places[0] + 1]["source"] == ['preset = "quick"']
     assert not any(c.get("outputs") for c in book["cells"])
+
+
+def test_pictures_are_drawn_on_request(app, common, monkeypatch):
+    from common import pictures
+
+    fig = figures.ranking(tidy(methods=("none", "gaussian"), sigmas=(0.2,), chips=20, seeds=1), "mean")
+    title, drawn = fig.layout.title.text, []
+    words = {"title": fig.layout.title.to_plotly_json(), "margin": {"t": fig.layout.margin.t}}
+    figures.detach_title(fig)
+    monkeypatch.setattr(figures, "picture", lambda fig, kind: drawn.append((fig.layout.title.text, kind)) or b"x")
+    assert pictures._drawn(fig, words, "svg") == b"x" and drawn == [(title, "svg")]
+
+
+@pytest.mark.parametrize("lacks", ["", "no browser to draw with; install Chromium"])
+def test_pictures_are_offered_where_they_can_be_drawn(app, monkeypatch, lacks):
+    monkeypatch.setattr(figures, "lacking", lambda: lacks, raising=False)
+    at = opened(app, "explore")
+    labels = [b.label for b in at.get("download_button")]
+    assert ("Picture (PNG)" in labels) == (not lacks) and ("Picture (SVG)" in labels) == (not lacks)
+    assert any(lacks in c.value for c in at.caption if "still picture" in c.value) == bool(lacks)
 
 
 def test_every_artefact_has_a_page(app):

@@ -30,7 +30,8 @@ def server(tmp_path_factory):
     with socket.socket() as probe:
         probe.bind(("127.0.0.1", 0))
         port = probe.getsockname()[1]
-    environment = {**os.environ, "NVLIB_RESULTS": str(root), "NVLIB_RUNS": str(root / "runs"), "OMP_NUM_THREADS": "1"}
+    environment = {**os.environ, "NVLIB_RESULTS": str(root), "NVLIB_RUNS": str(root / "runs"), "OMP_NUM_THREADS": "1",
+                   "NVLIB_MODELS": str(root / "models")}  # fmt: skip
     command = [sys.executable, "-m", "streamlit", "run", "app/main.py", "--server.port", str(port)]
     log = (root / "log").open("w")
     process = subprocess.Popen(command, cwd=ROOT, env=environment, stdout=log, stderr=log)
@@ -102,7 +103,7 @@ def idle(page):
 
 
 ALL = ("/", "/explore", "/explore?view=Distribution", "/explore?view=Cumulative", "/compare", "/why",
-       "/why?why=Layers+and+slices", "/device_lab", "/deploy", "/reproduce")  # fmt: skip
+       "/why?why=Layers+and+slices", "/device_lab", "/deploy", "/reproduce", "/explore?view=EKL")  # fmt: skip
 
 
 @pytest.mark.parametrize(("scheme", "paths"), [("light", ALL), ("dark", ALL[::3])])
@@ -185,17 +186,66 @@ def test_downloads_a_table(page, server):
     assert lines[0].startswith("method,sigma_d,mean,") and len(lines) == 11
 
 
-def test_a_click_on_the_map_chooses_the_layer(page, server):
+def test_a_click_on_the_map_drives_the_rest(page, server):
     page.goto(f"{server}/why?why=Layers+and+slices")
     page.wait_for_selector(CHART)
+    page.get_by_role("heading", name="While training: conv1").wait_for()
     idle(page)
     layer = page.get_by_test_id("stSelectbox").filter(has_text="Layer").last.get_by_role("combobox")
     assert layer.input_value() == "conv1.weight"
-    bar = page.locator(".barlayer .point path").nth(1).bounding_box()
-    page.mouse.click(bar["x"] + bar["width"] / 4, bar["y"] + bar["height"] * 0.9)
+    squares = page.locator(".stPlotlyChart").first.locator(".scatterlayer .trace").first.locator(".point")
+    square = squares.nth(3).bounding_box()  # two layers of two slices
+    page.mouse.click(square["x"] + square["width"] / 2, square["y"] + square["height"] / 2)
     page.wait_for_url(re.compile("layer=conv2.weight"))
-    idle(page)
+    page.get_by_role("heading", name="While training: conv1").wait_for(state="detached")
     assert layer.input_value() == "conv2.weight"
+
+
+def test_a_picture_is_drawn_when_asked_for(page, server):
+    pytest.importorskip("kaleido")
+    page.goto(f"{server}/explore?method=gaussian")
+    page.wait_for_selector(CHART)
+    page.get_by_text("Table and downloads").click()
+    button = page.get_by_role("button", name="Picture (SVG)")
+    button.wait_for()
+    with page.expect_download() as download:
+        button.click()
+    text = Path(download.value.path()).read_text()
+    assert text.startswith("<svg") and "Accuracy that all but 1 % of chips exceed" in text
+
+
+FOCUS = """() => {
+    const at = document.activeElement, look = [];
+    for (let e = at, up = 0; e && up < 4; e = e.parentElement, up++) {
+        const s = getComputedStyle(e);
+        look.push(s.outlineStyle + s.outlineWidth + s.boxShadow + s.borderColor + s.backgroundColor);
+    }
+    return [at.getAttribute("aria-label") || at.innerText || at.tagName, look.join("|")];
+}"""
+
+
+def test_the_keyboard_reaches_every_control_and_shows_where_it_is(page, server):
+    """Tab goes through pages and sidebar in their order; what has the focus looks otherwise than without it."""
+    page.goto(f"{server}/explore")
+    page.wait_for_selector(CHART)
+    idle(page)
+    page.locator("body").press("Tab")
+    seen = []
+    for _ in range(50):
+        name, look = page.evaluate(FOCUS)
+        handle = page.evaluate_handle("document.activeElement")
+        page.keyboard.press("Tab")
+        without = page.evaluate(f"(e) => {{ const document = {{activeElement: e}}; return ({FOCUS})(); }}", handle)[1]
+        seen.append((" ".join(name.split()), look != without))
+        if seen[-1][0] == "Mapping":
+            break
+    names = [name for name, _ in seen]
+    wanted = ["Explore", "Device", "sigma_d", "Network", "Data set", "Mapping"]
+    places = [next((i for i, name in enumerate(names) if want in name), None) for want in wanted]
+    assert None not in places and places == sorted(places), names
+    still_lit = {"Training methods"}  # the next stop is in the same box
+    unseen = [name for name, shown in seen if not shown and name not in still_lit]
+    assert not unseen, f"nothing shows the focus on: {unseen}"
 
 
 def test_uploads_a_good_and_a_bad_device(page, server, tmp_path):
@@ -241,6 +291,50 @@ def test_a_job_is_started_watched_reloaded_and_cancelled(page, server):
 
 def epoch(page):
     return int(re.search(r"epoch (\d+) of 500", page.locator("body").inner_text())[1])
+
+
+def option(page, label, name):
+    page.get_by_test_id("stSelectbox").filter(has_text=label).get_by_role("combobox").click()
+    page.get_by_role("option", name=name).click()
+    page.get_by_role("listbox").wait_for(state="detached")
+
+
+def test_an_own_network_is_shown_agreed_to_and_run(page, server, tmp_path):
+    file, marker = tmp_path / "mine.py", tmp_path / "marker"
+    file.write_text(f"""open({str(marker)!r}, "a").write("x")
+from torch import nn
+def small(classes=10, in_channels=1):
+    return nn.Sequential(nn.Conv2d(in_channels, 2, 5, stride=4), nn.Flatten(), nn.Linear(2 * 36, classes))
+""")
+    page.goto(f"{server}/run?method=none")
+    page.get_by_text("A network of your own").click()
+    page.locator("input[type=file]").set_input_files(file)
+    page.get_by_text("runs on this machine with your rights").wait_for()
+    assert "def small" in page.get_by_test_id("stExpander").first.inner_text()
+    add = page.get_by_role("button", name="Add this network")
+    assert add.is_disabled()
+    page.get_by_text("I have read this code").click()
+    page.wait_for_function("[...document.querySelectorAll('button')].some(b => b.innerText.includes('Add this') && "
+                           "!b.disabled)")  # fmt: skip
+    add.click()
+    page.get_by_text("the form below offers it").wait_for()
+    number(page, "Epochs").fill("1")
+    number(page, "Chips a training").fill("5")
+    option(page, "Images of each split", re.compile("^500$"))
+    assert not marker.exists()
+    page.get_by_role("button", name="Estimate time and memory").click()
+    page.get_by_text("1 epochs to go").wait_for()
+    page.get_by_role("button", name="Start").click()
+    job = page.get_by_test_id("stVerticalBlock").filter(has_text="none on mine.small (own").last
+    job.get_by_text("done", exact=True).wait_for()
+    assert marker.read_text() == "xx"  # by the forecast and by the job, each once
+    page.get_by_test_id("stSidebarNavLink").filter(has_text="Explore").click()
+    page.get_by_role("heading", name="Explore").wait_for()
+    option(page, "Network", re.compile("^own:mine.small@"))
+    page.get_by_test_id("stMain").get_by_text("mine.small (own").first.wait_for()
+    page.wait_for_selector(CHART)
+    idle(page)
+    assert not page.get_by_test_id("stException").count()
 
 
 def test_ten_readers_at_once_see_their_own_choice(chromium, server):

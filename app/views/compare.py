@@ -71,14 +71,16 @@ with st.container(horizontal=True, vertical_alignment="bottom"):
 
 if len(held) < 2 or view == "Table":
     sigmas = sorted(df["sigma_d"].unique().tolist())
-    chosen = st.pills("At sigma_d", sigmas, selection_mode="multi", key="at", help="None chosen: all.")
+    chosen = common.choice(st.pills, "At sigma_d", "only", sigmas, None, "None chosen: all.", selection_mode="multi")
     shown = df[df["sigma_d"].isin(chosen)] if chosen else df
     table = side_by_side(shown, baseline, of, query.k)
     order = ["method", "sigma_d", "mean", "kpp", "kpp_low", "kpp_high", "ekl", "worst", "difference", "chips_low",
              "chips_high", "low", "high", "wins", "epochs", "seconds", "n", "seeds"]  # fmt: skip
-    st.dataframe(table, hide_index=True, column_order=order, column_config=written(of))
+    st.dataframe(table, hide_index=True, column_order=order, column_config=written(of), placeholder="")
+    origin = " and ".join(sorted(shown["origin"].unique()))
     st.caption(
-        f"n = {len(shown):,} chips. Click a column's head to sort, the lens to search. Differences are to "
+        f"n = {len(shown):,} chips · results: {origin} · {shown['run'].nunique()} runs. Click a column's head to sort, "
+        "the lens to search. Differences are to "
         f"{figures.style(baseline).label}, paired by chip and training; an empty limit: too few chips or trainings."
     )  # fmt: skip
     common.downloads({"This table": table, "All chips": shown}, "compare")

@@ -1,5 +1,7 @@
 """Deploy: what is done to one programmed chip: what it wins, what verifying costs, what the hardware costs."""
 
+import json
+
 import common
 import pandas as pd
 import streamlit as st
@@ -13,6 +15,31 @@ METHODS = ("write_verify", "swim", "last_layer", "last_layers", "tsb")
 CHIPS = (8, 16, 32)
 
 
+def nothing() -> None:
+    """Say how chips are deployed, and where some are stored."""
+    st.info("**No deployed chips yet** for this choice. This computes some; the page then finds them by itself:",
+            icon=":material/hourglass_empty:")  # fmt: skip
+    at = f"{common.command(query, query.method[-1:] or ('gaussian',))} --chips 50"
+    st.code(f"{at} --deploy none {' '.join(METHODS)}", language="bash", wrap_lines=True)
+    common.offer_nearest(query, deployed=True)
+
+
+def one_setting(rows: pd.DataFrame) -> pd.DataFrame:
+    """Return the rows with one setting of each deployment method: the reader's choice where there are several."""
+    parts = []
+    for method, part in rows.groupby("deployment", observed=True):
+        sizes = part.groupby("deployment_parameters", observed=True).agg(s=("sigma_d", "nunique"), n=("chip", "size"))
+        order = sorted(sizes.index, key=lambda p: (-sizes.s[p], -sizes.n[p], len(p), p))
+        said = {", ".join(f"{k} {v}" for k, v in json.loads(p or "{}").items()) or "its defaults": p for p in order}
+        chosen = next(iter(said))
+        if len(said) > 1:
+            text = "Its settings in the order of how many sigma_d and chips they have; never mixed in one bar."
+            label = f"Settings of {figures.deployment_style(method).label}"
+            chosen = common.choice(st.selectbox, label, f"set_{method}", list(said), chosen, text)
+        parts.append(part[part["deployment_parameters"] == said[chosen]])
+    return pd.concat(parts)
+
+
 def wins() -> None:
     """Show stored chips with and without each deployment method."""
     st.markdown(
@@ -21,41 +48,41 @@ def wins() -> None:
     )
     rows = common.deployed(query)
     if rows.empty:
-        st.info("**No deployed chips yet** for this choice. This computes some; the page then finds them by itself:",
-                icon=":material/hourglass_empty:")  # fmt: skip
-        at = f"{common.command(query, query.method[-1:] or ('gaussian',))} --chips 50"
-        st.code(f"{at} --deploy none {' '.join(METHODS)}", language="bash", wrap_lines=True)
+        nothing()
         return
     held = sorted(rows["method"].unique())
     method = common.choice(st.selectbox, "Trained with", "trained", held, held[-1], "One training method at a time.")
-    rows = rows[rows["method"] == method]
-    ideal = common.ideal(query)
-    fig = figures.accuracy_distance(rows, ideal)
+    rows = one_setting(rows[rows["method"] == method])
     runs = sorted(rows["run"].unique())
-    hashes = ", ".join(f"`{run[:10]}`" for run in runs[:3])
-    filters = f"network={query.network!r}, dataset={query.dataset!r}, device={query.device!r}, method={method!r}"
-    columns = {"normalised": st.column_config.NumberColumn("normalised distance", format="%.3f")}
-    common.figure(
-        fig, "distance", table=figures.distance_table(rows, ideal), columns=columns,
-        note=f"n = {len(rows):,} deployed chips, each with and without the remedy · results: "
-        f"{' and '.join(sorted(rows['origin'].unique()))} · run {hashes}",
-        code=f"from nvlib import figures, results\n\ndf = results({filters})\ndf = df[df.deployment != '']\n"
-        f"figures.accuracy_distance(df, ideal={ideal})",
-    )  # fmt: skip
+    hashes = ", ".join(f"`{run[:10]}`" for run in runs[:3]) + (f" and {len(runs) - 3} more" if len(runs) > 3 else "")
+    note = f"n = {len(rows):,} deployed chips, each with and without the remedy · results: "
+    note += f"{' and '.join(sorted(rows['origin'].unique()))} · run {hashes}"
+    with common.guarded():
+        ideal = common.ideal(query)
+        columns = {"normalised": st.column_config.NumberColumn("normalised distance", format="%.3f")}
+        common.figure(
+            figures.accuracy_distance(rows, ideal), "distance", table=figures.distance_table(rows, ideal), note=note,
+            columns=columns, code=f"from nvlib import figures, results\n\ndf = results(run={runs})\n"
+            f"figures.accuracy_distance(df, ideal={ideal})",
+        )  # fmt: skip
     st.subheader("What it costs", anchor=False)
-    costs = rows.groupby("deployment", observed=True).agg(
+    costs = rows.groupby(["deployment", "sigma_d"], observed=True).agg(
         chips=("chip", "size"), before=("before", "mean"), after=("accuracy", "mean"), cells=("cells", "mean"),
         verified=("verified", "mean"), pulses=("pulses", "mean"), passes=("passes", "mean"),
         seconds=("seconds", "mean"),
     ).reset_index()  # fmt: skip
+    costs["deployment"] = [figures.deployment_style(d).label for d in costs["deployment"]]
     number = st.column_config.NumberColumn
-    st.dataframe(costs.round({"verified": 0, "pulses": 0}), hide_index=True, column_config={
+    st.dataframe(costs.round({"cells": 0, "verified": 0, "pulses": 0}), hide_index=True, column_config={
+        "sigma_d": number(format="%g"),
         "before": number("mean before (%)", format="%.2f"), "after": number("mean after (%)", format="%.2f"),
-        "cells": number(format="localized"), "verified": number("verified cells", format="localized"),
-        "pulses": number("pulses a chip", format="localized"),
-        "passes": number("training images a chip", format="localized"),
-        "seconds": number("training (s a chip)", format="%.1f"),
+        "cells": number(format="localized", help="On arrays, TSB's block with them."),
+        "verified": number("verified cells", format="localized", help="Read and written until they are right."),
+        "pulses": number("pulses a chip", format="localized", help="Writes of a cell, retraining's with them."),
+        "passes": number("training images a chip", format="localized", help="Images shown while retraining."),
+        "seconds": number("training (s a chip)", format="%.1f", help="On the machine that ran it."),
     })  # fmt: skip
+    st.caption(note)
     common.downloads({"This table": costs, "All chips": rows}, "costs")
 
 
@@ -80,19 +107,24 @@ def verifying() -> None:
             table = live.verified(training, device, query.sigma_d, query, count)
         st.session_state["verified"] = (asked, table)
     if "verified" not in st.session_state:
-        st.caption("SWIM verifies first the weights whose second derivative of the loss is largest; beside it, those "
-                   "that are largest, and a random order.")  # fmt: skip
+        st.info(
+            "SWIM verifies first the weights whose second derivative of the loss is largest; beside it, those that are "
+            "largest, and a random order. The button draws accuracy against the verified share, pulses and energy.",
+            icon=":material/touch_app:",
+        )
         return
     shown, table = st.session_state["verified"]
     if shown != asked:
         st.warning(f"This is what was computed before, for {figures.name(shown[1].name)} at sigma_d = {shown[2]:g}; "
                    "press the button for your present choice.", icon=":material/history:")  # fmt: skip
     last = (
-        f"from nvlib.deploy import swim\n\nimages = nvlib.load({query.dataset!r}, limit={live.SWEPT_IMAGES})\n"
+        f"from nvlib import hardware\nfrom nvlib.deploy import swim\n\n"
+        f"images = nvlib.load({query.dataset!r}, limit={live.SWEPT_IMAGES})\n"
         f"table = swim.sweep(\n    model, images, device, {shown[2]:g}, index=range({shown[5]}),\n"
         f"    fractions={live.SHARES}, reference={shown[3]!r}, mapping={shown[4]!r},\n"
         "    method=swim.Swim(estimate='sampled', images=250, process=False),\n)\n"
-        "figures.selective_verify(table)"
+        "reads = table.pulses - (table.cells - table.verified)\n"
+        "figures.selective_verify(table.assign(energy=hardware.written_energy(table.pulses, reads)))"
     )
     common.figure(
         figures.selective_verify(table), "verify", table=table,

@@ -1,19 +1,28 @@
-"""Explore: one choice seen as distribution, cumulative distribution, curves over sigma_d, fan and table."""
+"""Explore: one choice seen as curves over sigma_d, distribution, cumulative distribution, fan, EKL and table."""
 
 import common
 import streamlit as st
 
 from nvlib import figures
 
-VIEWS = ("Curves", "Distribution", "Cumulative", "Fan", "Table")
+VIEWS = ("Curves", "Mean", "EKL", "Distribution", "Cumulative", "Fan", "Table")
+SAID = {
+    "Curves": "The k-th percentile performance (KPP) against the size of the variation: all but k % of the chips "
+    "exceed it.",
+    "Mean": "The mean accuracy over chips: what a paper that reports one number reports. The lower tail falls earlier.",
+    "EKL": "How unsure the correct predictions are: the mean of -ln p of the right label over them, in nats. Lower is "
+    "surer.",
+    "Distribution": "Every chip of the chosen sigma_d, a row a method, with mean and percentile.",
+    "Cumulative": "The share of chips at or below each accuracy, on a logarithmic scale that spreads the tail.",
+    "Fan": "Percentiles 1 to 99 of one method over sigma_d, and the chosen one with its interval.",
+    "Table": "The numbers behind the figures, with intervals.",
+}
 
 query = common.query()
 st.title("Explore", anchor=False)
-if (asked := st.query_params.get("view", VIEWS[0])) not in VIEWS:
-    st.warning(f"The address asks for `view={asked[:60].replace('`', '')}`, which cannot be used; {VIEWS[0]} is shown.")
-view = st.segmented_control(
-    "View", VIEWS, default="Curves", required=True, key="view", bind="query-params", label_visibility="collapsed"
-)
+view = common.choice(st.segmented_control, "View", "view", VIEWS, VIEWS[0], "", required=True,
+                     label_visibility="collapsed")  # fmt: skip
+st.markdown(SAID[view])
 
 one_sigma = view in ("Distribution", "Cumulative")
 df = common.chips(query, sigma_d=query.sigma_d) if one_sigma else common.chips(query)
@@ -28,6 +37,9 @@ elif view == "Cumulative":
 elif view == "Curves":
     fig = figures.percentile_curves(df, query.k)
     common.show(fig, df, query, f"figures.percentile_curves(df, k={query.k:g})", view)
+elif view in ("Mean", "EKL"):
+    of = "accuracy" if view == "Mean" else "ekl"
+    common.show(figures.mean_curves(df, of), df, query, f"figures.mean_curves(df, {of!r})", view)
 elif view == "Fan":
     for method in [m for m in query.method if (df["method"] == m).any()]:
         rows = df[df["method"] == method]

@@ -35,12 +35,16 @@ def claims(source: str) -> pd.DataFrame:
 def overview(table: pd.DataFrame) -> None:
     """Show all claims, narrowed by paper and verdict."""
     left, right = st.columns([1, 2])
-    papers = left.pills("Paper", list(BIBTEX), selection_mode="multi", key="paper", bind="query-params")
+    with left:
+        papers = common.choice(st.pills, "Paper", "paper", list(BIBTEX), None, "None chosen: all.",
+                               selection_mode="multi")  # fmt: skip
     known = [v for v in reproduce.VERDICTS if v in set(table["verdict"])]
-    verdicts = right.pills("Verdict", known, selection_mode="multi", key="verdict", bind="query-params")
+    with right:
+        verdicts = common.choice(st.pills, "Verdict", "verdict", known, None, "None chosen: all.",
+                                 selection_mode="multi", wrap=True)  # fmt: skip
     shown = table[table["paper"].isin(papers or BIBTEX) & table["verdict"].isin(verdicts or known)]
     counts = shown["verdict"].value_counts()
-    st.dataframe(shown, hide_index=True, column_config=WRITTEN, column_order=ORDER)
+    st.dataframe(shown, hide_index=True, column_config=WRITTEN, column_order=ORDER, placeholder="")
     st.caption(
         f"{len(shown)} claims: {', '.join(f'{n} {verdict}' for verdict, n in counts.items())}. Rules of the verdicts "
         "were fixed before the results were looked at; what was measured on another network or data set than the "
@@ -83,7 +87,7 @@ def making(artefact: reproduce.Artefact) -> None:
     preset = common.choice(st.segmented_control, "Size", "preset", presets, "quick", text, required=True)
     book, out = artefact.notebook, f"{artefact.notebook}-{preset}.ipynb"
     st.code(f"python -m nvlib reproduce {artefact.name} --preset {preset}\n"
-            f"papermill notebooks/{book}.ipynb {out} -p preset {preset}", language="bash")  # fmt: skip
+            f"papermill notebooks/{book}.ipynb {out} -p preset {preset}", language="bash", wrap_lines=True)  # fmt: skip
     with st.container(horizontal=True):
         if notebook.path(book):
             st.download_button(
@@ -103,7 +107,8 @@ def making(artefact: reproduce.Artefact) -> None:
 
 st.title("Reproduce", anchor=False)
 st.caption("Every claim of the four papers, the number they print, ours with its 95 % interval, and a verdict. A row "
-           "stays until it works; what was not computed yet says so.")  # fmt: skip
+           "stays until it works; what was not computed yet says so. A claim fixes its own network, device and "
+           "sigma_d: the sidebar changes nothing here.")  # fmt: skip
 source = common.choice(st.segmented_control, "Measured in", "source", SOURCES, SOURCES[0],
                        "What ships alone is the same for everybody; with yours it is measured again.",
                        required=True)  # fmt: skip

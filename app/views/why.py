@@ -99,56 +99,99 @@ def model(table: pd.DataFrame) -> tuple[pd.DataFrame, str]:
 
 
 def shares() -> None:
-    """Show who carries the loss: a map of layers or slices to click on, and the loss along one weight of a layer."""
-    left, middle, right = st.columns(3)
-    with left:
-        text = "Slices are the cells of equal weight: the highest bits weigh most."
-        place = common.choice(st.segmented_control, "By", "place", ("layer", "slice"), "layer", text, required=True)
-    with middle:
-        text = "Rise of the mean loss, or variance of the loss over chips."
-        of = common.choice(st.segmented_control, "Of", "of", ("mean", "variance"), "mean", text, required=True)
-    name = "layers" if place == "layer" else "bits"
-    table = shipped(name)
-    if table.empty:
+    """Show who carries the loss: a map of layers and slices to click on, and all that is known of the layer chosen."""
+    layers, bits = shipped("layers"), shipped("bits")
+    if layers.empty or bits.empty:
         nothing()
         return
+    st.markdown(
+        "A weight lies on slices of cells, of which the highest weighs most. Each square stands for the cells of one "
+        "slice in one layer. **Click on one**: what follows is of its layer."
+    )
+    left, middle, right = st.columns([1, 1, 2])
+    with left:
+        text = "Rise of the mean loss, or variance of the loss over chips."
+        of = common.choice(st.segmented_control, "Of", "of", ("mean", "variance"), "mean", text, required=True)
+    with middle:
+        sigmas = sorted(layers["sigma_d"].unique().tolist())
+        sigma_d = common.choice(st.segmented_control, "At sigma_d", "at", sigmas, sigmas[-1],
+                                "Small, where the expansion to second order holds.", required=True)  # fmt: skip
     with right:
-        sigmas = sorted(table["sigma_d"].unique().tolist())
-        sigma_d = common.choice(st.segmented_control, "At sigma_d", "at", sigmas, sigmas[-1], "", required=True)
-    rows, where = model(table[table["sigma_d"] == sigma_d])
-    fig = figures.variance_shares(rows, of)
+        rows, where = model(layers[layers["sigma_d"] == sigma_d])
+    same = (bits[[*MODEL, "sigma_d"]] == rows[[*MODEL, "sigma_d"]].iloc[0]).all(axis=1)
+    bits, name = bits[same].reset_index(drop=True), rows["method"].iloc[0]
+    table = figures.share_table(rows, bits)
+    both = (f"rows, bits = (theory.table(name){where} for name in ('layers', 'bits'))\n"
+            f"rows, bits = (t[t.sigma_d == {sigma_d:g}] for t in (rows, bits))\n")  # fmt: skip
     clicked = common.figure(
-        fig, f"shares-{name}", table=rows, on_select="rerun", selection_mode="points",
-        note=f"predicted by the expansion; dots: simulated chips that stray there alone · shipped, `{COMMAND}`",
-        code=f"{OPEN}rows = theory.table({name!r}){where}\n"
-        f"figures.variance_shares(rows[rows.sigma_d == {sigma_d:g}], {of!r})",
+        figures.share_map(table, of, name), "map", table=table, on_select="rerun", selection_mode="points",
+        note=f"predicted by the expansion to second order · shipped, `{COMMAND}` · training "
+        f"`{rows['training'].iloc[0][:10]}`",
+        code=f"{OPEN}{both}figures.share_map(figures.share_table(rows, bits), {of!r}, {name!r})",
     )  # fmt: skip
-    if place == "layer":
-        points = clicked["selection"]["points"]
-        names = rows["layer"].tolist()
-        along(rows, names[points[0]["point_index"]] if points else None)
+    layer = chosen(rows["layer"].tolist(), clicked)
+    about(rows.set_index("layer").loc[layer])
+    text = "Slices are the cells of equal weight: the highest bits weigh most."
+    place = common.choice(st.segmented_control, "Predicted and simulated, by", "place", ("layer", "slice"), "layer",
+                          text, required=True)  # fmt: skip
+    shown = rows if place == "layer" else bits
+    common.figure(
+        figures.variance_shares(shown, of), f"shares-{place}", table=shown,
+        note=f"bars: predicted; dots: simulated chips that stray there alone · shipped, `{COMMAND}`",
+        code=f"{OPEN}{both}figures.variance_shares({'rows' if place == 'layer' else 'bits'}, {of!r})",
+    )  # fmt: skip
+    along(rows, layer)
+    if len(training := shipped("training")) and layer in set(training["layer"]):
+        st.subheader(f"While training: {layer.removesuffix('.weight')}", anchor=False)
+        followed(training, "test", layer, "layer-training")
 
 
-def along(rows: pd.DataFrame, clicked: str | None) -> None:
+def chosen(names: list[str], clicked: dict) -> str:
+    """Return the layer that was clicked on last, or chosen by name."""
+    points = clicked["selection"]["points"]
+    point = tuple(points[0]["customdata"][:2]) if points else None
+    if point and point != st.session_state.get("clicked"):
+        st.session_state["clicked"], st.session_state["layer"] = point, point[0]
+    return common.choice(st.selectbox, "Layer", "layer", names, names[0], "Or click on a square of the map.")
+
+
+def about(row: pd.Series) -> None:
+    """Show what the expansion tells of a layer, in four numbers."""
+    tiles = st.columns(4)
+    for tile, (label, value, text, said) in zip(tiles, (
+        ("Weights", f"{row['weights']:,}", f"mean |f'| {row['f1']:.2g}", "On arrays; f' is the loss's derivative."),
+        ("Mean curvature f''", f"{row['f2']:.2g}", "nats a weight squared", "Mean second derivative of the loss."),
+        ("Rise of the mean loss", f"{row['mean']:.2g}", f"simulated {row['mean_seen']:.2g} ± {row['mean_error']:.1g}",
+         "Nats, predicted, if this layer alone strays; ± one standard error."),
+        ("Variance of the loss", f"{row['variance']:.2g}",
+         f"simulated {row['variance_seen']:.2g} ± {row['variance_error']:.1g}",
+         "Square nats over chips, predicted, if this layer alone strays; ± one standard error."),
+    ), strict=True):  # fmt: skip
+        tile.metric(label, value, text, delta_color="off", delta_arrow="off", border=True, help=said)
+
+
+def along(rows: pd.DataFrame, layer: str) -> None:
     """Show the true loss and its parabola along the weight of a layer that matters most."""
-    names = rows["layer"].tolist()
-    if clicked and clicked != st.session_state.get("clicked"):
-        st.session_state["clicked"] = st.session_state["layer"] = clicked
-    st.subheader("Along one weight of a layer", anchor=False)
-    layer = common.choice(st.selectbox, "Layer", "layer", names, names[0], "Or click on a bar above.")
+    st.subheader("Along one weight of it", anchor=False)
     found = live.trained_as(rows.iloc[0])
     if found is None:
         st.caption("The model itself is not in the store, so that its loss cannot be drawn.")
         return
-    if not st.button("Draw the true loss and its parabola", icon=":material/show_chart:",
-                     help="The layer's weight that adds most to the mean loss; takes some seconds."):  # fmt: skip
+    if st.button("Draw the true loss and its parabola", icon=":material/show_chart:",
+                 help="The layer's weight that adds most to the mean loss; takes some seconds."):  # fmt: skip
+        with st.spinner("Differentiating the loss twice"), live.turn():
+            st.session_state["cut"] = (found, layer, live.cut(found, layer))
+    if "cut" not in st.session_state:
         return
-    with st.spinner("Differentiating the loss twice"), live.turn():
-        cut = live.cut(found, layer)
+    of, where, cut = st.session_state["cut"]
+    if (of, where) != (found, layer):
+        st.warning(f"This is what was drawn before, of {where} of training `{of[:10]}`; press the button for {layer} "
+                   f"of training `{found[:10]}`.", icon=":material/history:")  # fmt: skip
     common.figure(
         figures.loss_cut([cut]), "cut", table=cut.table,
-        note=f"{live.CUT_IMAGES} test images, activation quantisation off · training `{found[:10]}` · they agree "
-        f"within {cut.tolerance:g} nats from {cut.low / cut.sigma:.2f} to {cut.high / cut.sigma:.2f} deviations",
+        note=f"{where} · {live.CUT_IMAGES} test images, activation quantisation off · computed now, not stored · "
+        f"training `{of[:10]}` · they agree within {cut.tolerance:g} nats from {cut.low / cut.sigma:.2f} to "
+        f"{cut.high / cut.sigma:.2f} deviations",
     )  # fmt: skip
 
 
@@ -183,8 +226,13 @@ def along_training() -> None:
     with right:
         layers = ["all", *sorted(set(table["layer"]) - {"all"})]
         layer = common.choice(st.selectbox, "Layer", "layer", layers, "all", "")
+    followed(table, split, layer, "training")
+
+
+def followed(table: pd.DataFrame, split: str, layer: str, key: str) -> None:
+    """Show loss and derivatives by epoch, of all layers or one."""
     common.figure(
-        figures.derivatives_by_epoch(table, split, layer), "training", table=table,
+        figures.derivatives_by_epoch(table, split, layer), key, table=table[table["layer"] == layer],
         note=f"one training a method, seed 0 · shipped, `{COMMAND}`",
         code=f"{OPEN}figures.derivatives_by_epoch(theory.table('training'), {split!r}, {layer!r})",
     )  # fmt: skip

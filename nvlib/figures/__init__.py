@@ -26,6 +26,7 @@ Each file imports only from those before it. From `layout` on they need plotly, 
     deploy    programmed chips: accuracy distance, write-verify, SWIM
     tsb       TSB's ablations and training cost
     taylor, taylor_shares    theory against chips: one weight, all weights, layers, training
+    taylor_map    shares of layers and slices at once
     export    still pictures
 """
 
@@ -76,6 +77,7 @@ _HOME = {
     "pulses_and_residuals": "deploy",
     "tsb_ablation": "tsb",
     "training_cost": "tsb",
+    "tsb_causes": "tsb",
     "deployment_style": "deploy",
     "one_weight": "taylor",
     "slope_effect": "taylor",
@@ -86,7 +88,11 @@ _HOME = {
     "variance_shares": "taylor_shares",
     "loss_and_accuracy": "taylor_shares",
     "derivatives_by_epoch": "taylor_shares",
+    "share_map": "taylor_map",
+    "share_table": "taylor_map",
     "to_png": "export",
+    "picture": "export",
+    "lacking": "export",
     "sigma_title": "layout",
     "detach_title": "layout",
     "TEMPLATE": "layout",
@@ -95,10 +101,12 @@ _HOME = {
 __all__ = [
     "results_table", "differences", "accuracy_distribution", "percentile_curves", "fan", "FAN", "ecdf",
     "hardware_layers", "hardware_designs", "beside_printed", "verdicts", "converging", "mean_curves", "noise_grid",
-    "difference_curves", "ranks", "ranking", "device_levels", "noise_laws", "search_trace", "to_png", "sigma_title",
-    "detach_title", "layer_deviations", "one_weight", "slope_effect", "loss_cut", "loss_percentiles", "loss_quantiles",
+    "difference_curves", "ranks", "ranking", "device_levels", "noise_laws", "search_trace", "to_png", "picture",
+    "lacking", "share_map", "share_table", "sigma_title", "detach_title", "layer_deviations",
+    "one_weight", "slope_effect", "loss_cut", "loss_percentiles", "loss_quantiles",
     "chip_losses", "variance_shares", "loss_and_accuracy", "derivatives_by_epoch", "distance_table",
     "accuracy_distance", "selective_verify", "pulses_and_residuals", "tsb_ablation", "training_cost",
+    "tsb_causes",
     "deployment_style", "TEMPLATE", "Style", "STYLES", "style", "name", "ordinal", "BLUE", "SKY", "GREEN", "ORANGE",
     "VERMILLION", "PURPLE", "GREY",
 ]  # fmt: skip
@@ -115,7 +123,7 @@ if TYPE_CHECKING:
         selective_verify,
     )
     from nvlib.figures.device import device_levels, noise_laws
-    from nvlib.figures.export import to_png
+    from nvlib.figures.export import lacking, picture, to_png
     from nvlib.figures.grid import noise_grid
     from nvlib.figures.hardware import hardware_designs, hardware_layers
     from nvlib.figures.layout import TEMPLATE, detach_title, sigma_title
@@ -123,8 +131,9 @@ if TYPE_CHECKING:
     from nvlib.figures.places import ranking, ranks
     from nvlib.figures.search import search_trace
     from nvlib.figures.taylor import chip_losses, loss_cut, loss_percentiles, loss_quantiles, one_weight, slope_effect
+    from nvlib.figures.taylor_map import share_map, share_table
     from nvlib.figures.taylor_shares import derivatives_by_epoch, loss_and_accuracy, variance_shares
-    from nvlib.figures.tsb import training_cost, tsb_ablation
+    from nvlib.figures.tsb import training_cost, tsb_ablation, tsb_causes
     from nvlib.figures.weights import layer_deviations
 
 

@@ -169,7 +169,7 @@ def _between(x: pd.Series, there: pd.Series, back: pd.Series) -> dict[str, objec
 
 
 def fan(df: pd.DataFrame, k: float = 1) -> go.Figure:
-    """Return the percentiles 1 to 99 of one method against sigma_d as nested bands, the k-th as a line.
+    """Return the percentiles 1 to 99 of one method against sigma_d as nested bands, the k-th as a line with intervals.
 
     Percentiles with too few chips for an interval are left out.
 
@@ -191,9 +191,12 @@ def fan(df: pd.DataFrame, k: float = 1) -> go.Figure:
             )
     for q, dash in ((50, "dot"), (k, "solid")):
         if q in sound:
+            up, down = curves[q]["kpp_high"] - curves[q]["kpp"], curves[q]["kpp"] - curves[q]["kpp_low"]
+            bars = {"array": up, "arrayminus": down, "symmetric": False, "thickness": 1.5, "width": 5}
             fig.add_scatter(
                 x=curves[q]["sigma_d"],
                 y=curves[q]["kpp"],
+                error_y=bars if q == k else None,
                 name="median" if q == 50 else f"{ordinal(q)} percentile",
                 line={"color": look.colour, "dash": dash},
                 mode="lines+markers",
@@ -201,7 +204,8 @@ def fan(df: pd.DataFrame, k: float = 1) -> go.Figure:
             )
     sigma_axis(fig, df)
     fig.update_yaxes(title="accuracy of a chip (%)", rangemode="tozero")
-    return finish(fig, f"Percentiles of chip accuracy, {look.label}", describe(df, *_notes(curves[k])[:1]))
+    bars = f"whiskers: 95 % interval of the {ordinal(k)} percentile over chips" if k in sound else ""
+    return finish(fig, f"Percentiles of chip accuracy, {look.label}", describe(df, bars, *_notes(curves[k])[:1]))
 
 
 def ecdf(df: pd.DataFrame, k: float = 1) -> go.Figure:
@@ -220,8 +224,9 @@ def ecdf(df: pd.DataFrame, k: float = 1) -> go.Figure:
             x=[value[0], *value],
             y=[start, *(100 * np.cumsum(count) / len(chips))],
             name=look.label,
-            mode="lines",
+            mode="lines+markers",
             line={"color": look.colour, "dash": look.dash, "width": 2.5, "shape": "hv"},
+            marker={"symbol": look.marker, "size": 8, "maxdisplayed": 9},  # some, to tell methods apart without colour
             hovertemplate=f"<b>{look.label}</b><br>%{{y:.3g}} % of chips reach at most %{{x:.2f}} %<extra></extra>",
         )
     fig.add_hline(y=k, line={"color": FRAME, "dash": "dot", "width": 1.5})

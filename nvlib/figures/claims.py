@@ -6,6 +6,8 @@ not computed keep their place, with the paper's number alone. A verdict has a co
 
 from __future__ import annotations
 
+import textwrap
+
 import pandas as pd
 import plotly.graph_objects as go
 
@@ -25,7 +27,9 @@ _NEEDED = {"label", "printed", "ours", "low", "high"}
 MARGIN = 5.0  # points below the mean of the runs at which one has not converged (NFT, footnote 2)
 
 
-def beside_printed(table: pd.DataFrame, title: str, unit: str = "mean accuracy (%)", note: str = "") -> go.Figure:
+def beside_printed(
+    table: pd.DataFrame, title: str, unit: str = "mean accuracy (%)", note: str = "", room: int = 26
+) -> go.Figure:
     """Return printed numbers and ours, a row each, on one axis.
 
     Args:
@@ -33,6 +37,7 @@ def beside_printed(table: pd.DataFrame, title: str, unit: str = "mean accuracy (
         title: of the figure.
         unit: title of the axis.
         note: what a reader must know, e.g. the protocol.
+        room: letters a line of a row's label.
 
     Raises:
         InputError: for an empty table, or one that lacks a column.
@@ -65,11 +70,14 @@ def beside_printed(table: pd.DataFrame, title: str, unit: str = "mean accuracy (
                 hovertemplate=f"{row.label}<br>printed {row.printed:.2f}<extra></extra>",
             )  # fmt: skip
             shown.add("printed")
-    fig.update_yaxes(categoryorder="array", categoryarray=labels[::-1], range=[-0.7, len(labels) - 0.3])
+    broken = ["<br>".join(textwrap.wrap(str(label), room)) for label in labels]
+    fig.update_yaxes(categoryorder="array", categoryarray=labels[::-1], range=[-0.7, len(labels) - 0.3],
+                     tickvals=labels, ticktext=broken)  # fmt: skip
     fig.update_xaxes(title=unit)
+    lines = sum(1 + label.count("<br>") for label in broken)
     missing = int(table["ours"].isna().sum())
     notes = [*note.split(" · "), "bars: 95 % interval", "not yet computed: " + str(missing) if missing else ""]
-    return finish(fig, title, wrap([n for n in notes if n]), height=max(300, 170 + 30 * len(labels)))
+    return finish(fig, title, wrap([n for n in notes if n]), height=max(300, 170 + 15 * len(labels) + 16 * lines))
 
 
 def verdicts(table: pd.DataFrame, title: str = "What the papers claim, and what came out") -> go.Figure:
@@ -85,7 +93,7 @@ def verdicts(table: pd.DataFrame, title: str = "What the papers claim, and what 
     labels = [f"{VERDICTS[r.verdict][1]} {r.artefact}: {r.claim}" for r in rows.itertuples()]
     counts = rows["verdict"].value_counts()
     note = " · ".join(f"{VERDICTS[v][1]} {v}: {counts[v]}" for v in VERDICTS if v in counts)
-    return beside_printed(rows.assign(label=_apart(labels), method=None), title, "difference (points)", note)
+    return beside_printed(rows.assign(label=_apart(labels), method=None), title, "difference (points)", note, 60)
 
 
 def _apart(labels: list[str]) -> list[str]:

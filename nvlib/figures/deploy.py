@@ -27,6 +27,7 @@ DEPLOYED = {  # in the order of legends
     "last_layer": Style("last layer", ORANGE, "dash", "triangle-up"),
     "last_layers": Style("last layers", PURPLE, "dashdot", "triangle-down"),
     "swim": Style("SWIM", SKY, "dot", "diamond"),
+    "normalise": Style("statistics taken again", GREEN, "dash", "pentagon"),
     "write_verify": Style("write-verify", GREY, "longdash", "circle"),
     "tsb": Style("TSB", VERMILLION, "solid", "star"),
 }
@@ -36,6 +37,7 @@ RANKINGS = {
     "magnitude": Style("magnitude", BLUE, "dash", "square"),
     "random": Style("random", GREY, "dot", "circle"),
 }
+HATCH = {"": "", "last_layer": "/", "last_layers": "\\", "swim": "x", "write_verify": "-", "tsb": ""}
 _CONDITIONS = ["network", "dataset", "sigma_d"]
 
 
@@ -47,17 +49,18 @@ def deployment_style(key: str) -> Style:
 # -- normalised accuracy distance ------------------------------------------------------------------------------------
 
 
-def distance_table(df: pd.DataFrame, ideal: float | None = None) -> pd.DataFrame:
+def distance_table(df: pd.DataFrame, ideal: float | None = None, confidence: float = 0.95) -> pd.DataFrame:
     """Return how far deployed chips stay from the ideal: a row a network, data set, sigma_d and method.
 
     Args:
         df: chips with and without deployment. Rows without serve for the ideal alone: the mean accuracy of the models
             trained without noise at sigma_d = 0.
         ideal: accuracy of the noise-free model in percent, in place of that.
+        confidence: of the intervals.
 
     Returns:
         Columns network, dataset, sigma_d, deployment ("" for the chips as they are), accuracy, before, ideal, distance
-        (points), distance_before, normalised, low, high (95 %, None with fewer than three chips), n.
+        (points), distance_before, normalised, low, high (None with fewer than three chips), n.
 
     Raises:
         InputError: without deployed chips, or without an ideal.
@@ -78,7 +81,8 @@ def distance_table(df: pd.DataFrame, ideal: float | None = None) -> pd.DataFrame
             before = best - part["before"].to_numpy(float)
             rows.append({
                 **where, "deployment": method, "accuracy": best - after.mean(), "before": best - before.mean(),
-                "ideal": best, "distance": after.mean(), "distance_before": before.mean(), **_ratio(after, before),
+                "ideal": best, "distance": after.mean(), "distance_before": before.mean(),
+                **ratio(after, before, confidence),
             })  # fmt: skip
     order = list(DEPLOYED)
     table = pd.DataFrame(rows)
@@ -96,14 +100,14 @@ def _ideal(df: pd.DataFrame, where: dict[str, object]) -> float:
     return float(kept["accuracy"].mean())
 
 
-def _ratio(a: np.ndarray, b: np.ndarray) -> dict[str, object]:
-    """Return the ratio of two means with its paired interval."""
-    n, ratio = len(a), float(a.mean() / b.mean()) if b.mean() else math.nan
+def ratio(a: np.ndarray, b: np.ndarray, confidence: float = 0.95) -> dict[str, object]:
+    """Return the ratio of two means with its paired interval: normalised, low, high, n."""
+    n, middle = len(a), float(a.mean() / b.mean()) if b.mean() else math.nan
     low = high = None
     if n > 2 and b.mean() > 0:
-        half = statistics.mean(a - ratio * b)
-        low, high = (ratio + (bound - half.value) / b.mean() for bound in (half.low, half.high))
-    return {"normalised": ratio, "low": low, "high": high, "n": n}
+        half = statistics.mean(a - middle * b, confidence)
+        low, high = (middle + (bound - half.value) / b.mean() for bound in (half.low, half.high))
+    return {"normalised": middle, "low": low, "high": high, "n": n}
 
 
 def accuracy_distance(df: pd.DataFrame, ideal: float | None = None) -> go.Figure:
@@ -124,16 +128,15 @@ def accuracy_distance(df: pd.DataFrame, ideal: float | None = None) -> go.Figure
         part, look = table[table["deployment"] == method], deployment_style(method)
         low, high = (part[c].astype(float) for c in ("low", "high"))
         bars = {"array": high - part["normalised"], "arrayminus": part["normalised"] - low, "symmetric": False,
-                "visible": bool(low.notna().any()) and method != "", "thickness": 1, "width": 3}  # fmt: skip
-        common = {"x": part["label"], "marker_color": look.colour, "name": look.label, "legendgroup": method}
+                "visible": bool(low.notna().any()) and method != "", "thickness": 2, "width": 4,
+                "color": GREY}  # fmt: skip
+        hatch = {"shape": HATCH.get(method, "."), "solidity": 0.12, "fgcolor": "#000000", "fillmode": "overlay"}
+        common = {"x": part["label"], "marker": {"color": look.colour, "pattern": hatch}, "name": look.label,
+                  "legendgroup": method}  # fmt: skip
         fig.add_bar(
             **common, y=part["normalised"], error_y=bars, row=1, col=1, offsetgroup=look.label,
-            hovertemplate=f"{look.label}, %{{x}}: %{{y:.3f}}<extra></extra>",
-        )  # fmt: skip
-        fig.add_scatter(  # above the interval, not across it
-            x=part["label"], y=high if bars["visible"] else part["normalised"], mode="text",
-            text=part["normalised"].map("{:.2f}".format), textposition="top center", offsetgroup=look.label,
-            cliponaxis=False, showlegend=False, legendgroup=method, hoverinfo="skip", row=1, col=1,
+            text=part["normalised"].map("{:.2f}".format), textposition="inside", insidetextanchor="start",
+            textfont={"color": _ink(look.colour)}, hovertemplate=f"{look.label}, %{{x}}: %{{y:.3f}}<extra></extra>",
         )  # fmt: skip
         fig.add_bar(
             **common, y=part["distance"], showlegend=False, offsetgroup=look.label, customdata=part["accuracy"], row=2,
@@ -144,7 +147,7 @@ def accuracy_distance(df: pd.DataFrame, ideal: float | None = None) -> go.Figure
     fig.update_yaxes(title="distance (points)", rangemode="tozero", row=2, col=1)
     fig.update_xaxes(type="category")
     fig.update_xaxes(title=sigma_title(df), row=2, col=1)
-    fig.update_layout(barmode="group", bargap=0.25, scattermode="group", scattergap=0.25)
+    fig.update_layout(barmode="group", bargap=0.25, uniformtext={"minsize": 9, "mode": "hide"})
     ideals = " and ".join(f"{i:.2f}" for i in sorted(table["ideal"].unique()))
     shown = df[df["deployment"].fillna("") != ""]
     shown = shown[shown["deployment"] == shown["deployment"].iloc[0]]  # each chip once, for the counts
@@ -152,6 +155,12 @@ def accuracy_distance(df: pd.DataFrame, ideal: float | None = None) -> go.Figure
     notes += [] if "train_seed" in shown else [f"{_span(table['n'])} chips a bar"]
     title = "How far chips stay from the noise-free model: (ideal - method) / (ideal - Gauss)"
     return finish(fig, title, subtitle(shown, notes), height=600)
+
+
+def _ink(colour: str) -> str:
+    """Return black or white, whichever is read on a colour (luma of ITU-R BT.601)."""
+    red, green, blue = (int(colour[i : i + 2], 16) for i in (1, 3, 5))
+    return "#000000" if 0.299 * red + 0.587 * green + 0.114 * blue > 120 else "#ffffff"
 
 
 def subtitle(df: pd.DataFrame, notes: list[str]) -> str:
@@ -169,10 +178,10 @@ def _span(counts: pd.Series) -> str:
 
 
 def selective_verify(table: pd.DataFrame, note: str = "") -> go.Figure:
-    """Return accuracy against the verified share and against pulses, a line a ranking (SWIM).
+    """Return accuracy against the verified share, pulses and (where given) energy, a line a ranking (SWIM).
 
     Args:
-        table: of `nvlib.deploy.swim.sweep`.
+        table: of `nvlib.deploy.swim.sweep`; a column ``energy`` (J a chip) adds a panel.
         note: what the table does not know: network, data set, device, sigma_d.
 
     Raises:
@@ -180,7 +189,8 @@ def selective_verify(table: pd.DataFrame, note: str = "") -> go.Figure:
     """
     if missing := {"ranking", "fraction", "accuracy", "cells", "pulses", "ideal"} - set(table):
         raise InputError(f"the table has no {', '.join(sorted(missing))}; expected one of nvlib.deploy.swim.sweep")
-    fig = make_subplots(rows=1, cols=2, shared_yaxes=True, horizontal_spacing=0.06)
+    table, priced = table.assign(cost=table["energy"] if "energy" in table else math.nan), "energy" in table
+    fig = make_subplots(rows=1, cols=2 + priced, shared_yaxes=True, horizontal_spacing=0.04)
     for ranking, look in RANKINGS.items():
         part = table[table["ranking"] == ranking]
         if part.empty:
@@ -188,10 +198,11 @@ def selective_verify(table: pd.DataFrame, note: str = "") -> go.Figure:
         rows = []
         for fraction, cell in part.groupby("fraction"):
             e = statistics.mean(cell["accuracy"].to_numpy())
-            rows.append((fraction, (cell["pulses"] / cell["cells"]).mean(), e.value, e.low, e.high))
-        found = pd.DataFrame(rows, columns=["fraction", "pulses", "mean", "low", "high"])
-        for column, at in (("fraction", 1), ("pulses", 2)):
-            x = found[column] * (100 if column == "fraction" else 1)
+            each = (cell["pulses"] / cell["cells"]).mean()
+            rows.append((100 * fraction, each, 1e6 * cell["cost"].mean(), e.value, e.low, e.high))
+        found = pd.DataFrame(rows, columns=["fraction", "pulses", "energy", "mean", "low", "high"])
+        for at, column in enumerate(("fraction", "pulses", *(["energy"] if priced else [])), start=1):
+            x = found[column]
             if found["low"].notna().all():
                 fig.add_scatter(
                     x=[*x, *x[::-1]], y=[*found["high"], *found["low"][::-1]], fill="toself", mode="lines",
@@ -207,6 +218,8 @@ def selective_verify(table: pd.DataFrame, note: str = "") -> go.Figure:
     fig.add_hline(y=ideal, line={"color": GREY, "dash": "dot", "width": 1})
     fig.update_xaxes(title="weights verified (%)", row=1, col=1)
     fig.update_xaxes(title="pulses a cell", row=1, col=2)
+    if priced:
+        fig.update_xaxes(title="energy of writing a chip (µJ)", row=1, col=3)
     fig.update_yaxes(title="mean accuracy (%)", row=1, col=1)
     notes = [note, f"{table['chip'].nunique()} chips" if "chip" in table else "", "bands: 95 % intervals of the mean",
              f"dotted: quantised model without variation, {ideal:.2f} %"]  # fmt: skip

@@ -71,7 +71,8 @@ def detach_title(fig: go.Figure) -> tuple[str, str]:
     """Take title and subtitle off a figure and return them as Markdown, for a page to set and wrap."""
     title, subtitle = fig.layout.title.text or "", fig.layout.title.subtitle.text or ""
     fig.update_layout(title={"text": "", "subtitle": {"text": ""}}, margin={"t": 24})
-    return title, re.sub(r"σ<sub>(\w)</sub>", r"$\\sigma_\1$", subtitle.replace("<br>", " · "))
+    written = [re.sub(r"σ<sub>(\w)</sub>", r"$\\sigma_\1$", text.replace("<br>", " · ")) for text in (title, subtitle)]
+    return written[0], written[1]
 
 
 def fill(colour: str, opacity: float) -> str:
@@ -135,8 +136,9 @@ def _counts(df: pd.DataFrame) -> str:
     """Return e.g. ``400 chips × 3 trainings of 10 epochs``; one chip without variation says nothing about n."""
     noisy = df[df["sigma_d"] > 0] if (df["sigma_d"] > 0).any() else df
     text = span(noisy.groupby(cell(df), observed=True).size().tolist(), "chip")
-    if seeds := len(values(df, "train_seed")):
-        text += f" × {seeds} training{'' if seeds == 1 else 's'}"
+    if "train_seed" in df:
+        seeds = noisy.groupby(["method", "sigma_d"], observed=True)["train_seed"].nunique()
+        text += f" × {span(seeds.tolist(), 'training')}"
         text += f" of {span(values(df, 'epochs'), 'epoch')}" if "epochs" in df else ""
     return text
 

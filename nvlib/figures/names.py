@@ -9,6 +9,8 @@ from __future__ import annotations
 from collections.abc import Sequence
 from dataclasses import dataclass
 
+from nvlib.models import own
+
 BLUE, SKY, GREEN, ORANGE = "#0072B2", "#56B4E9", "#009E73", "#E69F00"
 VERMILLION, PURPLE, GREY = "#D55E00", "#CC79A7", "#7F7F7F"
 SPARE = (BLUE, VERMILLION, GREEN, ORANGE, SKY, PURPLE)  # for methods without a style of their own, and for levels
@@ -76,7 +78,7 @@ def style(method: str) -> Style:
 def name(key: str) -> str:
     """Return a name as it is written for readers: ``lenet`` -> ``LeNet``, ``vgg8 x0.25`` -> ``VGG-8 x0.25``."""
     whole, times, width = str(key).partition(" x")
-    return _WRITTEN.get(whole, whole) + times + width
+    return _WRITTEN.get(whole, own.label(whole)) + times + width
 
 
 def ordinal(k: float) -> str:

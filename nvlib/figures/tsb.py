@@ -1,4 +1,4 @@
-"""Figures of TSB alone: its block's parameters (Table 2, Sec. 4.7), and training cost with early stops (Fig. 4)."""
+"""Figures of TSB alone: its block's parameters (Table 2, Sec. 4.7), training cost (Fig. 4), and what limits it."""
 
 from __future__ import annotations
 
@@ -12,7 +12,7 @@ from nvlib import statistics
 from nvlib.errors import InputError
 from nvlib.figures.deploy import DEPLOYED, deployment_style, subtitle
 from nvlib.figures.layout import finish, wrap
-from nvlib.figures.names import GREEN, GREY, ORANGE, PURPLE, SKY, VERMILLION
+from nvlib.figures.names import BLUE, GREEN, GREY, ORANGE, PURPLE, SKY, VERMILLION, name
 
 ABLATIONS = {
     "channels": "channels of the block", "insertions": "places of the block", "layers": "layers in the block",
@@ -118,3 +118,38 @@ def training_cost(table: pd.DataFrame, axis: str = "passes", method: str = "tsb"
     fig.update_yaxes(title="mean accuracy on validation images (%)")
     notes = [note, f"whole cost at the end, {', '.join(ends)}", f"dotted: fully trained backbone, {goal:.2f} %"]
     return finish(fig, "Training cost with early stops", wrap(notes))
+
+
+def tsb_causes(table: pd.DataFrame, paper: float | None = None) -> go.Figure:
+    """Return how many times the distance to the ideal is cut, with one thing changed at a time, a row each.
+
+    Args:
+        table: of `nvlib.reproduce.causes`.
+        paper: what the paper claims, drawn as a line.
+
+    Raises:
+        InputError: for a table without its columns.
+    """
+    if missing := {"network", "sigma_d", "says", "cut", "low", "high", "chips"} - set(table):
+        raise InputError(f"the table has no {', '.join(sorted(missing))}; expected one of nvlib.reproduce.causes")
+    fig = go.Figure()
+    for (network, sigma_d), part in table.groupby(["network", "sigma_d"], sort=False):
+        small = network == table["network"].iloc[0]
+        said = f"{name(network)}, σ<sub>d</sub> = {sigma_d:g}, {part['chips'].min()} chips"
+        low, high = (part[c].astype(float) for c in ("low", "high"))
+        fig.add_scatter(
+            x=part["cut"], y=part["says"], mode="markers", name=said,
+            marker={"size": 10, "color": BLUE if small else ORANGE, "symbol": "circle" if small else "diamond"},
+            error_x={"type": "data", "symmetric": False, "array": high - part["cut"], "arrayminus": part["cut"] - low,
+                     "thickness": 1, "width": 3}, hovertemplate="%{y}: %{x:.2f} times<extra></extra>",
+        )  # fmt: skip
+    fig.add_vline(x=1, line={"color": GREY, "width": 1})
+    if paper is not None:
+        fig.add_vline(x=paper, line={"color": VERMILLION, "dash": "dot", "width": 1.5})
+    ticks = [t for t in (1, 2, 3, 5, 10, 20, 50) if t <= 1.2 * max(paper or 0, table["cut"].max())]
+    fig.update_xaxes(type="log", tickvals=ticks, ticktext=[f"{t:g}" for t in ticks],
+                     title="times that the distance to the ideal is cut (log scale)")  # fmt: skip
+    fig.update_yaxes(autorange="reversed")
+    notes = ["one thing changed at a time", "validation images", "whiskers: 95 % intervals over paired chips",
+             f"dotted: the paper, over {paper:g} times" if paper is not None else ""]  # fmt: skip
+    return finish(fig, "What keeps TSB from the ideal", wrap(notes), height=230 + 30 * table["says"].nunique())

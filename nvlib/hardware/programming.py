@@ -13,14 +13,16 @@ together (assumed: 1, everything in turn); energy does not depend on it.
 from __future__ import annotations
 
 from collections.abc import Sequence
+from typing import Any
 
 import numpy as np
 import pandas as pd
+from numpy.typing import ArrayLike
 from torch import nn
 
 from nvlib.crossbar import check
 from nvlib.deploy import TinySharedBlock
-from nvlib.deploy.write_verify import Verification, check_verification, mean_pulses
+from nvlib.deploy.redraw import Verification, check_verification, mean_pulses
 from nvlib.devices import Device
 from nvlib.errors import InputError
 from nvlib.hardware.chip import Accelerator, Estimate, estimate
@@ -82,16 +84,22 @@ def programming(
     if own:
         plans["tsb"] = (cells + own, float(own))
     t, rows = a.charges, []
-    read = t.cell_read + t.adc * (2**a.adc_bits - 1) / 31
     for scheme, (written, verified) in plans.items():
         pulses, reads = written - verified + verified * each, verified * each
         rows.append({
             "verified": scheme, "cells": written, "verified_cells": verified, "pulses": pulses,
             "pulses_per_cell": each if verified else 1.0, "reads": reads,
-            "energy": pulses * t.write + reads * read,
+            "energy": written_energy(pulses, reads, a),
             "time": (pulses * t.write_time + reads * t.cycle) / cells_at_once,
         })  # fmt: skip
     return pd.DataFrame(rows)
+
+
+def written_energy(pulses: ArrayLike, reads: ArrayLike, accelerator: Accelerator | None = None) -> Any:
+    """Return what so many pulses and readings of single cells take (J), of the shape of the two."""
+    a = accelerator or Accelerator()
+    read = a.charges.cell_read + a.charges.adc * (2**a.adc_bits - 1) / 31
+    return np.asarray(pulses) * a.charges.write + np.asarray(reads) * read
 
 
 def _block_cells(model: nn.Module | Estimate, block: TinySharedBlock | None, a: Accelerator) -> int:
