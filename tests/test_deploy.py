@@ -13,10 +13,11 @@ import nvlib
 from nvlib import InputError, deploy, devices, models
 from nvlib.crossbar import read_back
 from nvlib.data import Split
-from nvlib.deploy import sensitivity, swim, write_verify
+from nvlib.deploy import redraw, sensitivity, swim
 from nvlib.deploy.cells import cells_of
+from nvlib.deploy.redraw import Verification, margin_for, mean_pulses, residual
 from nvlib.deploy.site import survey
-from nvlib.deploy.write_verify import Verification, margin_for, mean_pulses, residual, verify
+from nvlib.deploy.write_verify import verify
 
 
 @pytest.fixture(scope="module")
@@ -59,7 +60,8 @@ def test_unknown_deployment_lists_the_known():
         ("swim", {"ranking": "size"}), ("swim", {"unit": "row"}), ("swim", {"target": -1}), ("swim", {"images": 0}),
         ("last_layer", {"mode": "off_chip"}), ("last_layer", {"mode": "on_chip", "sigma": 0.03}),
         ("last_layers", {"epochs": 0}), ("tsb", {"channels": 0}), ("tsb", {"init": "zeros"}), ("tsb", {"layers": 0}),
-        ("tsb", {"lr": -1}), ("tsb", {"redraws": 0}), ("tsb", {"images": 0}),
+        ("tsb", {"lr": -1}), ("tsb", {"redraws": 0}), ("tsb", {"images": 0}), ("normalise", {"images": 1}),
+        ("swim", {"margin": 0.1, "process": False}),
     ],
 )  # fmt: skip
 def test_parameters_that_cannot_be_used_are_refused(name, parameters):
@@ -129,7 +131,7 @@ def test_pulses_and_residual_follow_the_closed_form(device):
     for spread in cells.spread.unique().tolist():
         mine = cells.spread == spread
         count, off = pulses[:, mine].flatten(), (left / cells.weight)[:, mine].flatten()
-        n, p = count.numel(), write_verify.chance(spread, how.margin)
+        n, p = count.numel(), redraw.chance(spread, how.margin)
         expected = mean_pulses(spread, how.margin, 200)
         assert abs(float(count.mean()) - expected) < 4 * math.sqrt((1 - p) / p**2 / n)  # deviation of the geometric
         wanted = residual(spread, how.margin)
@@ -204,7 +206,7 @@ def test_write_verify_mends_chips_and_counts(lenet3, mnist):
         assert (deployed.passes == 0).all()
     margin = margin_for(0.9, 0.09)
     mean = mean_pulses(0.9, margin, 100)
-    p = write_verify.chance(0.9, margin)
+    p = redraw.chance(0.9, margin)
     # a chip's pulses are a sum over 21580 cells; four chips, four standard errors
     assert abs(process.pulses.mean() / 21580 - mean) < 4 * math.sqrt((1 - p) / p**2 / 21580 / 4)
     np.testing.assert_allclose(shortcut.pulses, 21580 * mean)

@@ -10,7 +10,7 @@ from synthetic import tidy
 
 from nvlib import figures, statistics
 from nvlib.errors import InputError
-from nvlib.figures.deploy import _ratio
+from nvlib.figures.deploy import ratio
 
 
 @pytest.fixture(scope="module")
@@ -52,7 +52,7 @@ def test_the_interval_covers_the_true_ratio():
     for _ in range(n):
         before = rng.normal(20, 3, 15)
         after = 0.3 * before + rng.normal(0, 1, 15)
-        found = _ratio(after, before)
+        found = ratio(after, before)
         inside += found["low"] <= 0.3 <= found["high"]
     assert abs(inside / n - 0.95) < 4 * math.sqrt(0.95 * 0.05 / n)
 

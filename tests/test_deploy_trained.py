@@ -13,11 +13,13 @@ from nvlib import InputError, data, deploy, models
 from nvlib.data import Split
 from nvlib.deploy import cost, frozen
 from nvlib.deploy.block import Attached, attached, foldable, folded, groups, transform
+from nvlib.deploy.normalise import retaken
 from nvlib.deploy.site import survey
 
 SHORT = {"epochs": 2, "images": 96, "batch_size": 32, "redraws": 2}
 PARAMETERS = {
-    "write_verify": {}, "swim": {"images": 32}, "last_layer": SHORT, "last_layers": SHORT, "tsb": SHORT,
+    "write_verify": {}, "swim": {"images": 32}, "normalise": {"images": 64}, "last_layer": SHORT, "last_layers": SHORT,
+    "tsb": SHORT,
 }  # fmt: skip
 
 
@@ -331,6 +333,45 @@ def test_deployment_mends_a_chip_that_strays(mnist):
         method = deploy.get(name, epochs=4, lr=1e-2, batch_size=50, redraws=1)
         (found,) = method.apply(last.model(), few, "rram", 0.3, index=range(2), mapping="signed")
         assert found.accuracy.mean() > found.before.mean() + 1
+
+
+# -- normalisation's statistics --------------------------------------------------------------------------------------
+
+
+def test_statistics_taken_again_are_those_of_the_features(lenet3, few):
+    model = double(lenet3)
+    chips = nvlib.program(model, "rram", 0.2, index=range(2), mapping="signed")
+    x = few.train.x[:50].double()
+    found = retaken(model, chips, x)
+    for i in range(2):
+        own = {name: w[i] for name, w in chips.items()}
+        seen = nn.functional.conv2d(x, own["conv1.weight"], model.conv1.bias, padding=1)
+        mean, variance = seen.mean((0, 2, 3)), seen.var((0, 2, 3), correction=0)
+        torch.testing.assert_close(found["norm1.running_mean"][i], mean, rtol=1e-9, atol=1e-12)
+        torch.testing.assert_close(found["norm1.running_var"][i], seen.var((0, 2, 3)), rtol=1e-9, atol=1e-12)
+        gain, shift = (t.detach().view(1, -1, 1, 1) for t in (model.norm1.weight, model.norm1.bias))
+        scale = gain / (variance.view(1, -1, 1, 1) + model.norm1.eps).sqrt()
+        after = nn.functional.relu(nn.functional.max_pool2d((seen - mean.view(1, -1, 1, 1)) * scale + shift, 2))
+        seen = nn.functional.conv2d(after, own["conv2.weight"], model.conv2.bias, padding=1)
+        torch.testing.assert_close(found["norm2.running_mean"][i], seen.mean((0, 2, 3)), rtol=1e-9, atol=1e-12)
+    assert torch.equal(found["conv1.weight"], chips["conv1.weight"])
+    assert all(torch.equal(model.state_dict()[k], v) for k, v in double(lenet3).state_dict().items())
+    alone = retaken(model, {name: w[1:] for name, w in chips.items()}, x)
+    assert torch.equal(alone["norm2.running_var"][0], found["norm2.running_var"][1])
+
+
+def test_generated_code_takes_each_chips_statistics(lenet3, few):
+    chips = retaken(lenet3, nvlib.program(lenet3, "rram", 0.3, index=range(2), mapping="signed"), few.train.x[:50])
+    with torch.no_grad():
+        by_loop, by_code = (nvlib.forward(lenet3, chips, few.test.x, how=how) for how in ("loop", "native"))
+    torch.testing.assert_close(by_code, by_loop, rtol=1e-4, atol=1e-4)  # float32, another order of summation
+    assert (by_loop[0] - by_loop[1]).abs().max() > 0.1
+
+
+def test_a_network_without_statistics_is_told_so(few):
+    model = models.build("lenet", seed=0).eval()
+    with pytest.raises(InputError, match="LeNet has no batch normalisation"):
+        list(deploy.get("normalise").apply(model, few, "rram", 0.1, index=range(1)))
 
 
 # -- cost ------------------------------------------------------------------------------------------------------------

@@ -12,7 +12,7 @@ from torch import nn
 from nvlib import figures, hardware, models
 from nvlib.crossbar import mapping
 from nvlib.deploy import TinySharedBlock
-from nvlib.deploy.write_verify import mean_pulses
+from nvlib.deploy.redraw import mean_pulses
 from nvlib.errors import InputError
 from nvlib.hardware import REFERENCE, TECHNOLOGIES, Accelerator, Layer, design, estimate, network_csv, trace
 from nvlib.hardware.chip import AREA, ENERGY, LATENCY

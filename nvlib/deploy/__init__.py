@@ -11,7 +11,8 @@ cells, verified cells, pulses, training images and seconds. Any training's model
     frozen         a network cut before the first layer that is trained
     block          TSB's block and how it is attached from outside
     sensitivity    the diagonal of the loss's second derivative
-    write_verify, swim, last_layers, tsb    the methods
+    redraw         write-verify's closed form and process
+    write_verify, swim, normalise, last_layers, tsb    the methods
     cost           training cost and early stops (TSB Fig. 4)
 """
 
@@ -19,6 +20,7 @@ from dataclasses import fields
 
 from nvlib.deploy.deployed import Deployed
 from nvlib.deploy.last_layers import LastLayer, LastLayers
+from nvlib.deploy.normalise import Normalise
 from nvlib.deploy.swim import Swim
 from nvlib.deploy.tsb import TinySharedBlock
 from nvlib.deploy.write_verify import WriteVerify
@@ -27,6 +29,7 @@ from nvlib.errors import unknown
 DEPLOYMENTS: dict[str, type] = {
     "write_verify": WriteVerify,
     "swim": Swim,
+    "normalise": Normalise,
     "last_layer": LastLayer,
     "last_layers": LastLayers,
     "tsb": TinySharedBlock,

@@ -35,9 +35,9 @@ from nvlib.data import Dataset
 from nvlib.deploy import frozen
 from nvlib.deploy.block import known
 from nvlib.deploy.deployed import Deployed
+from nvlib.deploy.redraw import Verification, check_verification
 from nvlib.deploy.site import Remedied, Site, Stage, finish, rounds, survey
 from nvlib.deploy.tune import Schedule, tune
-from nvlib.deploy.write_verify import Verification, check_verification
 from nvlib.devices import Device
 from nvlib.errors import InputError, unknown
 from nvlib.methods.recipe import Recipe

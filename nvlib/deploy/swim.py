@@ -33,9 +33,10 @@ from nvlib.crossbar import read_back
 from nvlib.data import Dataset, Split
 from nvlib.deploy.cells import cells_of
 from nvlib.deploy.deployed import Deployed
+from nvlib.deploy.redraw import Verification
 from nvlib.deploy.sensitivity import ESTIMATES, curvature
 from nvlib.deploy.site import BLOCK, Remedied, Site, blocks, survey
-from nvlib.deploy.write_verify import Verification, check_verification, verify
+from nvlib.deploy.write_verify import Verifies, verify
 from nvlib.devices import Device
 from nvlib.errors import InputError, unknown
 
@@ -47,7 +48,7 @@ UNITS = ("weight", "cell")
 
 
 @dataclass(frozen=True)
-class Swim:
+class Swim(Verifies):
     """Verify the weights (or cells) that a ranking puts first.
 
     Attributes:
@@ -58,7 +59,7 @@ class Swim:
         unit: what is ranked and verified, ``weight`` or ``cell``.
         estimate: of the curvature, ``exact`` or ``sampled``.
         images: of the training split, that the curvature is taken on.
-        sigma, margin, max_pulses, process: as `WriteVerify` has them.
+        sigma, margin, max_pulses, process: as `Verifies` has them.
     """
 
     fraction: float = 0.1
@@ -68,15 +69,11 @@ class Swim:
     unit: str = "weight"
     estimate: str = "exact"
     images: int = 500
-    sigma: float = 0.03
-    margin: float | None = None
-    max_pulses: int = 100
-    process: bool = True
     name: ClassVar[str] = "swim"
 
     def __post_init__(self) -> None:
         """Refuse values that rank or verify nothing."""
-        check_verification(self.sigma, self.margin, self.max_pulses)
+        super().__post_init__()
         for what, value, names in (("ranking", self.ranking, RANKINGS), ("unit to verify", self.unit, UNITS),
                                    ("estimate of the curvature", self.estimate, ESTIMATES)):  # fmt: skip
             if value not in names:
@@ -123,11 +120,6 @@ class Swim:
             ties.append(np.broadcast_to(size.cpu().numpy(), score.shape))
         ranks = np.lexsort([-np.concatenate([t.ravel() for t in ties]), -np.concatenate([s.ravel() for s in scores])])
         return Order(dict(zip(site.arrays, (s.shape for s in scores), strict=True)), ranks, site.train.x.device)
-
-    def verification(self, site: Site) -> Verification:
-        """Return what the parameters come to on the site's device."""
-        return Verification.of(site.device, site.sigma_d, site.reference, sigma=self.sigma, margin=self.margin,
-                               max_pulses=self.max_pulses, process=self.process)  # fmt: skip
 
     # -- deployment --------------------------------------------------------------------------------------------------
 

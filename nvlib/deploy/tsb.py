@@ -42,9 +42,9 @@ from nvlib.deploy import frozen
 from nvlib.deploy.block import Attached, attached, foldable, folded, known
 from nvlib.deploy.deployed import Deployed
 from nvlib.deploy.last_layers import check_redraws
+from nvlib.deploy.redraw import Verification, check_verification
 from nvlib.deploy.site import Remedied, Site, Stage, finish, rounds, survey
 from nvlib.deploy.tune import Schedule, tune
-from nvlib.deploy.write_verify import Verification, check_verification
 from nvlib.devices import Device
 from nvlib.errors import InputError, unknown
 from nvlib.methods.recipe import Recipe

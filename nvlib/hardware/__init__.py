@@ -25,9 +25,9 @@ from nvlib.hardware.constants import LIMITS, TECHNOLOGIES, Technology
 from nvlib.hardware.designs import DESIGNS, REFERENCE, compare, design, table1
 from nvlib.hardware.export import network_csv
 from nvlib.hardware.layers import Layer, trace
-from nvlib.hardware.programming import programming
+from nvlib.hardware.programming import programming, written_energy
 
 __all__ = [
     "DESIGNS", "LIMITS", "REFERENCE", "TECHNOLOGIES", "Accelerator", "Estimate", "Layer", "Technology", "compare",
-    "design", "estimate", "network_csv", "programming", "table1", "trace",
+    "design", "estimate", "network_csv", "programming", "table1", "trace", "written_energy",
 ]  # fmt: skip

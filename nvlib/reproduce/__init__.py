@@ -6,18 +6,22 @@ letter. Each file imports only from those before it:
 
     printed      the numbers the papers print, with their sources
     query        which of the store's chips answer for an artefact
+    onchip, making    tables of programmed chips that ship: early stops, SWIM's curve, what limits TSB
     measures     what is measured of them: paired differences, widths of intervals, runs that fail to converge
+    mended       and of chips mended one by one: distances to the ideal, a block's parameters, time
     rules        verdicts, from a printed number and ours with its interval
     record       what an artefact and a claim are
     trice, nft, tsb, artefacts    every artefact of the four papers with its claims
     presets      the studies behind each at smoke, quick, full, paper
     work         running them                shown       what notebooks show: the largest rows there are
     variants     ablations: a paper's rows beside ours          wide    many chips on few images (trice-n)
+    repaired     mended chips beside the paper's rows, and with one thing changed at a time
     checks       the same numbers by another way
     tables       the claims table, for the README and as CSV
     notebooks, executor           which notebook makes what; running them
 """
 
+from nvlib.reproduce import onchip
 from nvlib.reproduce.artefacts import ARTEFACTS, artefact
 from nvlib.reproduce.checks import agree, ekl_by_temperature, kpp_by_hand, scale_said
 from nvlib.reproduce.executor import clock, execute
@@ -26,6 +30,7 @@ from nvlib.reproduce.presets import PRESETS, study
 from nvlib.reproduce.printed import beside, published
 from nvlib.reproduce.query import Results, Setting
 from nvlib.reproduce.record import Artefact, Claim
+from nvlib.reproduce.repaired import ablated, ablation, ahead, causes, learned, most, repaired
 from nvlib.reproduce.rules import RULES, VERDICTS, judge
 from nvlib.reproduce.shown import draw, grid, origin, protocols, rows
 from nvlib.reproduce.tables import claims, claims_table, say, write_claims
@@ -35,7 +40,9 @@ from nvlib.reproduce.work import compute
 
 __all__ = [
     "ARTEFACTS", "NOTEBOOKS", "PRESETS", "RULES", "SHORT", "VERDICTS", "Artefact", "Claim", "Notebook", "Results",
-    "Setting", "agree", "artefact", "beside", "choose", "claims", "claims_table", "clock", "compute", "convergence",
-    "draw", "ekl_by_temperature", "execute", "grid", "judge", "kpp_by_hand", "many_chips", "origin", "protocols",
-    "published", "rows", "say", "scale_said", "study", "variants", "widths", "write_claims",
+    "Setting", "ablated", "ablation", "agree", "ahead", "artefact", "beside", "causes", "choose", "claims",
+    "claims_table", "clock", "compute", "convergence", "draw", "ekl_by_temperature", "execute", "grid", "judge",
+    "kpp_by_hand", "learned", "many_chips", "most",
+    "onchip", "origin", "protocols", "published", "repaired", "rows", "say", "scale_said", "study", "variants",
+    "widths", "write_claims",
 ]  # fmt: skip

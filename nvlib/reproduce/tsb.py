@@ -1,8 +1,8 @@
 """The artefacts of TSB (Qin et al., arXiv 2406.06544): figures, tables and the numbers in its text.
 
 Protocol: mean accuracy over chips each repaired on its own, `full_scale` and `signed` (assumed), 8-bit weights,
-write-verified cells at sigma 0.03. What stands in for VGG-8 is said with each number. Our copy of the text lacks several
-of its numbers; what it lacks is not filled in.
+write-verified cells at sigma 0.03. What stands in for VGG-8 is said with each number. Our copy of the text lacks
+several of its numbers; what it lacks is not filled in.
 """
 
 from __future__ import annotations
