@@ -88,7 +88,7 @@ def test_the_playground_answers_in_jupyterlab(chromium, lab):
         )
         page.wait_for_function("old => document.querySelector('.nvlib-numbers').innerText !== old", arg=before)
 
-        button = page.get_by_role("button", name=re.compile("^ ?Score .* chips now"))
+        button = page.locator("button.jupyter-button:not([disabled])", has_text=re.compile("Score .* chips now"))
         button.click()
         page.get_by_text(re.compile("^60 of 60 chips")).wait_for()
         page.get_by_text("Scored now, not stored: chips 0 to 29 of seed 0").wait_for()

@@ -13,11 +13,11 @@ from nvlib import devices, figures, launch
 from nvlib.errors import InputError
 from nvlib.models import own as networks
 
-DEPLOYMENTS = ("none", "write_verify", "swim", "last_layer", "last_layers", "tsb")
+DEPLOYMENTS = ("none", "write_verify", "swim", "last_layer", "last_layers", "tsb", "normalise")
 OWN = "your device: "
 EVERY = 1.0  # seconds between looks at jobs under way
-EXAMPLE = """\
-from torch import nn
+EXAMPLE = """import torch.nn as nn
+
 
 def small(classes=10, in_channels=1):
     return nn.Sequential(

@@ -19,6 +19,7 @@ letter. Each file imports only from those before it:
     checks       the same numbers by another way
     tables       the claims table, for the README and as CSV
     notebooks, executor           which notebook makes what; running them
+    pictures     the stills that notebooks begin with
 """
 
 from nvlib.reproduce import onchip
