@@ -224,6 +224,10 @@ FOCUS = """() => {
 }"""
 
 
+SETTLED = """() => Promise.all(document.getAnimations().filter((a) => a instanceof CSSTransition)
+    .map((a) => a.finished.catch(() => {}))).then(() => true)"""
+
+
 def test_the_keyboard_reaches_every_control_and_shows_where_it_is(page, server):
     """Tab goes through pages and sidebar in their order; what has the focus looks otherwise than without it."""
     page.goto(f"{server}/explore")
@@ -232,9 +236,11 @@ def test_the_keyboard_reaches_every_control_and_shows_where_it_is(page, server):
     page.locator("body").press("Tab")
     seen = []
     for _ in range(50):
+        page.evaluate(SETTLED)  # a look in between two is neither
         name, look = page.evaluate(FOCUS)
         handle = page.evaluate_handle("document.activeElement")
         page.keyboard.press("Tab")
+        page.evaluate(SETTLED)
         without = page.evaluate(f"(e) => {{ const document = {{activeElement: e}}; return ({FOCUS})(); }}", handle)[1]
         seen.append((" ".join(name.split()), look != without))
         if seen[-1][0] == "Mapping":
@@ -294,7 +300,11 @@ def epoch(page):
 
 
 def option(page, label, name):
-    page.get_by_test_id("stSelectbox").filter(has_text=label).get_by_role("combobox").click()
+    idle(page)  # a script that still runs would draw the list anew, closed
+    box = page.get_by_test_id("stSelectbox").filter(has_text=label).get_by_role("combobox")
+    box.scroll_into_view_if_needed()
+    box.focus()  # what had the focus lets go of it, and the page stands still: a move would close the list
+    box.press("ArrowDown")
     page.get_by_role("option", name=name).click()
     page.get_by_role("listbox").wait_for(state="detached")
 
@@ -318,6 +328,7 @@ def small(classes=10, in_channels=1):
                            "!b.disabled)")  # fmt: skip
     add.click()
     page.get_by_text("the form below offers it").wait_for()
+    idle(page)
     number(page, "Epochs").fill("1")
     number(page, "Chips a training").fill("5")
     option(page, "Images of each split", re.compile("^500$"))
