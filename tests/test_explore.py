@@ -11,6 +11,7 @@ import nvlib
 from nvlib import InputError, devices, explore, studies
 from nvlib.explore import select, words
 from nvlib.explore.shown import PLOTLY
+from nvlib.methods import Recipe
 from nvlib.store import Store
 
 NEAR_TIE = 100 / 250  # an image whose two best classes differ in the last bit, of the 250 that are scored here
@@ -51,6 +52,16 @@ def test_a_choice_with_results_is_answered_by_them(table, shipped, sigma_d):
     assert sorted(found.rows["accuracy"]) == sorted(wanted["accuracy"])
     assert found.lacking == () and set(found.curve["sigma_d"]) == {0.0, 0.1, 0.2, 0.3, 0.4}
     assert dict(zip(select.SETTING, found.query.setting, strict=True))["images"] == 10_000
+
+
+def test_the_model_is_one_whose_chips_are_on_show(tmp_path):
+    """Beside short trainings of one's own of the same seed, whichever hashes they have."""
+    where = Store(tmp_path / "runs")
+    for lr in (1e-3, 2e-3, 3e-3, 4e-3):
+        short = studies.Study(methods=("gaussian",), sigma_d=(0.2,), images=64, epochs=1, chips=2, recipe=Recipe(lr=lr))
+        studies.run(short, where, progress=False)
+    found = explore.answer(explore.Query(sigma_d=0.2), nvlib.results(where), store=where)
+    assert set(found.models) == {"none", "gaussian"} and set(found.models.values()) <= set(found.rows.training)
 
 
 def test_a_choice_without_results_names_the_models_that_can_be_scored(table, shipped):

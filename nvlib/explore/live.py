@@ -111,14 +111,16 @@ def answer(query: Query, table: pd.DataFrame, bits: int | None = None, store: St
     models, why = {}, {}
     for method in query.method:
         try:
-            models[method] = _model(method, query, table, bits, store or Store())
+            models[method] = _model(method, query, table, set(curve["training"]), store or Store())
         except InputError as error:
             why[method] = str(error)
     return Answer(query, rows, curve, models, why)
 
 
-def _model(method: str, query: Query, table: pd.DataFrame, bits: int | None, store: Store) -> str:
+def _model(method: str, query: Query, table: pd.DataFrame, on_show: set[str], store: Store) -> str:
     """Return the training whose chips answer for a method: matched or swept as asked, if possible of the same arrays.
+
+    Of several one whose chips are on show, then the one that was trained most.
 
     Raises:
         InputError: one line on why there is none.
@@ -146,8 +148,13 @@ def _model(method: str, query: Query, table: pd.DataFrame, bits: int | None, sto
                 f"{label}: no stored model was trained for {figures.name(query.device)}; choose 'swept' to program one "
                 f"that was trained for another device, or train it: {words.command(query, [method])}"
             )
-    first = min(records, key=lambda n: (records[n].mapping not in (None, query.mapping), records[n].seed, n))
-    return first
+
+    def rank(name: str) -> tuple[Any, ...]:
+        record = records[name]
+        elsewhere, work = record.mapping not in (None, query.mapping), record.epochs * record.images
+        return elsewhere, name not in on_show, -work, record.seed, name
+
+    return min(records, key=rank)
 
 
 def score(live: Live, store: Store | None = None) -> Iterator[pd.DataFrame]:
