@@ -1,5 +1,6 @@
 """Figures say what they show, from the numbers of nvlib.statistics; bad selections answer in one line."""
 
+import asyncio
 import json
 import math
 import re
@@ -254,6 +255,23 @@ def test_png_without_a_browser_says_what_to_do(one, monkeypatch, tmp_path):
     monkeypatch.setenv("BROWSER_PATH", str(tmp_path / "nowhere"))
     with pytest.raises(InputError, match=r"no browser to draw with .*install Chromium"):
         figures.to_png(figures.ecdf(one), tmp_path / "x.png")
+
+
+def test_a_browser_that_does_not_answer_is_asked_again_and_then_named(one, monkeypatch, tmp_path):
+    pytest.importorskip("kaleido")
+    asked = []
+
+    async def silent(*_, **__):
+        asked.append(1)
+        await asyncio.sleep(9)
+
+    (browser := tmp_path / "chrome").touch()
+    monkeypatch.setenv("BROWSER_PATH", str(browser))
+    monkeypatch.setattr("kaleido.calc_fig", silent)
+    monkeypatch.setattr("nvlib.figures.export.PATIENCE", 0.01)
+    with pytest.raises(InputError, match=r"chrome did not answer within .* point BROWSER_PATH at another"):
+        figures.to_png(figures.ecdf(one), tmp_path / "x.png")
+    assert len(asked) == 3
 
 
 @pytest.mark.browser

@@ -5,10 +5,13 @@ Nothing is fetched: plotly.js is the installed package's, and MathJax, which no 
 
 from __future__ import annotations
 
+import asyncio
 import importlib.util
 import os
 import shutil
+from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
+from typing import Any
 
 import plotly.graph_objects as go
 
@@ -16,6 +19,8 @@ from nvlib.errors import InputError, unknown
 
 _BROWSERS = ("chromium", "chromium-browser", "google-chrome", "google-chrome-stable", "chrome")
 KINDS = ("png", "svg")
+PATIENCE = 30  # seconds; a picture takes two, and a browser now and then never answers its first message
+TRIES = 3
 
 
 def lacking() -> str:
@@ -34,19 +39,30 @@ def picture(fig: go.Figure, kind: str = "png", width: int = 900, scale: float = 
     """Return a figure as PNG (``scale`` pixels a unit of length) or SVG; needs kaleido and a Chrome or Chromium.
 
     Raises:
-        InputError: for another kind, or where kaleido or a browser (``BROWSER_PATH``) is missing.
+        InputError: for another kind, or where kaleido or a browser (``BROWSER_PATH``) is missing or does not answer.
     """
     if kind not in KINDS:
         raise unknown("kind of picture", kind, KINDS)
     if missing := lacking():
         raise InputError(missing)
-    import kaleido
-
     browser = os.environ.get("BROWSER_PATH") or next(filter(None, map(shutil.which, _BROWSERS)))
     options = {"format": kind, "width": width, "height": fig.layout.height or 480}
     options |= {"scale": scale} if kind == "png" else {}
-    offline = kaleido.PageGenerator(mathjax=False)
-    return kaleido.calc_fig_sync(fig.to_dict(), opts=options, kopts={"path": browser, "page_generator": offline})
+    for _ in range(TRIES):
+        try:
+            with ThreadPoolExecutor(1) as thread:  # a loop of its own: a notebook's is running
+                return thread.submit(asyncio.run, _drawn(fig.to_dict(), options, browser)).result()
+        except TimeoutError:
+            continue
+    slow = f"{browser} did not answer within {PATIENCE} s, {TRIES} times"
+    raise InputError(f"{slow}; point BROWSER_PATH at another Chrome")
+
+
+async def _drawn(fig: dict[str, Any], options: dict[str, Any], browser: str) -> bytes:
+    import kaleido
+
+    offline = {"path": browser, "page_generator": kaleido.PageGenerator(mathjax=False)}
+    return await asyncio.wait_for(kaleido.calc_fig(fig, opts=options, kopts=offline), PATIENCE)
 
 
 def to_png(fig: go.Figure, path: str | Path, width: int = 900, scale: float = 2) -> Path:
