@@ -24,6 +24,7 @@ def trained(tmp_path_factory):
 
 
 @pytest.mark.slow
+@pytest.mark.timeout(3600)  # 21 trainings: a quarter of an hour of one core
 @pytest.mark.parametrize("of", ["mean", "kpp"])
 @pytest.mark.parametrize("method", NOISY)
 def test_training_with_noise_beats_training_without(trained, method, of):

@@ -118,7 +118,7 @@ def test_notebooks_and_artefacts_name_each_other():
         ("equal", (0.4634, 0.4634), 0.47, "holds in direction"),
         ("equal", (0.1263, 0.1263), 0.13, "holds"),
         ("equal", (0.27, 0.28), 0.0188, "does not hold"),
-        ("gain", (None, None), 15, "not yet computed"),
+        ("gain", (None, None), 15, "undecided"),
     ],
 )
 def test_rules(rule, limits, paper, verdict):

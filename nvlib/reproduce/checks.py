@@ -67,7 +67,7 @@ def ekl_by_temperature(
             nll = at.logsumexp(-1) - at.gather(-1, label).squeeze(-1)
             row[f"EKL at T = {t:g}"] = (nll * right).sum(1).div(right.sum(1)).mean().item()
         made.append(row)
-    return pd.DataFrame(made)
+    return pd.DataFrame(made) if made else pd.DataFrame(columns=["method", "sigma_d", "accuracy"])
 
 
 def scale_said(table: pd.DataFrame, method: str = "ovf", t: float = 4.0) -> str:

@@ -30,34 +30,34 @@ class Notebook:
 NOTEBOOKS = {
     n.name: n
     for n in (
-        Notebook("00_tour", ("tour",), {"smoke": 20, "quick": 240, "full": 3600, "paper": 9e6}),
+        Notebook("00_tour", ("tour",), {"smoke": 20, "quick": 120, "full": 3600, "paper": 9e6}),
         Notebook("01_devices", ("trice-fig3", "trice-fig7"), dict.fromkeys(PRESETS, 10.0)),
         Notebook(
-            "02_kpp_taylor", ("trice-eq6", "trice-3c"), {"smoke": 25, "quick": 90, "full": 400, "paper": 3e5},
+            "02_kpp_taylor", ("trice-eq6", "trice-3c"), {"smoke": 25, "quick": 30, "full": 400, "paper": 3e5},
         ),
         Notebook(
             "03_trice",
             ("trice-fig2", "trice-table1", "trice-fig4", "trice-fig8", "trice-fig6a", "trice-fig6b", "trice-fig5a",
              "trice-fig5b", "trice-n", "trice-text"),
-            {"smoke": 40, "quick": 2400, "full": 9e4, "paper": 3e7},
+            {"smoke": 40, "quick": 1560, "full": 9e4, "paper": 3e7},
         ),
         Notebook(
             "04_nft",
             ("nft-fig3", "nft-fig4", "nft-convergence", "nft-table1", "nft-reverse-gamma", "nft-reverse-sigma",
              "nft-classifier-noise", "nft-table2", "nft-n"),
-            {"smoke": 40, "quick": 2400, "full": 9e5, "paper": 3e8},
+            {"smoke": 40, "quick": 600, "full": 9e5, "paper": 3e8},
         ),
         Notebook(
             "05_ovf", ("ovf-fig3", "ovf-fig4", "ovf-convergence"),
-            {"smoke": 20, "quick": 1200, "full": 4e5, "paper": 1e8},
+            {"smoke": 20, "quick": 540, "full": 4e5, "paper": 1e8},
         ),
         Notebook(
             "06_tsb",
             ("tsb-fig3", "tsb-fig4", "tsb-table1", "tsb-table2", "tsb-depth", "tsb-layers", "tsb-init", "tsb-share",
              "tsb-text"),
-            {"smoke": 30, "quick": 40, "full": 40, "paper": 40},
+            {"smoke": 30, "quick": 60, "full": 40, "paper": 40},
         ),
-        Notebook("07_explore", ("explore",), {"smoke": 25, "quick": 300, "full": 900, "paper": 2e4}),
+        Notebook("07_explore", ("explore",), {"smoke": 25, "quick": 180, "full": 900, "paper": 2e4}),
     )
 }  # fmt: skip
 START = 15.0  # seconds of a notebook that runs nothing

@@ -8,7 +8,8 @@
 
 An interval that holds both what is claimed and its contrary (0 and P, for a gain) decides nothing: ``undecided``. On a
 substitute for the paper's network or data set a claim ``holds in direction`` at best, and what does not hold there
-leaves the paper's own case ``undecided``. Without a measurement, or an interval: ``not yet computed``.
+leaves the paper's own case ``undecided``. So does a measurement on too few chips for an interval. Without a
+measurement: ``not yet computed``.
 """
 
 from __future__ import annotations
@@ -36,8 +37,10 @@ def judge(rule: str, estimate: Estimate | None, paper: float | None = None, subs
     """
     if rule not in RULES:
         raise unknown("rule", rule, RULES)
-    if estimate is None or estimate.low is None or estimate.high is None:
+    if estimate is None:
         return MISSING
+    if estimate.low is None or estimate.high is None:
+        return UNDECIDED
     verdict = _judged(rule if paper is not None else "sign", estimate, paper)
     return {HOLDS: DIRECTION, FAILS: UNDECIDED}.get(verdict, verdict) if substitute else verdict
 
