@@ -73,8 +73,8 @@ WITH_VARIANTS = ("nft-table1", "nft-reverse-gamma", "nft-reverse-sigma", "nft-cl
 def variants(name: str, results: Results | None = None) -> pd.DataFrame:
     """Return an ablation as a table: label, method, printed, ours, low, high (mean accuracy in percent), chips, seeds.
 
-    Rows that were not computed have NaN. All others are of one network, size and sigma_d; ``attrs["origin"]`` says
-    which.
+    Rows that were not computed have NaN. All others are of one network, size and sigma_d, the one that most of them
+    were computed at; ``attrs["origin"]`` says which.
 
     Raises:
         InputError: for an artefact that is no ablation.
@@ -85,11 +85,12 @@ def variants(name: str, results: Results | None = None) -> pd.DataFrame:
         held = [rows for rows in found if rows is not None]
         if sum(v.method != "none" for v, rows in zip(wanted, found, strict=True) if rows is not None) > 1:
             largest = max(held, key=lambda rows: (rows.train_images.iloc[0] * rows.epochs.iloc[0], len(rows)))
-            size, at = _of(largest), largest.sigma_d.max()
+            size = _of(largest)
+            same = [rows for rows in held if _of(rows) == size]
+            at = max(largest.sigma_d.unique(), key=lambda at: (sum((rows.sigma_d == at).any() for rows in same), at))
             table = pd.DataFrame([_row(v, rows, size, at) for v, rows in zip(wanted, found, strict=True)])
             table = table.astype(dict.fromkeys(("ours", "low", "high"), float))
-            same = [rows[rows.sigma_d == at] for rows in held if _of(rows) == size]
-            table.attrs["origin"] = origin(pd.concat(same, ignore_index=True))
+            table.attrs["origin"] = origin(pd.concat([rows[rows.sigma_d == at] for rows in same], ignore_index=True))
             return table
     empty = pd.DataFrame([_row(v, None, [], 0.0) for v in wanted])
     empty = empty.astype(dict.fromkeys(("ours", "low", "high"), float))
