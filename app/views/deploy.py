@@ -158,7 +158,7 @@ def hardware() -> None:
     for tile, (label, value, text) in zip(tiles, (
         ("Energy of an image", f"{totals['energy'] * 1e6:.3g} µJ", f"{totals['macs']:,.0f} multiplications"),
         ("Latency of an image", f"{totals['latency'] * 1e6:.4g} µs", "layers one after another"),
-        ("Area", f"{totals['area'] * 1e6:.3g} mm²", f"{totals['allocated']:,.0f} arrays"),
+        ("Area", f"{totals['area'] * 1e6:.3g} mm²", f"{totals['allocated']:,.0f} arrays in whole tiles"),
         ("Cells", f"{totals['cells']:,.0f}", f"fill {totals['utilisation']:.0%} of their arrays"),
     ), strict=True):  # fmt: skip
         tile.metric(label, value, text, delta_color="off", delta_arrow="off", border=True)
