@@ -147,6 +147,7 @@ def test_killed_at_one_write_after_another_it_ends_with_the_same_samples(where, 
         assert found <= {"sound", "unfinished", "missing"}  # listed first, then named: so one may miss its name
     assert kills >= 2
     alike(studies.run(SMALL, store.Store(tmp_path, None), progress=False, threads=1), undisturbed)
+    assert not list(tmp_path.rglob("*.part"))
 
 
 def test_a_damaged_checkpoint_is_set_aside(undisturbed, tmp_path):

@@ -9,9 +9,10 @@
     runs/.damaged/<hash>-<time>/                                            files that were found damaged
 
 Every file is written beside its place and renamed, so that a kill loses at most the block under way and leaves no half
-file under a final name. What is read is compared with its checksum; what does not hold is set aside with a warning and
-computed again by its study. Results that ship with the project lie compacted in results/<study>/. Nothing here needs
-torch but reading and writing weights, and no pickle is ever loaded.
+file under a final name; what it leaves half written goes when the run is done. What is read is compared with its
+checksum; what does not hold is set aside with a warning and computed again by its study. Results that ship with the
+project lie compacted in results/<study>/. Nothing here needs torch but reading and writing weights, and no pickle is
+ever loaded.
 
     places      where runs and shipped results lie
     checksums   SHA256SUMS, and what becomes of a damaged file
@@ -26,7 +27,7 @@ torch but reading and writing weights, and no pickle is ever loaded.
 from nvlib.provenance import environment
 from nvlib.records import VERSION
 from nvlib.store.checksums import ASIDE, SUMS, Damage, Damaged
-from nvlib.store.files import DiskFull, write_json, write_whole
+from nvlib.store.files import DiskFull, sweep, write_json, write_whole
 from nvlib.store.places import local_runs, project_root, shipped_results
 from nvlib.store.remove import dependents, remove
 from nvlib.store.runs import Store, results
@@ -35,6 +36,6 @@ from nvlib.store.verify import Finding, seal, verify
 
 __all__ = [
     "Store", "results", "COLUMNS", "DEPLOYED", "describe", "local_runs", "project_root", "shipped_results",
-    "write_json", "write_whole", "DiskFull", "Damage", "Damaged", "SUMS", "ASIDE", "Finding", "verify", "seal",
+    "write_json", "write_whole", "sweep", "DiskFull", "Damage", "Damaged", "SUMS", "ASIDE", "Finding", "verify", "seal",
     "dependents", "remove", "environment", "VERSION",
 ]  # fmt: skip

@@ -15,6 +15,7 @@ from pathlib import Path
 
 from nvlib.store import checksums
 
+UNFINISHED = ".part"  # how the name ends of what is being written, or was when it was cut off
 FULL = (errno.ENOSPC, errno.EDQUOT)
 
 
@@ -39,7 +40,7 @@ def write_whole(path: Path, write: Callable[[str], object], listed: bool = False
     Raises:
         DiskFull: no room; an earlier file of that name is as it was.
     """
-    aside = path.with_name(f".{path.name}.{os.getpid()}.part")
+    aside = path.with_name(f".{path.name}.{os.getpid()}{UNFINISHED}")
     try:
         path.parent.mkdir(parents=True, exist_ok=True)
         write(str(aside))
@@ -59,6 +60,17 @@ def write_whole(path: Path, write: Callable[[str], object], listed: bool = False
         ) from None
     finally:
         aside.unlink(missing_ok=True)
+
+
+def sweep(folder: Path, name: str = "*") -> None:
+    """Delete what kills left of files half written; only for who alone writes them, by a claim.
+
+    Args:
+        folder: where they lie; it may be missing.
+        name: of the file; as it stands, any.
+    """
+    for path in folder.glob(f".{name}.*{UNFINISHED}"):
+        path.unlink(missing_ok=True)
 
 
 def _flush(folder: Path) -> None:

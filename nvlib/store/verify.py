@@ -10,6 +10,7 @@ from pathlib import Path
 
 from nvlib.errors import InputError
 from nvlib.store import checksums, table
+from nvlib.store.files import UNFINISHED
 from nvlib.store.runs import Store, record_of
 
 STATES = ("sound", "unlisted", "unfinished", "newer", "missing", "damaged")
@@ -57,7 +58,7 @@ def examined(folder: Path) -> Iterator[Finding]:
         if name == checksums.SUMS:
             continue
         if path.name.startswith("."):
-            if path.suffix == ".part":
+            if path.suffix == UNFINISHED:
                 yield Finding(path, "unfinished")
             continue
         try:

@@ -48,6 +48,12 @@ def place(runs: Path, pack: Sequence[str]) -> Path:
     return runs / f".{name}{SUFFIX}"
 
 
+def remove(path: Path) -> None:
+    """Delete a checkpoint that is not needed any more, and what kills left of it half written."""
+    path.unlink(missing_ok=True)
+    store.sweep(path.parent, path.name)
+
+
 def find(runs: Path) -> list[tuple[str, ...]]:
     """Return the packs of several trainings that were begun and have a checkpoint."""
     found = []

@@ -17,7 +17,7 @@ import pandas as pd
 import torch
 from torch import Tensor, nn
 
-from nvlib import claims, methods, models
+from nvlib import claims, methods, models, store
 from nvlib.errors import InputError
 from nvlib.evaluate import Samples, blocks
 from nvlib.models import own
@@ -87,6 +87,8 @@ def carry_out(
             try:
                 if not desk.done(task):  # somebody may have finished it just before the claim
                     (_train if task.kind == "training" else _evaluate)(desk, task, count)
+                for name in task.names:
+                    store.sweep(desk.where.runs / name)
             except Lost as lost:  # its weights turned out to be damaged: train again
                 if not any(lost.name in t.names for _, t in left):
                     plan = {"threads": task.plan["threads"], "device": task.plan["device"], "search": None}
@@ -184,7 +186,7 @@ def _train(desk: Desk, task: Task, count: Tell) -> None:
                     record, methods.result(held.state, member), pd.DataFrame(held.history[member]),
                     held.spent / len(records), _trace(held, member), held.plan, network,
                 )  # fmt: skip
-    path.unlink(missing_ok=True)
+    checkpoint.remove(path)
 
 
 def _begun(desk: Desk, task: Task) -> tuple[Any, Checkpoint]:
