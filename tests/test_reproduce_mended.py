@@ -2,6 +2,7 @@
 
 import json
 import math
+from pathlib import Path
 
 import numpy as np
 import pandas as pd
@@ -247,3 +248,34 @@ def test_causes_are_cuts_of_the_same_chips():
     assert set(fig.data[0].y) == set(table.index) and fig.layout.xaxis.type == "log"
     with pytest.raises(InputError, match="cut"):
         figures.tsb_causes(table.reset_index().drop(columns="cut"))
+
+
+def test_cells_that_do_not_stray_are_a_remedy_of_the_chips_whose_cells_do():
+    held = pd.DataFrame({
+        "network": "lenet3", "sigma_d": 0.2, "variant": ["tsb"] * 2 + ["convolutions"] * 2 + ["convolutions, tsb"] * 2,
+        "chip": [0, 1] * 3, "before": [90.0, 92.0, 95.0, 95.0, 95.0, 95.0], "own": 97.0, "ideal": 98.0,
+        "accuracy": [94.0, 95.0, 95.0, 95.0, 96.0, 97.0],
+    })  # fmt: skip
+    table = reproduce.causes(held).set_index("says").cut
+    assert table[onchip.VARIANTS["convolutions"].says] == pytest.approx(7 / 3)  # 98 - 91 before, 98 - 95 after
+    assert table[onchip.VARIANTS["convolutions, tsb"].says] == pytest.approx(3 / 1.5)  # what the block adds to that
+
+
+def test_learning_is_drawn_chip_by_chip_and_where_it_settles(tmp_path):
+    shipped_tables(tmp_path)
+    learning = onchip.table("learning", folder=tmp_path)
+    settled = reproduce.converged(learning)
+    assert settled == 3 and reproduce.converged(learning[:0]) is None
+    fig = figures.tsb_learning(learning, settled, "LeNet-3")
+    *chips, mean = fig.data
+    assert len(chips) == 3 and list(mean.y) == [81.0, 86.0, 90.0, 90.8, 91.0, 91.0]
+    assert fig.layout.shapes[0].x0 == 3 and "epoch 3" in fig.layout.title.text + fig.layout.title.subtitle.text
+    with pytest.raises(InputError, match="accuracy"):
+        figures.tsb_learning(learning.drop(columns="accuracy"))
+
+
+def test_a_table_that_ships_says_where_it_was_made():
+    for name in onchip.TABLES:
+        made = onchip.provenance(name)
+        assert set(made) >= {"commit", "written", "versions"} and made["commit"]
+    assert onchip.provenance("cost", Path("nowhere")) == {}

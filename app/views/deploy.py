@@ -5,13 +5,14 @@ import json
 import common
 import pandas as pd
 import streamlit as st
-from common import live
+from common import live, onchip
 
 from nvlib import devices, figures
 from nvlib.errors import InputError
 
-VIEWS = ("What it wins", "Which weights to verify", "Hardware")
-METHODS = ("write_verify", "swim", "last_layer", "last_layers", "tsb")
+VIEWS = ("What it wins", "Which weights to verify", "TSB: time and limits", "Hardware")
+METHODS = ("write_verify", "swim", "normalise", "last_layer", "last_layers", "tsb")
+PLAIN = ("lenet", "lenet_5x5")  # without normalisation, whose statistics could be taken again
 CHIPS = (8, 16, 32)
 
 
@@ -20,7 +21,8 @@ def nothing() -> None:
     st.info("**No deployed chips yet** for this choice. This computes some; the page then finds them by itself:",
             icon=":material/hourglass_empty:")  # fmt: skip
     at = f"{common.command(query, query.method[-1:] or ('gaussian',))} --chips 50"
-    st.code(f"{at} --deploy none {' '.join(METHODS)}", language="bash", wrap_lines=True)
+    able = [m for m in METHODS if m != "normalise" or query.network not in PLAIN]
+    st.code(f"{at} --deploy none {' '.join(able)}", language="bash", wrap_lines=True)
     common.offer_nearest(query, deployed=True)
 
 
@@ -107,6 +109,7 @@ def verifying() -> None:
             table = live.verified(training, device, query.sigma_d, query, count)
         st.session_state["verified"] = (asked, table)
     if "verified" not in st.session_state:
+        onchip.sweep(query)
         st.info(
             "SWIM verifies first the weights whose second derivative of the loss is largest; beside it, those that are "
             "largest, and a random order. The button draws accuracy against the verified share, pulses and energy.",
@@ -190,4 +193,4 @@ view = common.choice(st.segmented_control, "View", "deploy", VIEWS, VIEWS[0], ""
                      label_visibility="collapsed")  # fmt: skip
 if view != VIEWS[0] and query.device not in devices.names():
     raise InputError("the numbers of this device are not built in; choose another in the sidebar")
-{VIEWS[0]: wins, VIEWS[1]: verifying, VIEWS[2]: hardware}[view]()
+dict(zip(VIEWS, (wins, verifying, onchip.limits, hardware), strict=True))[view]()

@@ -56,7 +56,7 @@ def add_method(sub: Parser) -> None:
 def add_deployment(sub: Parser, several: bool) -> None:
     """Add what is done to each chip before it is scored."""
     group = sub.add_argument_group("what is done to each chip")
-    text = "none, write_verify, swim, last_layer, last_layers, tsb"
+    text = "none, write_verify, swim, normalise, last_layer, last_layers, tsb"
     if several:
         group.add_argument("--deploy", nargs="+", default=DROP, metavar="NAME", help=text)
     else:

@@ -78,6 +78,7 @@ _HOME = {
     "tsb_ablation": "tsb",
     "training_cost": "tsb",
     "tsb_causes": "tsb",
+    "tsb_learning": "tsb",
     "deployment_style": "deploy",
     "one_weight": "taylor",
     "slope_effect": "taylor",
@@ -107,6 +108,7 @@ __all__ = [
     "chip_losses", "variance_shares", "loss_and_accuracy", "derivatives_by_epoch", "distance_table",
     "accuracy_distance", "selective_verify", "pulses_and_residuals", "tsb_ablation", "training_cost",
     "tsb_causes",
+    "tsb_learning",
     "deployment_style", "TEMPLATE", "Style", "STYLES", "style", "name", "ordinal", "BLUE", "SKY", "GREEN", "ORANGE",
     "VERMILLION", "PURPLE", "GREY",
 ]  # fmt: skip
@@ -133,7 +135,7 @@ if TYPE_CHECKING:
     from nvlib.figures.taylor import chip_losses, loss_cut, loss_percentiles, loss_quantiles, one_weight, slope_effect
     from nvlib.figures.taylor_map import share_map, share_table
     from nvlib.figures.taylor_shares import derivatives_by_epoch, loss_and_accuracy, variance_shares
-    from nvlib.figures.tsb import training_cost, tsb_ablation, tsb_causes
+    from nvlib.figures.tsb import training_cost, tsb_ablation, tsb_causes, tsb_learning
     from nvlib.figures.weights import layer_deviations
 
 

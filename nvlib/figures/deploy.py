@@ -272,6 +272,3 @@ def pulses_and_residuals(pulses: np.ndarray, residuals: np.ndarray, spread: floa
         f"deviation left {residuals.std():.4f} (closed form {sd:.4f})",
     ]  # fmt: skip
     return finish(fig, "Write-verify: how many pulses, and what is left", wrap(notes))
-
-
-# -- TSB -------------------------------------------------------------------------------------------------------------

@@ -1,4 +1,4 @@
-"""Figures of TSB alone: its block's parameters (Table 2, Sec. 4.7), training cost (Fig. 4), and what limits it."""
+"""Figures of TSB alone: its block's parameters (Table 2, 4.7), training cost (Fig. 4), epochs, and what limits it."""
 
 from __future__ import annotations
 
@@ -118,6 +118,40 @@ def training_cost(table: pd.DataFrame, axis: str = "passes", method: str = "tsb"
     fig.update_yaxes(title="mean accuracy on validation images (%)")
     notes = [note, f"whole cost at the end, {', '.join(ends)}", f"dotted: fully trained backbone, {goal:.2f} %"]
     return finish(fig, "Training cost with early stops", wrap(notes))
+
+
+def tsb_learning(table: pd.DataFrame, settled: float | None = None, note: str = "") -> go.Figure:
+    """Return accuracy epoch by epoch while the block is trained: each chip thin, their mean thick.
+
+    Args:
+        table: of `nvlib.deploy.cost.history`.
+        settled: epoch from which the mean counts as converged, drawn as a line.
+        note: what the table does not know: network, data set, device, sigma_d.
+
+    Raises:
+        InputError: for a table without its columns.
+    """
+    if missing := {"chip", "epoch", "accuracy"} - set(table):
+        raise InputError(f"the table has no {', '.join(sorted(missing))}; expected one of nvlib.deploy.cost.history")
+    fig, look = go.Figure(), DEPLOYED["tsb"]
+    for chip, part in table.sort_values("epoch").groupby("chip"):
+        fig.add_scatter(
+            x=part["epoch"], y=part["accuracy"], mode="lines", line={"width": 1, "color": look.colour}, opacity=0.4,
+            name="chips", legendgroup="chips", showlegend=bool(chip == table["chip"].min()),
+            hovertemplate=f"chip {chip}, epoch %{{x}}: %{{y:.2f}} %<extra></extra>",
+        )  # fmt: skip
+    mean = table.groupby("epoch")["accuracy"].mean()
+    fig.add_scatter(
+        x=mean.index, y=mean, mode="lines+markers", name="their mean", line={"width": 2.5, "color": look.colour},
+        marker={"symbol": look.marker, "size": 7}, hovertemplate="mean, epoch %{x}: %{y:.2f} %<extra></extra>",
+    )  # fmt: skip
+    notes = [note, f"n = {table['chip'].nunique()} chips, validation images"]
+    if settled is not None:
+        fig.add_vline(x=settled, line={"color": GREY, "dash": "dot", "width": 1.5})
+        notes.append(f"dotted: converged, epoch {settled:g}")
+    fig.update_xaxes(title="epochs of the block's training")
+    fig.update_yaxes(title="accuracy on validation images (%)")
+    return finish(fig, "TSB, epoch by epoch", wrap(notes))
 
 
 def tsb_causes(table: pd.DataFrame, paper: float | None = None) -> go.Figure:

@@ -18,7 +18,7 @@ letter. Each file imports only from those before it:
     repaired     mended chips beside the paper's rows, and with one thing changed at a time
     checks       the same numbers by another way
     tables       the claims table, for the README and as CSV
-    notebooks, executor           which notebook makes what; running them
+    notebooks, page, executor     which notebook makes what; one as a page of HTML; running them
     pictures     the stills that notebooks begin with
 """
 
@@ -31,7 +31,7 @@ from nvlib.reproduce.presets import PRESETS, study
 from nvlib.reproduce.printed import beside, published
 from nvlib.reproduce.query import Results, Setting
 from nvlib.reproduce.record import Artefact, Claim
-from nvlib.reproduce.repaired import ablated, ablation, ahead, causes, learned, most, repaired
+from nvlib.reproduce.repaired import ablated, ablation, ahead, causes, converged, learned, most, repaired
 from nvlib.reproduce.rules import RULES, VERDICTS, judge
 from nvlib.reproduce.shown import draw, grid, origin, protocols, rows
 from nvlib.reproduce.tables import claims, claims_table, say, write_claims
@@ -42,8 +42,7 @@ from nvlib.reproduce.work import compute
 __all__ = [
     "ARTEFACTS", "NOTEBOOKS", "PRESETS", "RULES", "SHORT", "VERDICTS", "Artefact", "Claim", "Notebook", "Results",
     "Setting", "ablated", "ablation", "agree", "ahead", "artefact", "beside", "causes", "choose", "claims",
-    "claims_table", "clock", "compute", "convergence", "draw", "ekl_by_temperature", "execute", "grid", "judge",
-    "kpp_by_hand", "learned", "many_chips", "most",
-    "onchip", "origin", "protocols", "published", "repaired", "rows", "say", "scale_said", "study", "variants",
-    "widths", "write_claims",
+    "claims_table", "clock", "compute", "converged", "convergence", "draw", "ekl_by_temperature", "execute", "grid",
+    "judge", "kpp_by_hand", "learned", "many_chips", "most", "onchip", "origin", "protocols", "published", "repaired",
+    "rows", "say", "scale_said", "study", "variants", "widths", "write_claims",
 ]  # fmt: skip

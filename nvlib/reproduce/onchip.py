@@ -13,6 +13,7 @@ makes what is not there (half an hour on a quiet core); a name after it makes th
 
 from __future__ import annotations
 
+import json
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -29,7 +30,8 @@ if TYPE_CHECKING:
 TABLES = {"cost": "tsb-fig4", "learning": "tsb-text", "sweep": "swim-lenet3", "causes": "tsb-causes"}
 AT = 0.2  # sigma_d of cost and learning
 TSB = {"epochs": 5, "lr": 1e-2}  # as tsb-fig3's shipped chips; lr chosen on validation images
-_MODELS = {"dataset": "mnist", "device": "rram", "reference": "full_scale", "mapping": "signed", "images": 10_000}
+SMALL = "lenet3"
+MODELS = {"dataset": "mnist", "device": "rram", "reference": "full_scale", "mapping": "signed", "images": 10_000}
 
 
 @dataclass(frozen=True)
@@ -90,11 +92,19 @@ def place(name: str, folder: Path | None = None) -> Path:
     return (folder or shipped_results() or Path("results")) / TABLES[name] / f"{name}.parquet"
 
 
+def provenance(name: str, folder: Path | None = None) -> dict[str, Any]:
+    """Return where a shipped table's last piece was computed (`nvlib.provenance.environment`); empty if unknown."""
+    log = place(name, folder).parent / "environment.json"
+    pieces = json.loads(log.read_text()) if log.is_file() else {}
+    own = [piece for key, piece in pieces.items() if key.split()[0] == name]
+    return max(own, key=lambda piece: piece["written"], default={})
+
+
 def trained(sigma_d: float, method: str = "gaussian", network: str = "lenet3") -> nn.Module:
     """Return the stored model that was trained at a sigma_d by a method; InputError where there is none."""
     from nvlib import studies
 
-    rows = results(network=network, method=method, origin="shipped", **_MODELS)
+    rows = results(network=network, method=method, origin="shipped", **MODELS)
     rows = rows[rows.train_sigma_d == (0.0 if method == "none" else sigma_d)]
     if rows.empty:
         raise InputError(f"no {network} trained by {method} at sigma_d={sigma_d:g} ships; run studies/ first")

@@ -12,7 +12,7 @@ from nvlib import statistics
 from nvlib.figures.deploy import ratio
 from nvlib.figures.names import name
 from nvlib.reproduce import onchip
-from nvlib.reproduce.mended import inverted, mended, only, scaled, under, value_of
+from nvlib.reproduce.mended import inverted, mended, only, scaled, settled, under, value_of
 from nvlib.reproduce.printed import published
 from nvlib.reproduce.query import Results, Setting
 
@@ -103,8 +103,11 @@ def causes(held: pd.DataFrame, learning: pd.DataFrame | None = None) -> pd.DataF
     if held.empty:
         return held
     for (network, sigma_d, which), part in held.groupby(["network", "sigma_d", "variant"], sort=False):
-        says, quiet, own = onchip.VARIANTS[which].says, part.ideal.iloc[0], part.own.iloc[0]
-        made.append(_cause(network, sigma_d, says, part.before, part.accuracy, own if math.isnan(quiet) else quiet))
+        how, quiet, own, before = onchip.VARIANTS[which], part.ideal.iloc[0], part.own.iloc[0], part.before
+        usual = held[(held.network == network) & (held.sigma_d == sigma_d) & (held.variant == "tsb")].before
+        if how.method is None and how.exact and len(usual):  # the remedy is that those cells do not stray
+            before = usual
+        made.append(_cause(network, sigma_d, how.says, before, part.accuracy, own if math.isnan(quiet) else quiet))
         if which == "tsb" and not math.isnan(quiet):
             made.append(_cause(network, sigma_d, "TSB, the ideal is the same network without variation", part.before,
                                part.accuracy, own))  # fmt: skip
@@ -131,6 +134,11 @@ def learned(learning: pd.DataFrame) -> pd.DataFrame:
     if learning.empty:
         return learning
     return learning.groupby("epoch").agg(accuracy=("accuracy", "mean"), loss=("loss", "mean"), passes=("passes", "max"))
+
+
+def converged(learning: pd.DataFrame) -> int | None:
+    """Return the epoch from which on TSB's mean accuracy has `mended.SETTLED` of its gain; None for an empty table."""
+    return settled(learning.groupby("epoch").accuracy.mean().to_numpy()) if len(learning) else None
 
 
 def _cause(network: str, sigma_d: float, says: str, before: pd.Series, after: pd.Series, best: float) -> dict[str, Any]:

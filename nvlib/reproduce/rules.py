@@ -2,14 +2,15 @@
 
     gain    the paper: a lies above b, up to P. Holds: the interval lies above 0 and reaches P. In direction: it lies
             above 0 and ends below P. Does not hold: it ends below P and does not lie above 0.
+    ratio   the paper: a is P times b. As a gain, with 1 in the place of 0.
     sign    the paper: a lies above b, without a number. Holds: the interval lies above 0; does not hold: below.
     bound   the paper: at most P. Holds: the whole range lies at or below P. In direction: the middle does.
     equal   the paper: P. Holds: P lies in the interval, or agrees as printed. In direction: within 10 % of P.
 
-An interval that holds both what is claimed and its contrary (0 and P, for a gain) decides nothing: ``undecided``. On a
-substitute for the paper's network or data set a claim ``holds in direction`` at best, and what does not hold there
-leaves the paper's own case ``undecided``. So does a measurement on too few chips for an interval. Without a
-measurement: ``not yet computed``.
+An interval that holds both what is claimed and its contrary (0 and P, for a gain; 1 and P, for a ratio) decides
+nothing: ``undecided``. On a substitute for the paper's network or data set a claim ``holds in direction`` at best, and
+what does not hold there leaves the paper's own case ``undecided``. So does a measurement on too few chips for an
+interval. Without a measurement: ``not yet computed``.
 """
 
 from __future__ import annotations
@@ -20,7 +21,7 @@ from nvlib.statistics import Estimate
 HOLDS, DIRECTION, FAILS = "holds", "holds in direction", "does not hold"
 UNDECIDED, MISSING = "undecided", "not yet computed"
 VERDICTS = (HOLDS, DIRECTION, FAILS, UNDECIDED, MISSING)
-RULES = ("gain", "sign", "bound", "equal")
+RULES = ("gain", "ratio", "sign", "bound", "equal")
 
 
 def judge(rule: str, estimate: Estimate | None, paper: float | None = None, substitute: str = "") -> str:
@@ -29,7 +30,7 @@ def judge(rule: str, estimate: Estimate | None, paper: float | None = None, subs
     Args:
         rule: one of `RULES`.
         estimate: ours; None where nothing was measured.
-        paper: the paper's number; a rule of ``gain`` without one judges the sign.
+        paper: the paper's number; without one it is judged which of the two lies above.
         substitute: what stood in for the paper's network or data set.
 
     Raises:
@@ -41,20 +42,22 @@ def judge(rule: str, estimate: Estimate | None, paper: float | None = None, subs
         return MISSING
     if estimate.low is None or estimate.high is None:
         return UNDECIDED
-    verdict = _judged(rule if paper is not None else "sign", estimate, paper)
+    verdict = _judged(rule, estimate, paper)
     return {HOLDS: DIRECTION, FAILS: UNDECIDED}.get(verdict, verdict) if substitute else verdict
 
 
 def _judged(rule: str, ours: Estimate, paper: float | None) -> str:
-    if rule == "bound":
+    neutral = 1 if rule == "ratio" else 0
+    if paper is None or rule == "sign":
+        paper = neutral
+    elif rule == "bound":
         return HOLDS if ours.high <= paper else DIRECTION if ours.value <= paper else FAILS
-    if rule == "equal":
+    elif rule == "equal":
         same = ours.low <= paper <= ours.high or abs(ours.value - paper) <= _half_digit(paper)
         return HOLDS if same else DIRECTION if abs(ours.value - paper) <= abs(paper) / 10 else FAILS
-    if ours.low > 0:
-        return HOLDS if rule == "sign" or ours.high >= paper else DIRECTION
-    reach = 0 if rule == "sign" else paper
-    return UNDECIDED if ours.high > 0 and ours.high >= reach else FAILS
+    if ours.low > neutral:
+        return HOLDS if ours.high >= paper else DIRECTION
+    return UNDECIDED if ours.high > neutral and ours.high >= paper else FAILS
 
 
 def _half_digit(paper: float) -> float:
