@@ -12,7 +12,7 @@ from nvlib.errors import InputError
 
 VIEWS = ("What it wins", "Which weights to verify", "TSB: time and limits", "Hardware")
 METHODS = ("write_verify", "swim", "normalise", "last_layer", "last_layers", "tsb")
-PLAIN = ("lenet", "lenet_5x5")  # without normalisation, whose statistics could be taken again
+PLAIN = ("lenet", "lenet5")  # without normalisation, whose statistics could be taken again
 CHIPS = (8, 16, 32)
 
 

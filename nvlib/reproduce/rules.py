@@ -11,6 +11,9 @@ An interval that holds both what is claimed and its contrary (0 and P, for a gai
 nothing: ``undecided``. On a substitute for the paper's network or data set a claim ``holds in direction`` at best, and
 what does not hold there leaves the paper's own case ``undecided``. So does a measurement on too few chips for an
 interval. Without a measurement: ``not yet computed``.
+
+Two things were changed since: a measurement without an interval had counted as not computed, and a ratio had been
+judged as a gain, which it cannot fail. The second changed no verdict.
 """
 
 from __future__ import annotations

@@ -138,7 +138,7 @@ def _verdicts() -> str:
         "the full scale. Differences are paired by chip and training; brackets are 95 % intervals over trainings, or "
         "over chips where there is one. What stands in for a paper's network or data set is marked, and holds in "
         "direction at best; the rules of the verdicts were fixed before the results were looked at "
-        "(`nvlib/reproduce/rules.py`).",
+        "(`nvlib/reproduce/rules.py`, with what was changed since).",
         "",
         "| artefact | the paper | ours | protocol | verdict |",
         "|---|---|---|---|---|",
