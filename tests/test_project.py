@@ -114,6 +114,10 @@ def test_notebook_runs_with_injected_parameters(path, tmp_path, monkeypatch):
     page = made.with_suffix(".html").read_text()
     assert "Plotly.newPlot" in page and "</html>" in page
     assert "data:image/png;base64" in page and "docs/images" not in page
+    assert not re.search(r'<(?:script|link|img|iframe)[^>]*(?:src|href)=["\']?(?:https?:)?//', page)  # from elsewhere
+    words = "".join("".join(c["source"]) for c in book["cells"] if c["cell_type"] == "markdown")
+    equations = re.findall(r"\$\$.+?\$\$|\$.+?\$", re.sub(r"`[^`]*`", "", words), re.DOTALL)
+    assert page.count("<math") == len(equations) and not any(e in page for e in equations)
 
 
 def test_choosing_what_to_reproduce():

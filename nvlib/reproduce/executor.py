@@ -34,9 +34,12 @@ def execute(
     try:
         import nbformat
         import papermill
-        from nbconvert import HTMLExporter
+
+        from nvlib.reproduce.page import page
     except ImportError:
-        raise InputError("papermill is not installed; pip install -e '.[notebooks]' (or make setup)") from None
+        raise InputError(
+            "papermill, nbconvert or latex2mathml is not installed; pip install -e '.[notebooks]' (or make setup)"
+        ) from None
 
     root = project_root()
     if root is None or not (root / "notebooks").is_dir():
@@ -54,13 +57,10 @@ def execute(
         compute(notebook.studied, preset, on=on, progress=True, workers=workers)
         papermill.execute_notebook(
             root / "notebooks" / f"{notebook.name}.ipynb", out, parameters=_parameters(notebook, preset),
-            cwd=root / "notebooks", kernel_name="python3", extra_arguments=["--IPKernelApp.log_level=40"],
+            cwd=root / "notebooks", kernel_name="python3", extra_arguments=["--IPKernelApp.log_level=50"],
             store_widget_state=False,  # megabytes, and a page with it would ask the network for what draws it
         )
-        book = _drawn(nbformat.read(out, as_version=4))
-        where = {"metadata": {"name": notebook.name, "path": str(root)}}  # of the pictures to embed
-        page, _ = HTMLExporter(embed_images=True).from_notebook_node(book, where)
-        out.with_suffix(".html").write_text(page)
+        out.with_suffix(".html").write_text(page(nbformat.read(out, as_version=4), notebook.name, root))
         print(f"      {clock(time.monotonic() - began)}, open {out.with_suffix('.html')}")
         made.append(out)
     return made
@@ -71,26 +71,6 @@ def _parameters(notebook: Notebook, preset: str) -> dict[str, Any]:
     whole = NOTEBOOKS[notebook.name]
     some = notebook.artefacts != whole.artefacts and whole.studied  # others have nothing to choose from
     return {"preset": preset, **({"artefacts": list(notebook.artefacts)} if some else {})}
-
-
-def _drawn(book: Any) -> Any:
-    """Give plotly's outputs the HTML form that a page needs, with the script itself once, for use offline.
-
-    Links to pictures, which are relative to notebooks/, become relative to the project.
-    """
-    from plotly import io
-
-    first = True
-    for cell in book.cells:
-        if cell.cell_type == "markdown":
-            cell.source = cell.source.replace("](../", "](")
-        for output in cell.get("outputs", []):
-            spec = output.get("data", {}).get("application/vnd.plotly.v1+json")
-            if spec:
-                figure = {key: spec[key] for key in ("data", "layout")}
-                output.data["text/html"] = io.to_html(figure, include_plotlyjs=first, full_html=False)
-                first = False
-    return book
 
 
 def clock(seconds: float) -> str:
