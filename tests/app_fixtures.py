@@ -3,10 +3,9 @@
 import gc
 
 import pytest
-from appkit import APP, write
+from appkit import APP, launched, write
 
 st = pytest.importorskip("streamlit")
-from streamlit.testing.v1 import AppTest  # noqa: E402
 
 
 @pytest.fixture(scope="module")
@@ -31,7 +30,7 @@ def app(shipped, tmp_path, monkeypatch):
     monkeypatch.setenv("NVLIB_MODELS", str(tmp_path / "models"))
     st.cache_resource.clear()
     st.cache_data.clear()
-    yield AppTest.from_file(str(APP / "main.py"), default_timeout=120)
+    yield launched()
     st.cache_resource.clear()
     st.cache_data.clear()
 

@@ -1,10 +1,14 @@
 """What the tests of the dashboard share: its pages, made-up results, and what a sound page is."""
 
+import json
+from functools import cache
 from pathlib import Path
 
 import numpy as np
 import pandas as pd
 from synthetic import tidy
+
+from nvlib import devices
 
 APP = Path(__file__).parents[1] / "app"
 PAGES = tuple(f"views/{name}.py" for name in
@@ -18,6 +22,25 @@ CLAIMS = pd.DataFrame({
     "unit": ["points", "%"], "at": ["sigma_d = 0.2", ""], "n": [400, None],
     "verdict": ["holds", "not yet computed"], "protocol": ["LeNet", ""], "substitute": "", "note": "",
 })  # fmt: skip
+
+
+@cache
+def components():
+    """Return what a server looks for when it starts, installed components: once, not with every app under test."""
+    from streamlit.components.v2.component_manager import BidiComponentManager
+
+    manager = BidiComponentManager()
+    manager.discover_and_register_components(start_file_watching=False)
+    return manager
+
+
+def launched():
+    """Return the app before its first run."""
+    from streamlit.testing.v1 import AppTest
+
+    at = AppTest.from_file(str(APP / "main.py"), default_timeout=120)
+    at._bidi_component_manager = components()
+    return at
 
 
 def sound(at):
@@ -77,6 +100,21 @@ def taylor():
             for name, rows in tables.items()}  # fmt: skip
 
 
+def records(rows):
+    """Return the trainings of made-up chips, as a folder of shipped results holds them."""
+    made = {}
+    for row in rows.drop_duplicates("training").itertuples():
+        quiet = row.method == "none"
+        made[row.training] = {"record": {
+            "network": row.network, "width": 1.0, "dataset": row.dataset, "fingerprint": "0" * 64, "images": 55_000,
+            "method": row.method, "parameters": {}, "device": None if quiet else devices.get(row.device).numbers(),
+            "sigma_d": row.train_sigma_d, "reference": None if quiet else row.reference,
+            "mapping": None if quiet else row.mapping, "bits": row.bits, "activation_bits": row.activation_bits,
+            "epochs": row.epochs, "recipe": {}, "seed": row.train_seed, "kind": "training", "version": 1,
+        }}  # fmt: skip
+    return made
+
+
 def write(root):
     """Write results as the project ships them: a folder per study, deployed chips, tables of the analysis, claims."""
     (root / "synthetic").mkdir()
@@ -84,6 +122,7 @@ def write(root):
     rows = pd.concat(parts, ignore_index=True)
     rows[["deployment", "deployment_parameters"]] = rows[["deployment", "deployment_parameters"]].fillna("")
     rows.to_parquet(root / "synthetic" / "samples.parquet")
+    (root / "synthetic" / "records.json").write_text(json.dumps(records(rows), default=list))
     (root / "taylor").mkdir()
     for name, table in taylor().items():
         table.to_parquet(root / "taylor" / f"{name}.parquet")

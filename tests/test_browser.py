@@ -159,6 +159,30 @@ def test_moving_a_slider_writes_the_address(page, server):
     assert slider(page, "sigma_d").get_attribute("aria-valuetext") == "0.3" and "sigma_d=0.3" in page.url
 
 
+def test_the_address_is_written_as_the_app_is_tested_with(page, server):
+    """A choice, several, none of several, a number: as `written` of test_app_address.py has it."""
+    page.goto(f"{server}/compare?compare=Table")
+    page.get_by_test_id("stButtonGroup").get_by_role("button", name="0.2", exact=True).click()
+    page.wait_for_url(re.compile(r"[?&]only=0\.2(&|$)"))
+    idle(page)
+    page.get_by_test_id("stButtonGroup").get_by_role("button", name="0.4", exact=True).click()
+    page.wait_for_url(re.compile(r"only=0\.2&only=0\.4"))
+    idle(page)
+    page.get_by_test_id("stButtonGroup").get_by_text("EKL", exact=True).click()
+    page.wait_for_url(re.compile(r"[?&]by=EKL(&|$)"))
+    idle(page)
+    number(page, "Percentile k").fill("5")
+    number(page, "Percentile k").press("Enter")
+    page.wait_for_url(re.compile(r"[?&]k=5(&|$)"))
+    idle(page)
+    page.get_by_test_id("stMultiSelect").get_by_role("button", name="Clear all").click()
+    page.wait_for_url(re.compile(r"[?&]method=(&|$)"))
+    page.reload()
+    page.get_by_text("Choose at least one training method").wait_for()
+    idle(page)
+    assert "method=" in page.url and not page.get_by_text("cannot be used").count()
+
+
 def test_device_without_result_and_back(page, server):
     page.goto(f"{server}/?device=sonos")
     page.get_by_text("No result yet").wait_for()
@@ -342,7 +366,7 @@ def small(classes=10, in_channels=1):
     assert marker.read_text() == "xx"  # by the forecast and by the job, each once
     page.get_by_test_id("stSidebarNavLink").filter(has_text="Explore").click()
     page.get_by_role("heading", name="Explore").wait_for()
-    option(page, "Network", re.compile("^own:mine.small@"))
+    option(page, "Network", re.compile(r"^mine.small \(own, "))
     page.get_by_test_id("stMain").get_by_text("mine.small (own").first.wait_for()
     page.wait_for_selector(CHART)
     idle(page)

@@ -298,7 +298,8 @@ def test_many_chips_grow_and_are_kept_apart(tmp_path, monkeypatch):
     assert set(reproduce.Results(store).select(where, ("gaussian",))[0].images) == {200}
 
 
-@pytest.mark.parametrize("name", ["nft-reverse-gamma", "nft-reverse-sigma", "nft-classifier-noise", "nft-table2"])
+@pytest.mark.parametrize("name", ["nft-table1", "nft-reverse-gamma", "nft-reverse-sigma", "nft-classifier-noise",
+                                  "nft-table2"])  # fmt: skip
 def test_an_ablation_that_ships_is_shown_at_the_sigma_d_it_was_computed_at(name, tmp_path):
     """The defaults are at other sigma_d too, from the curves, where their variants are not."""
     table = reproduce.variants(name, reproduce.Results(Store(runs=tmp_path)))

@@ -23,7 +23,7 @@ def held():
 
 @pytest.mark.parametrize("name", pictures.PICTURES)
 def test_a_picture_shows_its_methods(name, held):
-    found = {trace.name for trace in pictures.PICTURES[name](held).data if trace.name}
+    found = {trace.name for trace in pictures.made(name, held).data if trace.name}
     assert SHOWN[name] <= found
 
 

@@ -18,7 +18,7 @@ def missing(query: Query, df: pd.DataFrame) -> list[str]:
         st.info("Choose at least one training method in the sidebar.", icon=":material/tune:")
     elif lacking:
         names = " and ".join(figures.style(m).label for m in lacking)
-        where = f"{query.network} on {query.dataset}, {query.device}, sigma_d = {query.sigma_d:g}, {query.protocol}"
+        where = f"{_named(query.network, query.dataset, query.device, query.sigma_d)}, {query.protocol}"
         st.info(f"**No result yet for {names}** ({where}). This computes it; the page then finds it by itself:",
                 icon=":material/hourglass_empty:")  # fmt: skip
         st.code(command(query, lacking), language="bash", wrap_lines=True)
@@ -27,10 +27,14 @@ def missing(query: Query, df: pd.DataFrame) -> list[str]:
     return lacking
 
 
+def _named(network: str, dataset: str, device: str, sigma_d: float) -> str:
+    return f"{figures.name(network)} on {figures.name(dataset)}, {figures.name(device)}, sigma_d = {sigma_d:g}"
+
+
 def offer_nearest(query: Query, deployed: bool = False) -> None:
     """Offer the nearest choice that has a result, if there is any."""
     if near := nearest(query, deployed):
-        text = f"{near['device']}, sigma_d = {near['sigma_d']:g}, {near['network']} on {near['dataset']}"
+        text = _named(near["network"], near["dataset"], near["device"], near["sigma_d"])
         st.button(f"Show the nearest result: {text}", on_click=_jump, args=(near,), icon=":material/near_me:")
 
 

@@ -16,6 +16,12 @@ def path(name: str) -> Path | None:
     return found if found and found.is_file() else None
 
 
+def commands(artefact: str, book: str, preset: str) -> str:
+    """Return what makes an artefact at a preset, a line each: the command line, and papermill itself."""
+    return (f"python -m nvlib reproduce {artefact} --preset {preset}\n"
+            f"papermill notebooks/{book}.ipynb {book}-{preset}.ipynb -p preset {preset}")  # fmt: skip
+
+
 def parameterised(name: str, preset: str) -> bytes:
     """Return a notebook whose defaults are followed by a cell that sets the preset, without old outputs.
 

@@ -10,6 +10,7 @@ from common.show import figure, guarded
 from common.widgets import choice
 from nvlib import figures, reproduce
 from nvlib.reproduce import onchip
+from nvlib.reproduce.gallery import made_by
 from nvlib.reproduce.mended import SETTLED
 from nvlib.reproduce.printed import number
 
@@ -20,9 +21,7 @@ WHERE = f"{figures.name(onchip.SMALL)} on MNIST, RRAM, signed"
 @st.cache_data(ttl=60, show_spinner=False)
 def shipped(name: str) -> tuple[pd.DataFrame, str]:
     """Return a table of programmed chips that ships, empty where it does not, and where it was made."""
-    made = onchip.provenance(name)
-    where = f", commit {made['commit']}, {made['written'][:10]}" if made else ""
-    return onchip.table(name), f"shipped, `python -m nvlib.reproduce.making {name}`{where}"
+    return onchip.table(name), made_by(name)
 
 
 def sweep(query: Query) -> None:

@@ -49,19 +49,27 @@ def show(fig: go.Figure, df: pd.DataFrame, query: Query, call: str, key: str) ->
         call: the expression that drew it from ``df``, e.g. ``"figures.ecdf(df, k=1)"``.
         key: unique on the page.
     """
-    words = chart(fig, key)[1]
-    runs = df.groupby(["run", "training", "method", "sigma_d", "train_seed", "origin"], observed=True).size()
-    runs = runs.rename("chips").reset_index().sort_values(["method", "sigma_d", "train_seed"])
+    words, runs = chart(fig, key)[1], _runs(df)
     st.caption(_rests_on(df, runs["run"].tolist()))
     with st.expander("Table and downloads", icon=":material/table:"):
         numbers(df, query, key)
         pictures.offer(fig, words, key)
+    _provenance(runs)
+    with st.expander("Show the code", icon=":material/code:"):
+        st.code(code(df, query, call), language="python")
+
+
+def _runs(df: pd.DataFrame) -> pd.DataFrame:
+    """Return a row a run of the chips shown."""
+    runs = df.groupby(["run", "training", "method", "sigma_d", "train_seed", "origin"], observed=True).size()
+    return runs.rename("chips").reset_index().sort_values(["method", "sigma_d", "train_seed"])
+
+
+def _provenance(runs: pd.DataFrame) -> None:
     with st.expander("Where it comes from", icon=":material/fingerprint:"):
         first = ["method", "sigma_d", "train_seed", "chips", "origin", "run", "training"]
         small = {name: st.column_config.Column(width="small") for name in first[:5]}
         st.dataframe(runs, hide_index=True, column_order=first, column_config=small)
-    with st.expander("Show the code", icon=":material/code:"):
-        st.code(code(df, query, call), language="python")
 
 
 def _rests_on(df: pd.DataFrame, runs: Sequence[str]) -> str:
@@ -73,7 +81,7 @@ def _rests_on(df: pd.DataFrame, runs: Sequence[str]) -> str:
 
 def figure(
     fig: go.Figure, key: str, *, note: str = "", table: pd.DataFrame | None = None, code: str = "",
-    columns: Mapping[str, Any] | None = None, **more: Any,
+    columns: Mapping[str, Any] | None = None, chips: pd.DataFrame | None = None, **more: Any,
 ) -> Any:  # fmt: skip
     """Show any figure with its title and a note on where it comes from, its table with downloads, and its code.
 
@@ -84,19 +92,23 @@ def figure(
         table: its numbers.
         code: Python that draws it in a notebook.
         columns: of the table, as `st.dataframe` takes them.
+        chips: the stored chips it is of, to be named by their runs and offered beside the table.
         **more: further arguments of `st.plotly_chart`.
 
     Returns:
         What `st.plotly_chart` gives: the selection, if one was asked for.
     """
     selection, words = chart(fig, key, **more)
-    if note:
-        st.caption(note)
+    runs = None if chips is None or chips.empty else _runs(chips)
+    if said := " · ".join(filter(None, ["" if runs is None else _rests_on(chips, runs["run"].tolist()), note])):
+        st.caption(said)
     with st.expander("Table and downloads", icon=":material/table:"):
         if table is not None:
             st.dataframe(table, hide_index=True, column_config=columns, placeholder="")
-            downloads({"This table": table}, key)
+            downloads({"This table": table} | ({} if runs is None else {"All chips": chips}), key)
         pictures.offer(fig, words, key)
+    if runs is not None:
+        _provenance(runs)
     if code:
         with st.expander("Show the code", icon=":material/code:"):
             st.code(code, language="python")

@@ -10,8 +10,9 @@ import streamlit as st
 
 from common.query import DATASETS, FIRST, MEASURED, METHODS, NETWORKS, RELATIVE, Query
 from common.reading import settings, stored
-from common.widgets import bound, out_of_range, refused, warn
+from common.widgets import bound, out_of_range, refused, several, warn
 from nvlib import devices
+from nvlib.models import own as networks
 
 
 def sidebar() -> Query:
@@ -25,7 +26,7 @@ def sidebar() -> Query:
 
     def choose(widget: Callable, label: str, key: str, among: list, *rest: Any, **more: Any) -> Any:
         if first:
-            bad.extend(refused(key, among))
+            bad.extend(refused(key, among, more.get("format_func", str), several(widget, more)))
         return bound(widget, label, key, among, *rest, **more)
 
     with st.sidebar:
@@ -47,7 +48,10 @@ def sidebar() -> Query:
             "none: ordinary training. gaussian: noise of the devices' size is added to the weights while training.",
         )  # fmt: skip
         k = _number_k(first, bad)
-        network = choose(st.selectbox, "Network", "network", options("network", NETWORKS), "lenet", "What is trained.")
+        network = choose(
+            st.selectbox, "Network", "network", options("network", NETWORKS), "lenet", "What is trained.",
+            format_func=_called,
+        )  # fmt: skip
         dataset = choose(st.selectbox, "Data set", "dataset", options("dataset", DATASETS), "mnist", "What it sees.")
         protocol = choose(
             st.segmented_control, "Protocol", "protocol", ["matched", "swept"], "matched",
@@ -100,6 +104,12 @@ def _number_k(first: bool, bad: list[str]) -> float:
         bad.extend(out_of_range("k", 0.1, 99.9))
     text = "The k-th percentile performance (KPP) is the accuracy that all but k % of the chips exceed."
     return st.number_input("Percentile k (%)", 0.1, 99.9, 1.0, 1.0, "%g", key="k", help=text, bind="query-params")
+
+
+def _called(network: str) -> str:
+    """Return a network as a list and an address write it: as it is, but a reader's own by its name."""
+    whole, times, width = network.partition(" x")
+    return networks.label(whole) + times + width
 
 
 def _label(setting: tuple[int, ...]) -> str:

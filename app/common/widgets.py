@@ -6,7 +6,7 @@ told of the latter. A choice that is no longer among the options (other options,
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from typing import Any
 
 import streamlit as st
@@ -24,7 +24,7 @@ def choice(widget: Callable, label: str, key: str, among: Sequence, default: obj
         text: its help.
         **more: further arguments of the widget.
     """
-    if unusable := refused(key, among):
+    if unusable := refused(key, among, more.get("format_func", str), several(widget, more)):
         warn(unusable)
     return bound(widget, label, key, among, default, text, **more)
 
@@ -44,9 +44,16 @@ def number(label: str, key: str, low: float, high: float, default: float, step: 
     return st.slider(label, low, high, default, step, key=key, help=text or None, bind="query-params", **more)
 
 
-def refused(key: str, among: Sequence) -> list[str]:
-    """Return what the address asks of a choice that is not among its options, as ``key=value``."""
-    known = set(map(str, among))
+def refused(key: str, among: Sequence, written: Callable[[Any], str] = str, empty: bool = False) -> list[str]:
+    """Return what the address asks of a choice that is not among its options, as ``key=value``.
+
+    Args:
+        key: of the choice.
+        among: its options.
+        written: how the address writes one.
+        empty: whether nothing may be chosen, which the address writes as ``key=``.
+    """
+    known = {*map(written, among), *([""] if empty else [])}
     return [f"{key}={value}" for value in st.query_params.get_all(key) if value not in known]
 
 
@@ -65,6 +72,11 @@ def warn(asked: Sequence[str]) -> None:
     """Say that the address asks for something that cannot be used."""
     listed = ", ".join(f"`{' '.join(text[:60].replace('`', '').split())}`" for text in asked[:8])
     st.warning(f"The address asks for {listed}, which cannot be used; the default is shown instead.")
+
+
+def several(widget: Callable, more: Mapping[str, Any]) -> bool:
+    """Whether a widget lets several options be chosen, or none."""
+    return widget == st.multiselect or more.get("selection_mode") == "multi"
 
 
 def _as_list(value: object) -> list:

@@ -9,6 +9,7 @@ from common import notebook
 from common.papers import BIBTEX
 
 from nvlib import figures, reproduce
+from nvlib.reproduce.gallery import Picture
 from nvlib.store import shipped_results
 
 SOURCES = ("Shipped", "Shipped and yours")
@@ -22,6 +23,19 @@ ORDER = ("artefact", "claim", "printed", "ours", "low", "high", "unit", "at", "v
          "note", "n", "said_by")  # fmt: skip
 
 
+@st.cache_resource(ttl=20, max_entries=2, show_spinner=False)
+def held(source: str) -> reproduce.Results:
+    """Return the stored chips, as shipped or with the reader's own; shared by all sessions and never written to."""
+    table = common.stored()
+    return reproduce.Results(held=table[table["origin"] == "shipped"] if source == SOURCES[0] else table)
+
+
+@st.cache_data(ttl=60, max_entries=60, show_spinner="Drawing")
+def drawn(name: str, title: str, source: str) -> Picture | None:
+    """Return one of an artefact's figures; None where nothing is stored for it."""
+    return reproduce.drawings(name)[title].picture(held(source))
+
+
 @st.cache_data(ttl=300, max_entries=4, show_spinner="Measuring the claims in the stored chips")
 def claims(source: str) -> pd.DataFrame:
     """Return the claims table: as it ships where it does, else (or with the reader's own results) measured now."""
@@ -29,7 +43,7 @@ def claims(source: str) -> pd.DataFrame:
     if source == SOURCES[0] and path.is_file():
         numbers = {key: [""] for key in ("printed", "ours", "low", "high", "n")}
         return pd.read_csv(path, keep_default_na=False, na_values=numbers)
-    return reproduce.claims_table(reproduce.Results() if source == SOURCES[1] else None)
+    return reproduce.claims_table(held(source))
 
 
 def overview(table: pd.DataFrame) -> None:
@@ -53,11 +67,31 @@ def overview(table: pd.DataFrame) -> None:
     common.downloads({"These claims": shown}, "claims")
 
 
+def own(artefact: reproduce.Artefact) -> None:
+    """Show the figure of an artefact, or what computes it."""
+    listed = reproduce.drawings(artefact.name)
+    if not listed:
+        return  # a sentence: its claims below are all there is to draw
+    titles, title = list(listed), next(iter(listed))
+    if len(titles) > 1:
+        title = common.choice(st.segmented_control, "Figure", "figure", titles, title, "", required=True)
+    drawing, found = listed[title], drawn(artefact.name, title, source)
+    if found is None:
+        st.info("**No result yet for this figure.** This computes it, as large as two cores do in minutes; the page "
+                "then finds it by itself:", icon=":material/hourglass_empty:")  # fmt: skip
+        st.code(drawing.command, language="bash", wrap_lines=True)
+        return
+    common.figure(found.fig, f"{artefact.name}-{title}".lower().replace(" ", "-"), table=found.table, note=found.note,
+                  chips=found.chips, code=drawing.code, columns=common.columns() | WRITTEN)  # fmt: skip
+
+
 def one(name: str, table: pd.DataFrame) -> None:
-    """Show an artefact: its claims as a figure and in words, its notebook, commands and downloads."""
+    """Show an artefact: its figure, its claims as a figure and in words, its notebook, commands and downloads."""
     artefact = reproduce.artefact(name)
     rows = table[table["artefact"] == name]
     st.subheader(f"{name}: {artefact.what}", anchor=False)
+    with common.guarded():
+        own(artefact)
     drawn = rows[rows["printed"].notna() | rows["ours"].notna()]
     units = drawn["unit"].unique().tolist()
     for unit in units:
@@ -86,8 +120,7 @@ def making(artefact: reproduce.Artefact) -> None:
     presets = list(reproduce.PRESETS)
     preset = common.choice(st.segmented_control, "Size", "preset", presets, "quick", text, required=True)
     book, out = artefact.notebook, f"{artefact.notebook}-{preset}.ipynb"
-    st.code(f"python -m nvlib reproduce {artefact.name} --preset {preset}\n"
-            f"papermill notebooks/{book}.ipynb {out} -p preset {preset}", language="bash", wrap_lines=True)  # fmt: skip
+    st.code(notebook.commands(artefact.name, book, preset), language="bash", wrap_lines=True)
     with st.container(horizontal=True):
         if notebook.path(book):
             st.download_button(

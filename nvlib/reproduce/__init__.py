@@ -6,7 +6,7 @@ letter. Each file imports only from those before it:
 
     printed      the numbers the papers print, with their sources
     query        which of the store's chips answer for an artefact
-    onchip, making    tables of programmed chips that ship: early stops, SWIM's curve, what limits TSB
+    onchip, pieces, making    tables of programmed chips that ship: early stops, SWIM's curve, what limits TSB
     measures     what is measured of them: paired differences, widths of intervals, runs that fail to converge
     mended       and of chips mended one by one: distances to the ideal, a block's parameters, time
     rules        verdicts, from a printed number and ours with its interval
@@ -16,16 +16,19 @@ letter. Each file imports only from those before it:
     work         running them                shown       what notebooks show: the largest rows there are
     variants     ablations: a paper's rows beside ours          wide    many chips on few images (trice-n)
     repaired     mended chips beside the paper's rows, and with one thing changed at a time
+    choices      what a paper leaves open, varied where its claim does not hold
     checks       the same numbers by another way
     tables       the claims table, for the README and as CSV
     notebooks, page, executor     which notebook makes what; one as a page of HTML; running them
-    pictures     the stills that notebooks begin with
+    gallery      the figures of each artefact        pictures     the stills that notebooks begin with
 """
 
 from nvlib.reproduce import onchip
 from nvlib.reproduce.artefacts import ARTEFACTS, artefact
 from nvlib.reproduce.checks import agree, ekl_by_temperature, kpp_by_hand, scale_said
+from nvlib.reproduce.choices import openings
 from nvlib.reproduce.executor import clock, execute
+from nvlib.reproduce.gallery import drawings
 from nvlib.reproduce.notebooks import NOTEBOOKS, SHORT, Notebook, choose
 from nvlib.reproduce.presets import PRESETS, study
 from nvlib.reproduce.printed import beside, published
@@ -42,7 +45,7 @@ from nvlib.reproduce.work import compute
 __all__ = [
     "ARTEFACTS", "NOTEBOOKS", "PRESETS", "RULES", "SHORT", "VERDICTS", "Artefact", "Claim", "Notebook", "Results",
     "Setting", "ablated", "ablation", "agree", "ahead", "artefact", "beside", "causes", "choose", "claims",
-    "claims_table", "clock", "compute", "converged", "convergence", "draw", "ekl_by_temperature", "execute", "grid",
-    "judge", "kpp_by_hand", "learned", "many_chips", "most", "onchip", "origin", "protocols", "published", "repaired",
-    "rows", "say", "scale_said", "study", "variants", "widths", "write_claims",
+    "claims_table", "clock", "compute", "converged", "convergence", "draw", "drawings", "ekl_by_temperature", "execute",
+    "grid", "judge", "kpp_by_hand", "learned", "many_chips", "most", "onchip", "openings", "origin", "protocols",
+    "published", "repaired", "rows", "say", "scale_said", "study", "variants", "widths", "write_claims",
 ]  # fmt: skip

@@ -6,7 +6,6 @@ beside where it was computed.
 
 from __future__ import annotations
 
-import json
 import sys
 import time
 from collections.abc import Iterator, Mapping
@@ -17,7 +16,6 @@ from typing import TYPE_CHECKING, Any
 import pandas as pd
 
 from nvlib.errors import InputError, unknown
-from nvlib.provenance import environment
 from nvlib.reproduce.onchip import (
     AT,
     FEW,
@@ -33,7 +31,7 @@ from nvlib.reproduce.onchip import (
     place,
     trained,
 )
-from nvlib.store import write_json, write_whole
+from nvlib.reproduce.pieces import grow, read
 
 if TYPE_CHECKING:
     from torch import Tensor, nn
@@ -195,18 +193,15 @@ def quantised(model: nn.Module, bits: int, x: Tensor) -> nn.Module:
 
 
 def write(name: str) -> Path:
-    """Make what a table at the size that ships lacks, piece by piece, and write each beside where it was computed."""
+    """Make what a table at the size that ships lacks, piece by piece."""
     target = place(name)
-    held, log = pd.read_parquet(target) if target.is_file() else None, target.parent / "environment.json"
-    began = time.monotonic()
-    for part in _parts(name, SIZES["full"][name], held):
-        held = part if held is None else pd.concat([held, part], ignore_index=True)
-        write_whole(target, lambda path, rows=held: rows.to_parquet(path, index=False, compression="zstd"))
-        known = json.loads(log.read_text()) if log.is_file() else {}
-        piece = " ".join([name, *(str(part[c].iloc[0]) for c in ("variant", "network", "sigma_d") if c in part)])
-        write_json(log, known | {piece: environment(time.monotonic() - began)})
-        began = time.monotonic()
-    return target
+    parts = _parts(name, SIZES["full"][name], read(target))
+    return grow(target, ((_named(name, part), part) for part in parts))
+
+
+def _named(name: str, part: pd.DataFrame) -> str:
+    """Return the name of a piece: the table's, and what tells it from the others."""
+    return " ".join([name, *(str(part[c].iloc[0]) for c in ("variant", "network", "sigma_d") if c in part)])
 
 
 if __name__ == "__main__":

@@ -6,29 +6,32 @@
 from __future__ import annotations
 
 import sys
-from collections.abc import Callable
 from pathlib import Path
 from typing import TYPE_CHECKING
 
 from nvlib import figures
 from nvlib.errors import InputError
-from nvlib.reproduce.artefacts import artefact
+from nvlib.reproduce.gallery import drawings
 from nvlib.reproduce.query import Results
-from nvlib.reproduce.repaired import repaired
-from nvlib.reproduce.shown import rows
 from nvlib.reproduce.tables import shipped
 from nvlib.store import project_root
 
 if TYPE_CHECKING:
     import plotly.graph_objects as go
 
-TRICE = ("none", "correctnet", "gaussian", "rc", "trice_gauss", "trice")
-PICTURES: dict[str, Callable[[Results], go.Figure]] = {
-    "trice": lambda held: figures.difference_curves(rows("trice-table1", TRICE, held), baseline="gaussian"),
-    "nft": lambda held: figures.mean_curves(rows("nft-fig3", ("gaussian", "ovf", "none", "irs"), held)),
-    "ovf": lambda held: figures.mean_curves(rows("ovf-fig4", ("gaussian", "ovf", "none"), held), of="ekl"),
-    "tsb_distance": lambda held: figures.accuracy_distance(repaired(artefact("tsb-fig3").settings, held)),
-}
+PICTURES = {  # of which artefact, and which of its drawings
+    "trice": ("trice-table1", "Over Gauss"), "nft": ("nft-fig3", "Mean"), "ovf": ("ovf-fig4", "EKL"),
+    "tsb_distance": ("tsb-fig3", "Distance"),
+}  # fmt: skip
+
+
+def made(name: str, held: Results) -> go.Figure:
+    """Return one of `PICTURES`; InputError where the store holds nothing of it."""
+    artefact, title = PICTURES[name]
+    found = drawings(artefact)[title].picture(held)
+    if found is None:
+        raise InputError(f"the store holds nothing of {artefact} to draw; see: python -m nvlib reproduce {artefact}")
+    return found.fig
 
 
 def draw(target: Path | None = None) -> list[Path]:
@@ -36,7 +39,7 @@ def draw(target: Path | None = None) -> list[Path]:
     target = target or (project_root() or Path()) / "docs" / "images"
     target.mkdir(parents=True, exist_ok=True)
     held = Results(shipped())
-    return [figures.to_png(make(held), target / f"{name}.png", scale=1) for name, make in PICTURES.items()]
+    return [figures.to_png(made(name, held), target / f"{name}.png", scale=1) for name in PICTURES]
 
 
 if __name__ == "__main__":

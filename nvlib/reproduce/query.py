@@ -12,7 +12,7 @@ chosen by its accuracy.
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import InitVar, dataclass, field
 from typing import Any
 
 import numpy as np
@@ -49,18 +49,20 @@ class Results:
     """A store read once.
 
     Attributes:
-        store: which; None takes the project's own, shipped results and local runs.
+        store: which; the project's own, shipped results and local runs, unless given.
+        held: `nvlib.results` of it, where they were read already; None reads them.
         table: all its chips without deployment, with the columns ``parameters``, ``train_images`` and ``start``.
         deployed: those with one, likewise.
     """
 
     store: Store = field(default_factory=Store)
+    held: InitVar[pd.DataFrame | None] = None
     table: pd.DataFrame = field(init=False, repr=False)
     deployed: pd.DataFrame = field(init=False, repr=False)
 
-    def __post_init__(self) -> None:
+    def __post_init__(self, held: pd.DataFrame | None) -> None:
         """Read it."""
-        table = results(self.store)
+        table = results(self.store) if held is None else held
         records = {name: self.store.training(name) for name in table.training.unique()}
         known = {
             name: (record.parameters, record.images, "pretrained" if record.recipe.get("start") else "")

@@ -76,12 +76,11 @@ def protocols(names: Sequence[str], preset: str) -> pd.DataFrame:
 def _size(made: Sequence[Entry]) -> dict[str, str]:
     """Return the size of an artefact's studies: their number, and what the first one holds."""
     first = made[0]
-    settings = {name: str(first.get(name, usual)) for name, usual in
-                (("reference", "full_scale"), ("mapping", "differential"), ("images", "all"))}  # fmt: skip
+    conventions = first.get("reference", "full_scale"), first.get("mapping", "differential")
     network = first.get("network", "lenet") + (f" x{first['width']:g}" if "width" in first else "")
     return {
-        "network": network, "data": first.get("dataset", "mnist"), "trained at": "matched", **settings,
-        "studies": str(len(made)), "sigma_d": _listed(first["sigma_d"]),
+        "network": network, "data": first.get("dataset", "mnist"), "protocol": ", ".join(("matched", *conventions)),
+        "images": str(first.get("images", "all")), "studies": str(len(made)), "sigma_d": _listed(first["sigma_d"]),
         "trainings": str(len(first.get("seeds", (0,)))), "epochs": str(first["epochs"]), "chips": str(first["chips"]),
     }  # fmt: skip
 

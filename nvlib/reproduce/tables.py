@@ -13,6 +13,7 @@ from pathlib import Path
 import pandas as pd
 
 from nvlib.reproduce.artefacts import ARTEFACTS, artefact
+from nvlib.reproduce.choices import outcome
 from nvlib.reproduce.measures import Finding
 from nvlib.reproduce.printed import beside
 from nvlib.reproduce.query import Results, Setting
@@ -49,17 +50,19 @@ def _rows(a: Artefact, results: Results) -> list[dict[str, object]]:
     made = []
     for i, claim in enumerate(a.claims):
         found = claim.measure(results, a.settings) if claim.measure else None
-        made.append(_row(a, claim, found, main=i == 0))
+        made.append(_row(a, claim, found, i == 0, results.store.shipped))
         conventions = tuple(s for s in a.settings if "mapping" in s.where)
         if found is None or not conventions or "panel" in a.what:
             continue
         other = claim.measure(results, tuple(map(other_convention, conventions)))
         if other is not None and other.protocol != found.protocol:
-            made.append(_row(a, claim, other, main=False))
+            made.append(_row(a, claim, other))
     return made
 
 
-def _row(a: Artefact, claim: Claim, found: Finding | None, main: bool) -> dict[str, object]:
+def _row(
+    a: Artefact, claim: Claim, found: Finding | None, main: bool = False, folder: Path | None = None
+) -> dict[str, object]:
     e = found.estimate if found else None
     printed = found.paper if found and found.paper is not None else claim.paper
     verdict = judge(claim.rule, e, printed, found.substitute if found else "")
@@ -68,6 +71,8 @@ def _row(a: Artefact, claim: Claim, found: Finding | None, main: bool) -> dict[s
         notes.append("so large a gain is excluded, whether there is any is not decided")
     if found and found.substitute and judge(claim.rule, e, printed) == FAILS:
         notes.append("does not hold on what stands in for the paper's")
+    if main and verdict == FAILS:
+        notes.append(outcome(a.name, folder))
     return {
         "artefact": a.name, "paper": a.paper, "notebook": a.notebook, "main": main, "claim": claim.says,
         "said_by": "this project" if claim.ours else a.paper, "rule": claim.rule, "printed": printed,

@@ -30,6 +30,7 @@ class Variant:
     printed: float | None = None
     start: str = ""  # pretrained: trained on from a model without noise
     share: float | None = None  # of the epochs from scratch that were added to it; 0: the pretrained model itself
+    on_vgg8: Mapping[str, Any] | None = None  # what is set there for the same: it has four kinds of blocks, not five
 
 
 def _variants(name: str) -> tuple[Variant, ...]:
@@ -38,9 +39,10 @@ def _variants(name: str) -> tuple[Variant, ...]:
 
     if name == "nft-table1":
         ovf = [Variant(f"OVF, N = {n}", "ovf", {"n": n}, printed(method="ovf", x=n)) for n in (1, 2, 3, 4)]
-        irs = [(1, 1, "N = 1"), (2, 2, "N = 2"), (3, 3, "N = 3"), (None, 4, "all blocks but the last"),
-               (5, 5, "all blocks")]  # fmt: skip
-        return (*ovf, *(Variant(f"IRS, {text}", "irs", {"n": n}, printed(method="irs", x=x)) for n, x, text in irs))
+        irs = [(1, 1, "N = 1", None), (2, 2, "N = 2", None), (3, 3, "N = 3", {"n": None}),
+               (None, 4, "all blocks but the last", None), (5, 5, "all blocks", {"n": 4})]  # fmt: skip
+        return (*ovf, *(Variant(f"IRS, {text}", "irs", {"n": n}, printed(method="irs", x=x), on_vgg8=there)
+                        for n, x, text, there in irs))  # fmt: skip
     if name == "nft-reverse-gamma":
         return tuple(
             Variant(f"{m.upper()}, {text}", m, {"reverse": r}, printed(method=m, x=int(r)))
@@ -106,8 +108,11 @@ def _rows(variant: Variant, results: Results, setting: Setting) -> pd.DataFrame 
             return None
         epochs = max(1, int(variant.share * scratch[0].epochs.iloc[0]))
         where = Setting({**where.where, "epochs": epochs})
-    found = results.select([where], (variant.method,), {variant.method: variant.parameters})
-    return None if found is None else found[0]
+    for parameters in filter(lambda given: given is not None, (variant.parameters, variant.on_vgg8)):
+        found = results.select([where], (variant.method,), {variant.method: parameters})
+        if found is not None and (parameters is variant.parameters or found[0].network.str.startswith("vgg8").all()):
+            return found[0]
+    return None
 
 
 def _of(rows: pd.DataFrame) -> list[object]:

@@ -189,7 +189,7 @@ class Store:
 
     def table(self) -> pd.DataFrame:
         """Return the shipped samples, one row a chip; strings as categories."""
-        return table.joined([table.read_shipped(path) for path in shipped.tables(self.shipped)])
+        return table.read_shipped(shipped.tables(self.shipped))
 
     def local(self) -> pd.DataFrame:
         """Return the samples of local runs, one row a chip; strings as categories."""

@@ -1,0 +1,131 @@
+"""Every page on every choice of the sidebar that has a result that ships: it is shown, and nothing else is."""
+
+import gc
+import re
+
+import pandas as pd
+import pytest
+from appkit import APP, PAGES, charts, launched, sound
+
+from nvlib import figures
+from nvlib.store import Store, results
+
+pytest.importorskip("streamlit")
+import streamlit as st
+
+ROOT = APP.parent
+KEYS = ["network", "dataset", "device", "reference", "mapping", "protocol", "train_sigma_d"]
+TABLE = results(Store(runs=ROOT / "no runs", shipped=ROOT / "results"))
+
+
+def choices():
+    """Return what the sidebar can ask for of what ships, its sigma_d, methods and settings apart."""
+    rows = TABLE[TABLE["deployment"] == ""]
+    rows = rows.assign(train_sigma_d=rows["train_sigma_d"].where(rows["protocol"] == "swept"))
+    found = rows[KEYS].drop_duplicates().astype(object)
+    return [{k: v for k, v in choice.items() if pd.notna(v)} for choice in found.to_dict("records")]
+
+
+CHOICES = choices()
+MENDED = TABLE[TABLE["deployment"] != ""]
+
+
+def rows_of(choice, **more):
+    """Return the rows that a choice asks for, of chips as they were programmed: of each seed the largest training."""
+    keep = TABLE["deployment"] == ""
+    for key, value in (choice | more).items():
+        if key == "protocol" and value == "swept":
+            continue  # trained at train_sigma_d, or without noise
+        keep &= (TABLE[key] == value) | ((key == "train_sigma_d") & (TABLE["method"] == "none"))
+    rows, one = TABLE[keep], ["method", "sigma_d", "train_seed"]
+    sizes = rows.groupby([*one, "training"], observed=True).size().rename("n").reset_index()
+    largest = sizes.sort_values(["n", "training"], ascending=[False, True]).drop_duplicates(one)
+    return rows.merge(largest[[*one, "training"]])
+
+
+@pytest.fixture(scope="module", autouse=True)
+def real(tmp_path_factory):
+    """The results that ship, read once; nothing of one's own."""
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setenv("NVLIB_RESULTS", str(ROOT / "results"))
+        for name in ("NVLIB_RUNS", "NVLIB_MODELS"):
+            patch.setenv(name, str(tmp_path_factory.mktemp("none") / name))
+        st.cache_resource.clear()
+        st.cache_data.clear()
+        gc.freeze()
+        yield
+        gc.unfreeze()
+        st.cache_resource.clear()
+        st.cache_data.clear()
+
+
+def chosen(choice):
+    """Return the app with a choice made, all methods that have a result for it among it, at its largest sigma_d."""
+    held = rows_of(choice)
+    at = launched()
+    for key, value in choice.items():
+        at.query_params[key] = f"{value:g}" if isinstance(value, float) else value
+    at.query_params["sigma_d"] = f"{held['sigma_d'].max():g}"
+    at.query_params["method"] = sorted(held["method"].unique())
+    return sound(at.run())
+
+
+def counted(at):
+    """Return how many chips the captions under the page's figures say that they are of."""
+    return {int(n.replace(",", "")) for c in at.caption for n in re.findall(r"^n = ([\d,]+) chips · results", c.value)}
+
+
+@pytest.mark.parametrize("choice", CHOICES, ids=lambda c: "-".join(map(str, c.values())).replace(" ", ""))
+def test_what_ships_is_shown(choice):
+    at = chosen(choice)
+    settings = next((box.options for box in at.selectbox if box.key == "setting"), [None])
+    for place in range(len(settings)):
+        if place:
+            at = sound(at.selectbox(key="setting").select_index(place).run())
+        epochs, bits, activations, images = at.session_state["query"].setting
+        size = {"epochs": epochs, "bits": bits, "activation_bits": activations, "images": images}
+        whole = rows_of(choice, **size)
+        if whole.empty:  # a setting of the other protocol alone
+            assert at.info and not charts(at)
+            continue
+        for sigma_d in sorted(set(whole["sigma_d"])):
+            at = sound(at.select_slider(key="sigma_d").set_value(sigma_d).run())
+            held = rows_of(choice, sigma_d=sigma_d, **size)
+            kpp = figures.results_table(held, 1).set_index("method")["kpp"]
+            seen = [metric.value for metric in at.metric if metric.label == "1st percentile (KPP)"]
+            assert sorted(seen) == sorted(f"{value:.2f} %" for value in kpp) and counted(at) == {len(held)}
+        at = sound(at.switch_page("views/explore.py").run())
+        assert charts(at)
+        at = sound(at.switch_page("views/compare.py").run())
+        noisy = whole[whole["sigma_d"] > 0]["method"].nunique()  # without variation there is nothing to compare
+        assert {0: at.info, 1: at.dataframe}.get(noisy, charts(at))
+        at = sound(at.switch_page("views/overview.py").run())
+
+
+@pytest.mark.parametrize("page", PAGES[3:])
+def test_other_pages_stand_what_ships(page):
+    """One choice of each network, device and mapping; its largest sigma_d."""
+    first, *others = {(c["network"], c["device"], c["mapping"]): c for c in CHOICES}.values()
+    at = sound(chosen(first).switch_page(page).run())
+    for choice in others:
+        held = rows_of(choice)
+        moved = choice | {"sigma_d": held["sigma_d"].max(), "method": sorted(held["method"].unique())}
+        for key, value in moved.items():
+            at.session_state[key] = value
+        at = sound(at.run())
+        query = at.session_state["query"]
+        assert {key: getattr(query, key) for key in choice} == choice and query.method == tuple(moved["method"])
+
+
+@pytest.mark.parametrize("place", sorted(set(zip(MENDED["network"], MENDED["mapping"], strict=True))))
+def test_mended_chips_are_shown_wherever_some_ship(place):
+    """Where no model without noise ships, the distance to it cannot be drawn: the page says so, beside the numbers."""
+    network, mapping = place
+    held = MENDED[(MENDED["network"] == network) & (MENDED["mapping"] == mapping)]
+    at = launched()
+    at.query_params.update(network=network, mapping=mapping, method=sorted(held["method"].unique()))
+    at = at.run().switch_page("views/deploy.py").run()
+    costs = at.dataframe[-1].value
+    assert not at.exception and set(costs["sigma_d"]) == set(held["sigma_d"])
+    ideal = not rows_of({"network": network, "mapping": mapping, "method": "none", "sigma_d": 0.0}).empty
+    assert bool(charts(at)) == ideal and [("without noise" in e.value) for e in at.error] == [True] * (not ideal)
