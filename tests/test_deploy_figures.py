@@ -109,6 +109,8 @@ def test_ablations_read_their_parameter(df, of, values):
     points = next(t for t in fig.data if t.name == "TSB")
     assert list(points.x) == [str(v) for v in values]
     np.testing.assert_allclose(points.y, tsb["accuracy"].mean() + np.arange(len(values)))
+    alone = figures.tsb_ablation(pd.concat(parts), of, seconds=False)
+    assert {t.xaxis for t in fig.data} == {"x", "x2"} and {t.xaxis for t in alone.data} == {"x"}
     with pytest.raises(InputError, match="names layers"):
         figures.tsb_ablation(pd.concat(parts), "layers")
     with pytest.raises(InputError, match="one of channels"):

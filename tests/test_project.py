@@ -114,6 +114,8 @@ def test_notebook_runs_with_injected_parameters(path, tmp_path, monkeypatch):
     page = made.with_suffix(".html").read_text()
     assert "Plotly.newPlot" in page and "</html>" in page
     assert "data:image/png;base64" in page and "docs/images" not in page
+    linked = re.findall(r"\]\(([^)#:]+\.png)\)", "".join("".join(c["source"]) for c in book["cells"]))
+    assert linked and all((made.parent / name).is_file() for name in linked)
     assert not re.search(r'<(?:script|link|img|iframe)[^>]*(?:src|href)=["\']?(?:https?:)?//', page)  # from elsewhere
     words = "".join("".join(c["source"]) for c in book["cells"] if c["cell_type"] == "markdown")
     equations = re.findall(r"\$\$.+?\$\$|\$.+?\$", re.sub(r"`[^`]*`", "", words), re.DOTALL)

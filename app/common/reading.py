@@ -10,6 +10,7 @@ import streamlit as st
 from common.query import Query
 from nvlib.errors import InputError
 from nvlib.explore import select
+from nvlib.explore.words import command
 from nvlib.store import Store, results
 
 
@@ -39,8 +40,8 @@ def ideal(query: Query) -> float:
     rows = rows[rows["sigma_d"] == 0]
     if rows.empty:
         raise InputError(
-            "no model without noise at sigma_d = 0 is stored for this choice; compute it with: python -m nvlib study "
-            f"--network {query.network} --method none --sigma-d 0"
+            "no model without noise at sigma_d = 0 is stored for this choice; compute it with: "
+            f"{command(replace(query, sigma_d=0.0), ['none'])}"
         )
     return round(float(rows["accuracy"].mean()), 4)
 

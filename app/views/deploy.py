@@ -59,14 +59,18 @@ def wins() -> None:
     hashes = ", ".join(f"`{run[:10]}`" for run in runs[:3]) + (f" and {len(runs) - 3} more" if len(runs) > 3 else "")
     note = f"n = {len(rows):,} deployed chips, each with and without the remedy · results: "
     note += f"{' and '.join(sorted(rows['origin'].unique()))} · run {hashes}"
-    with common.guarded():
+    try:
         ideal = common.ideal(query)
-        columns = {"normalised": st.column_config.NumberColumn("normalised distance", format="%.3f")}
-        common.figure(
-            figures.accuracy_distance(rows, ideal), "distance", table=figures.distance_table(rows, ideal), note=note,
-            columns=columns, code=f"from nvlib import figures, results\n\ndf = results(run={runs})\n"
-            f"figures.accuracy_distance(df, ideal={ideal})",
-        )  # fmt: skip
+    except InputError as error:
+        st.info(f"No distance to the ideal accuracy: {error}", icon=":material/hourglass_empty:")
+    else:
+        with common.guarded():
+            columns = {"normalised": st.column_config.NumberColumn("normalised distance", format="%.3f")}
+            common.figure(
+                figures.accuracy_distance(rows, ideal), "distance", table=figures.distance_table(rows, ideal),
+                note=note, columns=columns, code=f"from nvlib import figures, results\n\ndf = results(run={runs})\n"
+                f"figures.accuracy_distance(df, ideal={ideal})",
+            )  # fmt: skip
     st.subheader("What it costs", anchor=False)
     costs = rows.groupby(["deployment", "sigma_d"], observed=True).agg(
         chips=("chip", "size"), before=("before", "mean"), after=("accuracy", "mean"), cells=("cells", "mean"),
@@ -111,8 +115,9 @@ def verifying() -> None:
     if "verified" not in st.session_state:
         onchip.sweep(query)
         st.info(
-            "SWIM verifies first the weights whose second derivative of the loss is largest; beside it, those that are "
-            "largest, and a random order. The button draws accuracy against the verified share, pulses and energy.",
+            "SWIM verifies first the weights whose second derivative of the loss is largest; beside it, those whose "
+            "deviation adds most to the expected loss, those that are largest, and a random order. The button draws "
+            "accuracy against the verified share, pulses and energy.",
             icon=":material/touch_app:",
         )
         return

@@ -61,8 +61,8 @@ def overview(table: pd.DataFrame) -> None:
     st.dataframe(shown, hide_index=True, column_config=WRITTEN, column_order=ORDER, placeholder="")
     st.caption(
         f"{len(shown)} claims: {', '.join(f'{n} {verdict}' for verdict, n in counts.items())}. Rules of the verdicts "
-        "were fixed before the results were looked at; what was measured on another network or data set than the "
-        "paper's holds in direction at best."
+        "were fixed before the results were looked at (`nvlib/reproduce/rules.py`, with what was changed since); what "
+        "was measured on another network or data set than the paper's holds in direction at best."
     )
     common.downloads({"These claims": shown}, "claims")
 

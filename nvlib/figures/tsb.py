@@ -20,12 +20,13 @@ ABLATIONS = {
 }  # fmt: skip
 
 
-def tsb_ablation(df: pd.DataFrame, of: str) -> go.Figure:
+def tsb_ablation(df: pd.DataFrame, of: str, seconds: bool = True) -> go.Figure:
     """Return TSB's accuracy against one of its parameters, and the training time of it (TSB Table 2, Sec. 4.7).
 
     Args:
         df: tidy chips of TSB deployments; the value is taken from deployment_parameters, where it is not a column.
         of: ``channels``, ``insertions``, ``layers`` or ``init``.
+        seconds: whether to show the training time; not where other work shared the machine.
 
     Raises:
         InputError: for another parameter, or chips that do not have it.
@@ -38,16 +39,16 @@ def tsb_ablation(df: pd.DataFrame, of: str) -> go.Figure:
     rows = rows[rows["value"].notna()]
     if rows.empty:
         raise InputError(f"no chips whose TSB names {of}; expected it among deployment_parameters, or as a column")
-    fig = make_subplots(rows=1, cols=2, horizontal_spacing=0.12)
+    fig = make_subplots(rows=1, cols=1 + seconds, horizontal_spacing=0.12)
     found = []
     for value, part in rows.groupby("value"):
-        after, before, seconds = (part[c].to_numpy(float) for c in ("accuracy", "before", "seconds"))
-        gain, time = statistics.mean(after - before), statistics.mean(seconds)
+        after, before, spent = (part[c].to_numpy(float) for c in ("accuracy", "before", "seconds"))
+        gain, time = statistics.mean(after - before), statistics.mean(spent)
         shown = f"{value:g}" if isinstance(value, float) else str(value)
         found.append((shown, (after.mean(), gain), (before.mean(), None), (time.value, time)))
     x = [f[0] for f in found]
-    for at, label, look, col in ((1, "TSB", DEPLOYED["tsb"], 1), (2, "Gauss, same chips", DEPLOYED[""], 1),
-                                 (3, "TSB", DEPLOYED["tsb"], 2)):  # fmt: skip
+    lines = [(1, "TSB", DEPLOYED["tsb"], 1), (2, "Gauss, same chips", DEPLOYED[""], 1), (3, "TSB", DEPLOYED["tsb"], 2)]
+    for at, label, look, col in lines[: 2 + seconds]:
         means, widths = zip(*(f[at] for f in found), strict=True)
         known = all(e is not None and e.high is not None for e in widths)
         bars = {"array": [e.high - e.value for e in widths] if known else [], "thickness": 1, "width": 3,
@@ -60,9 +61,10 @@ def tsb_ablation(df: pd.DataFrame, of: str) -> go.Figure:
         )  # fmt: skip
     fig.update_xaxes(title=ABLATIONS[of], type="category", range=[-0.5, len(x) - 0.5])
     fig.update_yaxes(title="mean accuracy (%)", row=1, col=1)
-    fig.update_yaxes(title="training time (s a chip)", rangemode="tozero", row=1, col=2)
+    if seconds:
+        fig.update_yaxes(title="training time (s a chip)", rangemode="tozero", row=1, col=2)
     first = rows[rows["value"] == rows["value"].iloc[0]]  # one point's chips, for the counts
-    notes = ["whiskers: 95 % intervals, of accuracy those of the gain over the same chips"]
+    notes = [f"whiskers: 95 % intervals{', of accuracy' * seconds} of the gain over the same chips"]
     return finish(fig, f"TSB by the {ABLATIONS[of]}", subtitle(first, notes))
 
 

@@ -61,6 +61,7 @@ def execute(
             store_widget_state=False,  # megabytes, and a page with it would ask the network for what draws it
         )
         out.with_suffix(".html").write_text(page(nbformat.read(out, as_version=4), notebook.name, root))
+        nbformat.write(_moved(nbformat.read(out, as_version=4), os.path.relpath(root, target)), out)
         print(f"      {clock(time.monotonic() - began)}, open {out.with_suffix('.html')}")
         made.append(out)
     return made
@@ -71,6 +72,14 @@ def _parameters(notebook: Notebook, preset: str) -> dict[str, Any]:
     whole = NOTEBOOKS[notebook.name]
     some = notebook.artefacts != whole.artefacts and whole.studied  # others have nothing to choose from
     return {"preset": preset, **({"artefacts": list(notebook.artefacts)} if some else {})}
+
+
+def _moved(book: Any, root: str) -> Any:
+    """Let links that go up from notebooks/ to the project find it from where the executed notebook lies."""
+    for cell in book.cells:
+        if cell.cell_type == "markdown":
+            cell.source = cell.source.replace("](../", f"]({root}/")
+    return book
 
 
 def clock(seconds: float) -> str:
