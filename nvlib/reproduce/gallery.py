@@ -248,7 +248,7 @@ def _training(results: Results) -> pd.DataFrame:
 
 # -- which artefact has which ----------------------------------------------------------------------------------------
 
-TABLE1 = ("none", "gaussian", "correctnet", "rc", "trice", "trice_gauss")
+TABLE1 = ("none", "gaussian", "correctnet", "rc", "rc_manual", "trice", "trice_gauss")
 SEARCHED = ("gaussian", "trice", "none", "trice_gauss")
 FED_BACK = ("gaussian", "ovf", "none", "irs")
 _FAILING = {"sigma_d": (0.35, 0.15)}  # the paper's; where what stands in for its network begins to fail
