@@ -10,7 +10,7 @@ from common.show import figure, guarded
 from common.widgets import choice
 from nvlib import figures, reproduce
 from nvlib.reproduce import onchip
-from nvlib.reproduce.gallery import made_by
+from nvlib.reproduce.drawing import made_by
 from nvlib.reproduce.mended import SETTLED
 from nvlib.reproduce.printed import number
 

@@ -9,7 +9,7 @@ from common import notebook
 from common.papers import BIBTEX
 
 from nvlib import figures, reproduce
-from nvlib.reproduce.gallery import Picture
+from nvlib.reproduce.drawing import Picture
 from nvlib.store import shipped_results
 
 SOURCES = ("Shipped", "Shipped and yours")

@@ -20,7 +20,7 @@ letter. Each file imports only from those before it:
     checks       the same numbers by another way
     tables       the claims table, for the README and as CSV
     notebooks, page, executor     which notebook makes what; one as a page of HTML; running them
-    gallery      the figures of each artefact        pictures     the stills that notebooks begin with
+    drawing, gallery    the figures of each artefact    pictures     the stills that notebooks begin with
 """
 
 from nvlib.reproduce import onchip
