@@ -19,14 +19,24 @@ TEMPLATE = """{%- extends "index.html.j2" -%}
 {%- block jupyter_widgets -%}{%- endblock -%}
 {%- block html_head_js_mathjax -%}{%- endblock -%}
 {%- block html_head_js_mermaidjs -%}{%- endblock -%}
-"""  # the lab template, without the scripts that it takes from the network
+{%- block html_head_css -%}<style>
+math { font-family: "STIX Two Math", "Cambria Math", "Latin Modern Math", "DejaVu Math TeX Gyre", math; }
+math munderover > :nth-child(3) { padding-bottom: .2em; }
+</style>{%- endblock -%}
+"""  # the lab template without the scripts that it takes from the network; a sum's limit does not lie on the sum
 SCRIPT = dict(zip("BEFHILMR", "ℬℰℱℋℐℒℳℛ", strict=True))  # those that fonts for text have; browsers ignore `mathvariant`
+PRIME = "&#x0203[23];"  # as a superscript it is small twice over, unless the reader has a font for equations
 
 
 def mathml(latex: str, display: str = "inline") -> str:
     """Return an equation as MathML; display: ``inline`` or ``block``."""
     made = convert(latex, display=display).replace(' xmlns="http://www.w3.org/1998/Math/MathML"', "")  # HTML knows it
-    return re.sub(r'<mi mathvariant="script">(\w)</mi>', lambda m: f"<mi>{SCRIPT.get(m[1], m[1])}</mi>", made)
+    made = re.sub(r'<mi mathvariant="script">(\w)</mi>', lambda m: f"<mi>{SCRIPT.get(m[1], m[1])}</mi>", made)
+    made = re.sub(rf"<msup>(<mi>\w</mi>)<mi>({PRIME})</mi></msup>", r"<mrow>\1<mo>\2</mo></mrow>", made)
+    base, index = r"(<mi>\w</mi>)", r"(<m[in]>\w</m[in]>)"
+    return re.sub(
+        rf"<msubsup>{base}{index}<mi>({PRIME})</mi></msubsup>", r"<msub><mrow>\1<mo>\3</mo></mrow>\2</msub>", made
+    )
 
 
 class Renderer(IPythonRenderer):
