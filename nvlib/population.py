@@ -17,6 +17,7 @@ import warnings
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass, replace
+from weakref import WeakKeyDictionary
 
 import torch
 from torch import Tensor, nn
@@ -33,6 +34,7 @@ _FEW = 20_000  # images times members that are not worth measuring
 _WORTH = 15.0  # seconds of looping from which generating and compiling (2 to 12 s) pays
 _refused: set[type] = set()
 _said: set[tuple[type, str]] = set()
+_last: WeakKeyDictionary[nn.Module, dict[tuple[int, ...], bool]] = WeakKeyDictionary()  # whether channels may be last
 
 
 @dataclass(frozen=True)
@@ -126,7 +128,8 @@ def forward(
 
 def _loop(model: nn.Module, weights: Mapping[str, Tensor], x: Tensor, per_member: bool) -> Tensor:
     """Run members one after another; on a CPU with channels last, which its convolutions are faster in."""
-    arrange = (lambda images: images) if x.is_cuda else _channels_last
+    last = not x.is_cuda and _takes_channels_last(model, weights, x[0] if per_member else x)
+    arrange = _channels_last if last else (lambda images: images)
     inputs = [arrange(own) for own in x] if per_member else [arrange(x)] * members(weights)
     names, rows = list(weights), zip(*(tensor.unbind() for tensor in weights.values()), strict=True)
     # unbind's derivative stacks members once; that of indexing would fill a whole stack for each member
@@ -134,6 +137,26 @@ def _loop(model: nn.Module, weights: Mapping[str, Tensor], x: Tensor, per_member
         functional_call(model, dict(zip(names, row, strict=True)), (own,))
         for row, own in zip(rows, inputs, strict=True)
     ])  # fmt: skip
+
+
+def _takes_channels_last(model: nn.Module, weights: Mapping[str, Tensor], x: Tensor) -> bool:
+    """Whether a module takes images (batch, ...) with channels last; not if it has ``x.view(n, -1)`` on activations.
+
+    Two images tell, once a module and size of image, on buffers of their own and without drawing random numbers.
+    """
+    if x.ndim != 4:
+        return False
+    known, size = _last.setdefault(model, {}), tuple(x.shape[1:])
+    if size not in known:
+        state = {name: buffer.clone() for name, buffer in model.named_buffers()}
+        state |= {name: tensor[0].detach().clone() for name, tensor in weights.items()}
+        try:
+            with torch.no_grad(), torch.random.fork_rng(devices=[]):
+                functional_call(model, state, (_channels_last(x[:2].clone()),))
+            known[size] = True
+        except Exception:  # whatever it is, the call that counts says it too
+            known[size] = False
+    return known[size]
 
 
 def _channels_last(x: Tensor) -> Tensor:

@@ -1,5 +1,7 @@
 """The engine: loop and vmap agree (generated code: test_native), members do not mix, refusals fall back with a word."""
 
+import copy
+
 import pytest
 import torch
 from torch import nn
@@ -112,3 +114,31 @@ def test_halving_ends_with_a_word():
     assert sizes == [(2, 2), (1, 2), (1, 1)]
     with pytest.raises(InputError, match="memory"):
         population.halved(plan)
+
+
+class Views(nn.Module):
+    """Flattens by a view, which channels-last activations do not allow, and counts in training."""
+
+    def __init__(self):
+        super().__init__()
+        self.conv, self.norm, self.out = nn.Conv2d(3, 4, 3), nn.BatchNorm2d(4), nn.Linear(4 * 36, 5)
+
+    def forward(self, x):
+        x = torch.relu(self.norm(self.conv(x)))
+        return self.out(x.view(-1, 4 * 36))
+
+
+@pytest.mark.parametrize("training", [False, True])
+def test_a_network_that_views_its_activations_runs_as_in_plain_pytorch(training):
+    torch.manual_seed(0)
+    model, x = Views().train(training), torch.randn(6, 3, 8, 8)
+    weights = population.stack([model, model])
+    before = {name: tensor.clone() for name, tensor in weights.items()}
+    state = torch.get_rng_state()
+    outs = population.forward(model, weights, x, how="loop")
+    assert torch.equal(torch.get_rng_state(), state)  # and nothing was drawn to find that out
+    plain = copy.deepcopy(model)
+    torch.testing.assert_close(outs, plain(x).expand(2, -1, -1))
+    torch.testing.assert_close(weights["norm.running_mean"][1], plain.norm.running_mean)  # updated once, not twice
+    assert weights["norm.num_batches_tracked"].tolist() == [training, training]
+    assert torch.equal(weights["norm.running_mean"], before["norm.running_mean"]) != training

@@ -2,7 +2,7 @@
 
     load(name) -> Dataset: .train, .validation, .test, each with .x (n, channels, height, width) and .y (n,)
 
-Every set passes the same steps: read the official training and test images (uint8), shuffle both by a fixed seed, cut
+Every set passes the same steps: read the official images (0 .. 255), shuffle training and test by a fixed seed, cut
 the validation images from the training ones (5,000, at most a tenth), scale. Methods choose on the validation split;
 the test split is for reporting alone. Grey pixels are x / 255, plain; colour ones (x / 255 - mean) / std per channel,
 with the constants in common use for CIFAR-10, CIFAR-100 and Tiny ImageNet, and those of the training split for a
@@ -13,6 +13,7 @@ MNIST is part of the package; the others are read from `root`, else $NVLIB_DATA,
 are here; before them, each file importing only from those before it:
 
     places    where a data set lies, what is said when it is missing, what is fetched
+    depth     images of 16 bits, of floats and with palettes on the scale of 8 bits
     pools     labels, and pixels when asked for
     readers   one for each public layout, and one for a user's folder
 """
@@ -192,5 +193,7 @@ def _scale_of(pixels: np.ndarray) -> Scale:
 
 def _scaled(pixels: np.ndarray, scale: Scale) -> Tensor:
     mean, std = (torch.tensor(v).view(-1, 1, 1) for v in scale)
-    # in place: Tiny ImageNet's training images alone are 4.7 GB as float32
-    return torch.from_numpy(pixels).float().div_(255).sub_(mean).div_(std)
+    # in the strides that networks expect (one channel cut out of many images has others); in place: Tiny ImageNet's
+    # training images alone are 4.7 GB as float32
+    values = torch.empty(pixels.shape).copy_(torch.from_numpy(pixels))
+    return values.div_(255).sub_(mean).div_(std)

@@ -1,6 +1,6 @@
 """Images not read yet: a pool knows their labels, and reads the pixels of those asked for.
 
-    pool.read(indices) -> uint8 (n, channels, height, width)
+    pool.read(indices) -> (n, channels, height, width), values 0 .. 255; uint8, or float32 of deeper images (`depth`)
 
 So the splits can be drawn from the labels alone, and a quick look at 32 images decodes 32 files.
 """
@@ -15,6 +15,7 @@ from typing import Any
 
 import numpy as np
 
+from nvlib.data import depth
 from nvlib.data.places import one_line
 from nvlib.errors import InputError
 
@@ -38,6 +39,7 @@ def files(
     fetch: Callable[[Any], bytes],
     mode: str = "RGB",
     size: int | None = None,
+    deep: bool = False,
 ) -> Pool:
     """Return a pool of compressed images, all of one size in the end.
 
@@ -47,22 +49,23 @@ def files(
         fetch: name -> the bytes of one image.
         mode: "RGB", or "L" for grey.
         size: resize each to (size, size).
+        deep: whether any of them has more than 8 bits a value.
     """
     from PIL import Image
 
     def decode(name: Any) -> np.ndarray:
         try:
             with Image.open(io.BytesIO(fetch(name))) as image:
-                image = image.convert(mode)
+                return depth.planes(image, mode, size)
+        except InputError as error:
+            raise InputError(f"image {name}: {error}") from None
         except (OSError, ValueError, KeyError, SyntaxError, zipfile.BadZipFile) as error:
             raise InputError(f"image {name} cannot be read ({one_line(error)}): delete or replace it") from error
-        if size is not None and image.size != (size, size):
-            image = image.resize((size, size), Image.Resampling.BILINEAR)
-        return np.atleast_3d(np.asarray(image)).transpose(2, 0, 1)
 
     def read(indices: np.ndarray) -> np.ndarray:
         first = decode(names[indices[0]])
-        pixels = np.empty((len(indices), *first.shape), np.uint8)  # filled row by row: one copy in memory
+        kind = np.float32 if deep else np.uint8
+        pixels = np.empty((len(indices), *first.shape), kind)  # filled row by row: one copy in memory
         pixels[0] = first
         for row, i in enumerate(indices[1:], 1):
             image = decode(names[i])

@@ -25,7 +25,7 @@ from pathlib import Path
 
 import numpy as np
 
-from nvlib.data import pools
+from nvlib.data import depth, pools
 from nvlib.data.places import PLACES, fetch_tiny_imagenet, how_to_fetch, missing, one_line
 from nvlib.errors import InputError
 
@@ -37,6 +37,7 @@ MNIST_FILES = {  # MD5 of the uncompressed bytes, as published
     "t10k-labels-idx1-ubyte": "27ae3e4e09519cfbb04c329615203637",
 }
 CIFAR10_CLASSES = ("airplane", "automobile", "bird", "cat", "deer", "dog", "frog", "horse", "ship", "truck")
+_NOT_DATA = (".", "__MACOSX")  # what macOS leaves in folders and archives
 SUFFIXES = {".png", ".jpg", ".jpeg", ".bmp", ".gif", ".tif", ".tiff", ".webp"}
 
 Scale = tuple[Sequence[float], Sequence[float]]  # mean and standard deviation per channel, of pixels in [0, 1]
@@ -177,9 +178,10 @@ def image_folder(path: Path, size: int | None, seed: int) -> Source:
 
     names: list[Path] = []
     labels: list[int] = []
-    kinds = sorted(kind for kind in path.iterdir() if kind.is_dir() and not kind.name.startswith("."))
+    kinds = sorted(kind for kind in path.iterdir() if kind.is_dir() and not kind.name.startswith(_NOT_DATA))
     for label, kind in enumerate(kinds):
-        images = sorted(file for file in kind.iterdir() if file.suffix.lower() in SUFFIXES)
+        files = (file for file in kind.iterdir() if not file.name.startswith(_NOT_DATA))
+        images = sorted(file for file in files if file.suffix.lower() in SUFFIXES)
         if not images:
             raise InputError(f"class folder {kind} holds no images ({' '.join(sorted(SUFFIXES))})")
         names += images
@@ -187,22 +189,22 @@ def image_folder(path: Path, size: int | None, seed: int) -> Source:
     if len(names) < 3:
         found = f"{len(names)} images in {len(kinds)} class folders"
         raise InputError(f"{path} holds {found}: expected at least 3 images, in one sub-folder a class")
-    sizes, modes = {}, set()
+    sizes, grey, deep = {}, True, False
     for name in names:
         try:
             with Image.open(name) as image:  # reads the header alone
                 sizes.setdefault(image.size, name)
-                modes.add(image.mode)
+                grey, deep = grey and depth.is_grey(image), deep or depth.is_deep(image)
         except OSError as error:
             raise InputError(f"{name} is not a readable image: delete or replace it") from error
     if size is None and len(sizes) > 1:
         (a, first), (b, second) = list(sizes.items())[:2]
         raise InputError(f"images differ in size ({first}: {a}, {second}: {b}): give size=, e.g. size=32")
-    mode = "L" if modes <= {"1", "L", "LA"} else "RGB"
+    mode = "L" if grey else "RGB"
     order = np.random.default_rng([seed, 1]).permutation(len(names))
     cut = max(1, len(names) // 10)
     test, train = (
-        pools.files([names[i] for i in part], [labels[i] for i in part], Path.read_bytes, mode, size)
+        pools.files([names[i] for i in part], [labels[i] for i in part], Path.read_bytes, mode, size, deep)
         for part in (order[:cut], order[cut:])
     )
     return Source(train, test, tuple(kind.name for kind in kinds), None, str(path))
