@@ -36,7 +36,7 @@ __all__ = [
     "program", "mapping", "forward", "stack", "monte_carlo", "Samples", "Interrupted", "train", "METHODS", "Recipe",
     "DEPLOYMENTS", "build", "MODELS", "load", "Study", "run", "results", "Estimate", "InputError",
     "anova", "crossbar", "data", "deploy", "devices", "errors", "evaluate", "explore", "figures", "hardware", "launch",
-    "methods", "models", "noise", "philox", "population", "provenance", "records", "reproduce", "sequential",
+    "methods", "models", "noise", "philox", "population", "provenance", "records", "papers", "sequential",
     "statistics", "store", "studies", "taylor",
 ]  # fmt: skip
 

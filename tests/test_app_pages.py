@@ -193,7 +193,7 @@ def test_why_says_what_to_run_where_nothing_ships(app, tmp_path, monkeypatch):
     at = opened(app, "why")
     for view in ("Layers and slices", "All weights", "Along training"):
         at = sound(at.button_group(key="why").set_value(view).run())
-        assert "nvlib.reproduce.theory" in at.code[0].value
+        assert "nvlib.papers.theory" in at.code[0].value
 
 
 def test_deploy_shows_what_remedies_win_and_cost(app):
@@ -296,7 +296,7 @@ def test_pictures_are_offered_where_they_can_be_drawn(app, monkeypatch, lacks):
 
 
 def test_every_artefact_has_a_page(app):
-    from nvlib.reproduce import ARTEFACTS
+    from nvlib.papers import ARTEFACTS
 
     at = opened(app, "reproduce")
     for name in list(ARTEFACTS)[::4]:

@@ -11,7 +11,7 @@ import pandas as pd
 import pytest
 from appkit import charts, opened, sound
 
-from nvlib import reproduce
+from nvlib import papers
 from nvlib.commands import root
 
 pytest_plugins = ["app_fixtures"]
@@ -32,16 +32,16 @@ def test_an_artefact_has_its_figure_with_what_it_rests_on(real):
                         ("trice-fig7", "FeFET2"), ("tsb-share", None)):  # fmt: skip
         at = sound(at.selectbox(key="artefact").set_value(name).run())
         offered = [g for g in at.button_group if g.key == "figure"]
-        assert bool(offered) == (len(reproduce.drawings(name)) > 1)
+        assert bool(offered) == (len(papers.drawings(name)) > 1)
         if offered:
             at = sound(offered[0].set_value(title).run())
-        shown = title or next(iter(reproduce.drawings(name)), None)
+        shown = title or next(iter(papers.drawings(name)), None)
         assert [chart.key for chart in charts(at)].count(f"{name}-{shown}".lower().replace(" ", "-")) == bool(shown)
         said = " ".join(c.value for c in at.caption)
         for words in {
             "trice-table1": ("n = ", "results: shipped", "run `", "3 trainings of 10 epochs", "400 chips each"),
             "nft-table1": ("shipped results", "8-bit", "epochs"), "trice-fig7": ("exact",),
-            "tsb-fig4": ("n = 20 chips, one training of 20 epochs", "nvlib.reproduce.making cost`, commit "),
+            "tsb-fig4": ("n = 20 chips, one training of 20 epochs", "nvlib.papers.making cost`, commit "),
         }.get(name, ()):  # fmt: skip
             assert words in said, words
 
@@ -85,7 +85,7 @@ def test_downloads_hold_what_is_shown(real, monkeypatch):
     assert {"png", "svg"} <= kinds or any("still picture" in c.value for c in at.caption)
 
 
-@pytest.mark.parametrize("name", sorted(reproduce.NOTEBOOKS))
+@pytest.mark.parametrize("name", sorted(papers.NOTEBOOKS))
 def test_the_notebook_is_one_and_says_what_papermill_would(name, common):
     nbformat = pytest.importorskip("nbformat")
     papermill = pytest.importorskip("papermill")
@@ -107,18 +107,18 @@ def test_the_notebook_is_one_and_says_what_papermill_would(name, common):
     assert rest[0] == rest[1]
 
 
-@pytest.mark.parametrize("name", reproduce.ARTEFACTS)
+@pytest.mark.parametrize("name", papers.ARTEFACTS)
 def test_commands_are_those_of_the_command_line_and_of_papermill(name, common):
     from common import notebook
 
-    artefact = reproduce.artefact(name)
+    artefact = papers.artefact(name)
     nvlib, papermill = map(shlex.split, notebook.commands(name, artefact.notebook, "full").splitlines())
     assert (nvlib[:3], papermill[0], papermill[2]) == (
         ["python", "-m", "nvlib"], "papermill", f"{artefact.notebook}-full.ipynb",
     )  # fmt: skip
     options = root().parse_args(nvlib[3:])
     assert (options.names, options.preset) == ([name], "full")
-    ((book, at),) = reproduce.choose(options.names, options.preset)
+    ((book, at),) = papers.choose(options.names, options.preset)
     assert (book.name, at) == (artefact.notebook, "full") and (ROOT / papermill[1]).is_file()
     source = json.loads((ROOT / papermill[1]).read_text())
     (parameters,) = [c for c in source["cells"] if "parameters" in c["metadata"].get("tags", ())]
@@ -145,7 +145,7 @@ def entry(text):
 def test_papers_are_cited_in_bibtex(common):
     from common.papers import BIBTEX
 
-    assert set(BIBTEX) == {artefact.paper for artefact in reproduce.ARTEFACTS.values()}
+    assert set(BIBTEX) == {artefact.paper for artefact in papers.ARTEFACTS.values()}
     needs = {"inproceedings": {"booktitle", "year"}, "article": {"journal", "year"}, "misc": set()}  # as BibTeX has it
     keys = set()
     for paper, text in BIBTEX.items():

@@ -10,7 +10,7 @@ from pathlib import Path
 
 import pytest
 
-from nvlib import InputError, reproduce
+from nvlib import InputError, papers
 
 ROOT = Path(__file__).parents[1]
 NOTEBOOKS = sorted((ROOT / "notebooks").glob("*.ipynb"))
@@ -18,7 +18,7 @@ NOTEBOOKS = sorted((ROOT / "notebooks").glob("*.ipynb"))
 ORDER = [
     "errors", "statistics", "anova", "sequential", "devices", "native", "philox", "crossbar", "noise", "models", "data",
     "population", "evaluate", "methods", "deploy", "hardware", "taylor", "records", "provenance", "claims", "store",
-    "studies", "launch", "figures", "explore", "reproduce", "doctor", "commands", "__main__",
+    "studies", "launch", "figures", "explore", "papers", "doctor", "commands", "__main__",
 ]  # fmt: skip
 HEAVY = {"plotly", "streamlit", "torchvision", "jupyterlab", "IPython", "ipywidgets", "papermill"}
 
@@ -99,15 +99,15 @@ def test_notebook_is_slim_and_parameterised(path):
     assert not re.search(r'"[^"]*(/home/|/root/|/tmp/|/Users/|[A-Z]:\\\\)', path.read_text())
 
 
-def test_every_notebook_is_known_to_reproduce():
-    assert {p.stem for p in NOTEBOOKS} == set(reproduce.NOTEBOOKS)
+def test_every_notebook_is_known_to_the_papers():
+    assert {p.stem for p in NOTEBOOKS} == set(papers.NOTEBOOKS)
 
 
 @pytest.mark.parametrize("path", NOTEBOOKS, ids=lambda p: p.stem)
 def test_notebook_runs_with_injected_parameters(path, tmp_path, monkeypatch):
     """Through papermill, at another preset value than the default would give, from the command's own function."""
     monkeypatch.setenv("NVLIB_RUNS", str(tmp_path / "runs"))
-    (made,) = reproduce.execute(reproduce.choose([path.stem], "smoke"), tmp_path / "out")
+    (made,) = papers.execute(papers.choose([path.stem], "smoke"), tmp_path / "out")
     book = json.loads(made.read_text())
     injected = [c for c in book["cells"] if "injected-parameters" in c["metadata"].get("tags", [])]
     assert 'preset = "smoke"' in "".join(injected[0]["source"])
@@ -123,25 +123,25 @@ def test_notebook_runs_with_injected_parameters(path, tmp_path, monkeypatch):
 
 
 def test_choosing_what_to_reproduce():
-    assert [n.name for n, _ in reproduce.choose()] == ["01_devices", "00_tour"]
-    ((one, preset),) = reproduce.choose(["trice-fig3", "trice-fig7"], "full")
+    assert [n.name for n, _ in papers.choose()] == ["01_devices", "00_tour"]
+    ((one, preset),) = papers.choose(["trice-fig3", "trice-fig7"], "full")
     assert (one.name, preset) == ("01_devices", "full")
-    for preset in reproduce.PRESETS:
-        assert reproduce.study("00_tour", preset).methods == ("none", "gaussian")
+    for preset in papers.PRESETS:
+        assert papers.study("00_tour", preset).methods == ("none", "gaussian")
     with pytest.raises(InputError, match="smoke"):
-        reproduce.study("00_tour", "huge")
-    assert reproduce.clock(45) == "45 s" and reproduce.clock(600) == "10 min" and reproduce.clock(9e6) == "2500 h"
+        papers.study("00_tour", "huge")
+    assert papers.clock(45) == "45 s" and papers.clock(600) == "10 min" and papers.clock(9e6) == "2500 h"
 
 
 def test_the_readme_prints_what_the_shipped_results_say():
     text = (ROOT / "README.md").read_text()
     table = text.partition("<!-- claims: begin -->\n")[2].partition("\n<!-- claims: end -->")[0]
-    assert table == reproduce.claims()
+    assert table == papers.claims()
 
 
 def test_published_numbers_have_their_source():
-    table = reproduce.published("trice-table1")
+    table = papers.published("trice-table1")
     assert len(table) == 45 and table.source.notna().all()
     assert table[(table.method == "trice") & (table.sigma_d == 0.2)].value.item() == 77.82
     with pytest.raises(InputError, match="trice-table1"):
-        reproduce.published("trice-table9")
+        papers.published("trice-table9")

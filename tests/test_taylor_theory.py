@@ -8,7 +8,7 @@ import pandas as pd
 import pytest
 
 from nvlib import InputError, taylor
-from nvlib.reproduce import theory
+from nvlib.papers import theory
 
 
 def test_trained_models_are_found_in_the_store():
@@ -26,7 +26,7 @@ def test_sizes_grow_with_the_preset():
 
 def test_tables_go_out_and_come_back(tmp_path, monkeypatch):
     monkeypatch.setenv("NVLIB_RESULTS", str(tmp_path))
-    with pytest.raises(InputError, match=r"nvlib\.reproduce\.theory"):
+    with pytest.raises(InputError, match=r"nvlib\.papers\.theory"):
         theory.table("models")
     rows = pd.DataFrame({"method": ["none", "rc", "rc"], "train_sigma_d": [0.0, 0.2, 0.3], "train_seed": 0, "f0": 0.1})
     target = theory.save({"models": rows}, tmp_path / "taylor", {"rc": 1.0})

@@ -1,4 +1,4 @@
-"""The tables of programmed chips that ship (`nvlib.reproduce.onchip`): SWIM's curve, TSB's time and limits."""
+"""The tables of programmed chips that ship (`nvlib.papers.onchip`): SWIM's curve, TSB's time and limits."""
 
 from __future__ import annotations
 
@@ -8,13 +8,13 @@ import streamlit as st
 from common.query import Query
 from common.show import figure, guarded
 from common.widgets import choice
-from nvlib import figures, reproduce
-from nvlib.reproduce import onchip
-from nvlib.reproduce.drawing import made_by
-from nvlib.reproduce.mended import SETTLED
-from nvlib.reproduce.printed import number
+from nvlib import figures, papers
+from nvlib.papers import onchip
+from nvlib.papers.deployment_measures import SETTLED
+from nvlib.papers.drawing import made_by
+from nvlib.papers.printed_numbers import number
 
-OPEN = "from nvlib import figures, reproduce\n\n"
+OPEN = "from nvlib import figures, papers\n\n"
 WHERE = f"{figures.name(onchip.SMALL)} on MNIST, RRAM, signed"
 
 
@@ -36,7 +36,7 @@ def sweep(query: Query) -> None:
     figure(
         figures.selective_verify(rows, f"{WHERE}, σ<sub>d</sub> = {query.sigma_d:g}"), "stored-sweep", table=rows,
         note=f"{said} · {origin}",
-        code=f"{OPEN}sweep = reproduce.onchip.table('sweep')\n"
+        code=f"{OPEN}sweep = papers.onchip.table('sweep')\n"
         f"figures.selective_verify(sweep[sweep.sigma_d == {query.sigma_d:g}])",
     )  # fmt: skip
 
@@ -51,7 +51,7 @@ def limits() -> None:
     (cost, cost_from), (learning, learning_from), (held, held_from) = map(shipped, ("cost", "learning", "causes"))
     if cost.empty and learning.empty and held.empty:
         st.info("**None of these tables yet.** This makes them, in half an hour:", icon=":material/hourglass_empty:")
-        st.code("python -m nvlib.reproduce.making", language="bash")
+        st.code("python -m nvlib.papers.making", language="bash")
         return
     at = f"{WHERE}, σ<sub>d</sub> = {onchip.AT:g}"
     with guarded():
@@ -63,21 +63,21 @@ def limits() -> None:
                 figures.training_cost(cost, axis, note=at), "cost", table=cost,
                 note=f"n = {onchip.SIZES['full']['cost'].chips} chips, one training of "
                 f"{onchip.SIZES['full']['cost'].epochs} epochs · {cost_from}",
-                code=f"{OPEN}figures.training_cost(reproduce.onchip.table('cost'), {axis!r})",
+                code=f"{OPEN}figures.training_cost(papers.onchip.table('cost'), {axis!r})",
             )  # fmt: skip
         if len(learning):
             figure(
-                figures.tsb_learning(learning, reproduce.converged(learning), at), "learning", table=learning,
+                figures.tsb_learning(learning, papers.converged(learning), at), "learning", table=learning,
                 note=f"n = {learning['chip'].nunique()} chips, one training; converged: from there on "
                 f"{100 * SETTLED:g} % of what is gained in the end · {learning_from}",
-                code=f"{OPEN}learning = reproduce.onchip.table('learning')\n"
-                "figures.tsb_learning(learning, reproduce.converged(learning))",
+                code=f"{OPEN}learning = papers.onchip.table('learning')\n"
+                "figures.tsb_learning(learning, papers.converged(learning))",
             )  # fmt: skip
         if len(held):
-            table, paper = reproduce.causes(held, learning), number("tsb-fig3", method="tsb")
+            table, paper = papers.causes(held, learning), number("tsb-fig3", method="tsb")
             figure(
                 figures.tsb_causes(table, paper), "causes", table=table,
-                note=f"{reproduce.most(table)} One training a network · {held_from}",
-                code=f"{OPEN}held, learning = map(reproduce.onchip.table, ('causes', 'learning'))\n"
-                f"figures.tsb_causes(reproduce.causes(held, learning), paper={paper:g})",
+                note=f"{papers.most(table)} One training a network · {held_from}",
+                code=f"{OPEN}held, learning = map(papers.onchip.table, ('causes', 'learning'))\n"
+                f"figures.tsb_causes(papers.causes(held, learning), paper={paper:g})",
             )  # fmt: skip

@@ -8,8 +8,8 @@ import streamlit as st
 from common import notebook
 from common.papers import BIBTEX
 
-from nvlib import figures, reproduce
-from nvlib.reproduce.drawing import Picture
+from nvlib import figures, papers
+from nvlib.papers.drawing import Picture
 from nvlib.store import shipped_results
 
 SOURCES = ("Shipped", "Shipped and yours")
@@ -24,16 +24,16 @@ ORDER = ("artefact", "claim", "printed", "ours", "low", "high", "unit", "at", "v
 
 
 @st.cache_resource(ttl=20, max_entries=2, show_spinner=False)
-def held(source: str) -> reproduce.Results:
+def held(source: str) -> papers.Evidence:
     """Return the stored chips, as shipped or with the reader's own; shared by all sessions and never written to."""
     table = common.stored()
-    return reproduce.Results(held=table[table["origin"] == "shipped"] if source == SOURCES[0] else table)
+    return papers.Evidence(held=table[table["origin"] == "shipped"] if source == SOURCES[0] else table)
 
 
 @st.cache_data(ttl=60, max_entries=60, show_spinner="Drawing")
 def drawn(name: str, title: str, source: str) -> Picture | None:
     """Return one of an artefact's figures; None where nothing is stored for it."""
-    return reproduce.drawings(name)[title].picture(held(source))
+    return papers.drawings(name)[title].picture(held(source))
 
 
 @st.cache_data(ttl=300, max_entries=4, show_spinner="Measuring the claims in the stored chips")
@@ -43,7 +43,7 @@ def claims(source: str) -> pd.DataFrame:
     if source == SOURCES[0] and path.is_file():
         numbers = {key: [""] for key in ("printed", "ours", "low", "high", "n")}
         return pd.read_csv(path, keep_default_na=False, na_values=numbers)
-    return reproduce.claims_table(held(source))
+    return papers.claims_table(held(source))
 
 
 def overview(table: pd.DataFrame) -> None:
@@ -52,7 +52,7 @@ def overview(table: pd.DataFrame) -> None:
     with left:
         papers = common.choice(st.pills, "Paper", "paper", list(BIBTEX), None, "None chosen: all.",
                                selection_mode="multi")  # fmt: skip
-    known = [v for v in reproduce.VERDICTS if v in set(table["verdict"])]
+    known = [v for v in papers.VERDICTS if v in set(table["verdict"])]
     with right:
         verdicts = common.choice(st.pills, "Verdict", "verdict", known, None, "None chosen: all.",
                                  selection_mode="multi", wrap=True)  # fmt: skip
@@ -61,15 +61,15 @@ def overview(table: pd.DataFrame) -> None:
     st.dataframe(shown, hide_index=True, column_config=WRITTEN, column_order=ORDER, placeholder="")
     st.caption(
         f"{len(shown)} claims: {', '.join(f'{n} {verdict}' for verdict, n in counts.items())}. Rules of the verdicts "
-        "were fixed before the results were looked at (`nvlib/reproduce/rules.py`, with what was changed since); what "
+        "were fixed before the results were looked at (`nvlib/papers/rules.py`, with what was changed since); what "
         "was measured on another network or data set than the paper's holds in direction at best."
     )
     common.downloads({"These claims": shown}, "claims")
 
 
-def own(artefact: reproduce.Artefact) -> None:
+def own(artefact: papers.Artefact) -> None:
     """Show the figure of an artefact, or what computes it."""
-    listed = reproduce.drawings(artefact.name)
+    listed = papers.drawings(artefact.name)
     if not listed:
         return  # a sentence: its claims below are all there is to draw
     titles, title = list(listed), next(iter(listed))
@@ -87,7 +87,7 @@ def own(artefact: reproduce.Artefact) -> None:
 
 def one(name: str, table: pd.DataFrame) -> None:
     """Show an artefact: its figure, its claims as a figure and in words, its notebook, commands and downloads."""
-    artefact = reproduce.artefact(name)
+    artefact = papers.artefact(name)
     rows = table[table["artefact"] == name]
     st.subheader(f"{name}: {artefact.what}", anchor=False)
     with common.guarded():
@@ -102,7 +102,7 @@ def one(name: str, table: pd.DataFrame) -> None:
         common.figure(
             fig, f"{name}-{unit}", table=part,
             note=" · ".join(filter(None, dict.fromkeys(part["protocol"]))) or "not yet computed",
-            code=f"from nvlib import figures, reproduce\n\ntable = reproduce.claims_table(names=[{name!r}])\n"
+            code=f"from nvlib import figures, papers\n\ntable = papers.claims_table(names=[{name!r}])\n"
             f"figures.beside_printed(table.assign(label=table.claim), {name!r}, {unit!r})",
         )  # fmt: skip
     for row in rows.itertuples():
@@ -113,11 +113,11 @@ def one(name: str, table: pd.DataFrame) -> None:
     making(artefact)
 
 
-def making(artefact: reproduce.Artefact) -> None:
+def making(artefact: papers.Artefact) -> None:
     """Show what makes an artefact."""
     st.markdown("##### Make it yourself")
     text = "smoke: seconds. quick: minutes on two cores. full: what ships, one GPU. paper: its protocol to the letter."
-    presets = list(reproduce.PRESETS)
+    presets = list(papers.PRESETS)
     preset = common.choice(st.segmented_control, "Size", "preset", presets, "quick", text, required=True)
     book, out = artefact.notebook, f"{artefact.notebook}-{preset}.ipynb"
     st.code(notebook.commands(artefact.name, book, preset), language="bash", wrap_lines=True)
@@ -129,9 +129,9 @@ def making(artefact: reproduce.Artefact) -> None:
             )  # fmt: skip
         else:
             st.caption(f"Its notebook `{book}` is still to come.")
-    if artefact.name in set(reproduce.printed.everything()["artefact"]):
+    if artefact.name in set(papers.printed_numbers.everything()["artefact"]):
         with st.expander("The numbers the paper prints", icon=":material/table:"):
-            printed = reproduce.published(artefact.name)
+            printed = papers.published(artefact.name)
             st.dataframe(printed, hide_index=True)
             common.downloads({"Printed numbers": printed}, "printed")
     with st.expander("Cite the paper", icon=":material/format_quote:"):
@@ -147,6 +147,6 @@ source = common.choice(st.segmented_control, "Measured in", "source", SOURCES, S
                        required=True)  # fmt: skip
 table = claims(source)
 overview(table)
-names = list(reproduce.ARTEFACTS)
+names = list(papers.ARTEFACTS)
 start = "trice-table1" if "trice-table1" in names else names[0]
 one(common.choice(st.selectbox, "Artefact", "artefact", names, start, "A figure, table or sentence of a paper."), table)

@@ -7,11 +7,11 @@ from common import live
 
 from nvlib import figures
 from nvlib.errors import InputError
-from nvlib.reproduce import theory
+from nvlib.papers import theory
 
 VIEWS = ("One weight", "Layers and slices", "All weights", "Along training")
-COMMAND = "python -m nvlib.reproduce.theory"
-OPEN = "import nvlib\nfrom nvlib import figures\nfrom nvlib.reproduce import theory\n\n"
+COMMAND = "python -m nvlib.papers.theory"
+OPEN = "import nvlib\nfrom nvlib import figures\nfrom nvlib.papers import theory\n\n"
 MODEL = ["method", "train_sigma_d", "train_seed"]
 FIGURES = {
     "Percentiles": (figures.loss_percentiles, "predicted", "loss_percentiles"),

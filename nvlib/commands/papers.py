@@ -33,24 +33,24 @@ def add(command: object) -> None:
 
 
 def _reproduce(options: argparse.Namespace) -> int:
-    from nvlib import reproduce
+    from nvlib import papers
 
     workers = options.workers
     if workers is None:
         workers = len(os.sched_getaffinity(0)) if options.on == "cpu" and hasattr(os, "sched_getaffinity") else 1
     if workers < 1:
         raise InputError(f"workers={workers}: expected at least 1 process")
-    reproduce.execute(reproduce.choose(options.names, options.preset), on=options.on, workers=workers)
+    papers.execute(papers.choose(options.names, options.preset), on=options.on, workers=workers)
     return 0
 
 
 def _claims(options: argparse.Namespace) -> int:
-    from nvlib import reproduce
+    from nvlib import papers
 
     if options.csv:
-        print(f"wrote {reproduce.write_claims(options.csv)}")
+        print(f"wrote {papers.write_claims(options.csv)}")
         return 0
-    text = reproduce.claims()
+    text = papers.claims()
     if options.write is None:
         print(text)
         return 0

@@ -84,12 +84,12 @@ def verdicts(table: pd.DataFrame, title: str = "What the papers claim, and what 
     """Return the claims table as a figure: every claim in points, ours with its interval beside the printed number.
 
     Args:
-        table: of `nvlib.reproduce.claims_table`, or some rows of it.
+        table: of `nvlib.papers.claims_table`, or some rows of it.
         title: of the figure.
     """
     rows = table[(table["unit"] == "points") & (table["ours"].notna() | table["printed"].notna())]
     if rows.empty:
-        raise InputError("the table has no claim in points; expected rows of nvlib.reproduce.claims_table")
+        raise InputError("the table has no claim in points; expected rows of nvlib.papers.claims_table")
     labels = [f"{VERDICTS[r.verdict][1]} {r.artefact}: {r.claim}" for r in rows.itertuples()]
     counts = rows["verdict"].value_counts()
     note = " · ".join(f"{VERDICTS[v][1]} {v}: {counts[v]}" for v in VERDICTS if v in counts)

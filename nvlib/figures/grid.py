@@ -25,7 +25,7 @@ def noise_grid(df: pd.DataFrame, k: float = 1) -> go.Figure:
         InputError: for a frame without parameters, or of several sigma_d.
     """
     if "parameters" not in df or df.empty:
-        raise InputError("the table has no parameters of its trainings; expected rows of nvlib.reproduce")
+        raise InputError("the table has no parameters of its trainings; expected rows of nvlib.papers")
     if df["sigma_d"].nunique() > 1:
         raise InputError("the selection mixes several sigma_d; choose one")
     df = df.assign(ratio=[p["ratio"] for p in df["parameters"]], th=[p["th"] for p in df["parameters"]])

@@ -160,14 +160,14 @@ def tsb_causes(table: pd.DataFrame, paper: float | None = None) -> go.Figure:
     """Return how many times the distance to the ideal is cut, with one thing changed at a time, a row each.
 
     Args:
-        table: of `nvlib.reproduce.causes`.
+        table: of `nvlib.papers.causes`.
         paper: what the paper claims, drawn as a line.
 
     Raises:
         InputError: for a table without its columns.
     """
     if missing := {"network", "sigma_d", "says", "cut", "low", "high", "chips"} - set(table):
-        raise InputError(f"the table has no {', '.join(sorted(missing))}; expected one of nvlib.reproduce.causes")
+        raise InputError(f"the table has no {', '.join(sorted(missing))}; expected one of nvlib.papers.causes")
     fig = go.Figure()
     for (network, sigma_d), part in table.groupby(["network", "sigma_d"], sort=False):
         small = network == table["network"].iloc[0]

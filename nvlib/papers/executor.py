@@ -1,0 +1,89 @@
+"""Run the studies that notebooks show, then the notebooks through papermill; render them to HTML."""
+
+from __future__ import annotations
+
+import os
+import time
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Any
+
+from nvlib.errors import InputError
+from nvlib.papers.computation import compute
+from nvlib.papers.notebooks import NOTEBOOKS, Notebook
+from nvlib.store import project_root
+
+
+def execute(
+    chosen: Sequence[tuple[Notebook, str]], target: Path | None = None, on: str = "cpu", workers: int = 1
+) -> list[Path]:
+    """Run the studies that notebooks show, then the notebooks through papermill; render each to HTML.
+
+    Args:
+        chosen: from `choose`; a notebook that holds some of its artefacts only computes those, and reads the others.
+        target: where executed notebooks go; None: results/notebooks/ of the project.
+        on: where studies compute, ``cpu`` or ``cuda``.
+        workers: processes that compute studies; 1: this one.
+
+    Returns:
+        The executed notebooks.
+
+    Raises:
+        InputError: without papermill, or outside a checkout with its notebooks.
+    """
+    try:
+        import nbformat
+        import papermill
+
+        from nvlib.papers.notebook_html import page
+    except ImportError:
+        raise InputError(
+            "papermill, nbconvert or latex2mathml is not installed; pip install -e '.[notebooks]' (or make setup)"
+        ) from None
+
+    root = project_root()
+    if root is None or not (root / "notebooks").is_dir():
+        raise InputError("no notebooks/ beside the package; run this in a clone of the project, after make setup")
+    target = target or root / "results" / "notebooks"
+    target.mkdir(parents=True, exist_ok=True)
+    os.environ.setdefault("PYDEVD_DISABLE_FILE_VALIDATION", "1")  # a warning of the kernel's debugger, for nobody
+    total = sum(n.seconds[preset] for n, preset in chosen)
+    print(f"{len(chosen)} notebooks, about {clock(total)} on two CPU cores if nothing is stored yet")
+    made = []
+    for i, (notebook, preset) in enumerate(chosen, 1):
+        began, out = time.monotonic(), target / f"{notebook.name}-{preset}.ipynb"
+        about = clock(notebook.seconds[preset])
+        print(f"[{i}/{len(chosen)}] {notebook.name} ({preset}, about {about}): {', '.join(notebook.artefacts)}")
+        compute(notebook.studied, preset, on=on, progress=True, workers=workers)
+        papermill.execute_notebook(
+            root / "notebooks" / f"{notebook.name}.ipynb", out, parameters=_parameters(notebook, preset),
+            cwd=root / "notebooks", kernel_name="python3", extra_arguments=["--IPKernelApp.log_level=50"],
+            store_widget_state=False,  # megabytes, and a page with it would ask the network for what draws it
+        )
+        out.with_suffix(".html").write_text(page(nbformat.read(out, as_version=4), notebook.name, root))
+        nbformat.write(_moved(nbformat.read(out, as_version=4), os.path.relpath(root, target)), out)
+        print(f"      {clock(time.monotonic() - began)}, open {out.with_suffix('.html')}")
+        made.append(out)
+    return made
+
+
+def _parameters(notebook: Notebook, preset: str) -> dict[str, Any]:
+    """Return what papermill injects: the preset, and where only some artefacts were asked for, which."""
+    whole = NOTEBOOKS[notebook.name]
+    some = notebook.artefacts != whole.artefacts and whole.studied  # others have nothing to choose from
+    return {"preset": preset, **({"artefacts": list(notebook.artefacts)} if some else {})}
+
+
+def _moved(book: Any, root: str) -> Any:
+    """Let links that go up from notebooks/ to the project find it from where the executed notebook lies."""
+    for cell in book.cells:
+        if cell.cell_type == "markdown":
+            cell.source = cell.source.replace("](../", f"]({root}/")
+    return book
+
+
+def clock(seconds: float) -> str:
+    """Write a duration as a person would."""
+    if seconds < 90:
+        return f"{seconds:.0f} s"
+    return f"{seconds / 60:.0f} min" if seconds < 5400 else f"{seconds / 3600:.0f} h"

@@ -1,0 +1,86 @@
+"""Many chips on few images: how wide an interval is depends on the chips' number, not on what they are scored on.
+
+TRICE-n asks for 10,000 chips. Of a stored model that is a hundred times what one figure needs; on a tenth of the test
+images it is minutes. Samples land in the store as an evaluation of their own (its record says how many images), so
+that they grow, resume, and are never mixed with those on all images.
+"""
+
+from __future__ import annotations
+
+import pandas as pd
+
+from nvlib.papers.select import Evidence, Protocol
+from nvlib.store import Store
+
+SIZES = {"smoke": (400, 100), "quick": (10_000, 1000), "full": (10_000, 1000), "paper": (10_000, 10_000)}
+BLOCK = 500  # chips a file
+
+
+def many_chips(where: tuple[Protocol, ...], preset: str, store: Store | None = None, sigma_d: float = 0.2,
+               on: str = "cpu") -> pd.DataFrame:  # fmt: skip
+    """Score a stored Gaussian model on many chips and few images, as many as a preset says; return those rows.
+
+    Args:
+        where: settings the model is looked for under; the first training seed of the largest study.
+        preset: one of `PRESETS`.
+        store: None takes the project's own.
+        sigma_d: at which it was trained and is scored.
+        on: ``cpu`` or ``cuda``.
+
+    Returns:
+        Rows of `nvlib.results`; empty where the store has no such model with its weights.
+    """
+    from nvlib import data
+    from nvlib import store as stores
+    from nvlib.evaluate import blocks
+    from nvlib.records import Evaluation, digest
+    from nvlib.studies import device_of, model_of, numbers_of
+
+    store, (chips, images) = store or Store(), SIZES[preset]
+    found = Evidence(store).select(where, ("gaussian",), sigma_d=sigma_d)
+    names = [] if found is None else list(found[0].sort_values("train_seed").training.unique())
+    name = next((n for n in names if store.weights(n) is not None), None)
+    if name is None:
+        return pd.DataFrame(columns=["run", "chip", "method"])
+    first = found[0][found[0].training == name].iloc[0]
+    record = store.training(name)
+    evaluation = Evaluation(
+        training=name, device=numbers_of(str(first.device)), sigma_d=sigma_d, reference=str(first.reference),
+        mapping=str(first["mapping"]), bits=record.bits, images=images, deployment=None, seed=0,
+    )  # fmt: skip
+    have = len(store.samples(evaluation))
+    if have < chips:
+        test = data.load(record.dataset, limit=images).test
+        held: list[pd.DataFrame] = []
+        for part in blocks(model_of(record, store), test, device_of(evaluation.device), sigma_d,
+                           index=range(have, chips), bits=record.bits, reference=evaluation.reference,
+                           mapping=evaluation.mapping, on=on):  # fmt: skip
+            held.append(pd.DataFrame({"chip": part.index, "accuracy": part.accuracy, "loss": part.loss,
+                                      "ekl": part.ekl}))  # fmt: skip
+            if sum(map(len, held)) >= BLOCK or held[-1].chip.iloc[-1] == chips - 1:
+                store.append(evaluation, pd.concat(held, ignore_index=True))
+                held = []
+    table = stores.results(store, run=digest(evaluation))
+    return table[table.chip < chips].reset_index(drop=True)
+
+
+def widths(accuracy: pd.Series, chips: tuple[int, ...] = (400, 1000, 3000, 10_000), k: float = 1,
+           draws: int = 200, seed: int = 0) -> pd.DataFrame:  # fmt: skip
+    """Return half the width of the first percentile's interval by number of chips, over resamples of ``accuracy``.
+
+    Returns:
+        A row a number of chips: chips, half_width (median of the resamples), low, high (5 % and 95 % of them).
+    """
+    import numpy as np
+
+    from nvlib import statistics
+
+    rng, rows = np.random.default_rng(seed), []
+    x = accuracy.to_numpy(float)
+    for n in chips:
+        found = [statistics.kpp(rng.choice(x, n), k) for _ in range(draws)]
+        halves = [(e.high - e.low) / 2 for e in found if e.low is not None]
+        if halves:
+            low, middle, high = np.quantile(halves, [0.05, 0.5, 0.95])
+            rows.append({"chips": n, "half_width": middle, "low": low, "high": high})
+    return pd.DataFrame(rows, columns=["chips", "half_width", "low", "high"])

@@ -1,0 +1,139 @@
+"""What a paper leaves open, changed one thing at a time where its claim does not hold here: would it hold then?
+
+    results/trice-open/open.parquet    artefact, choice, method, sigma_d, train_seed, chip, accuracy
+                       environment.json
+
+What is changed is of trice-fig8 (right-censored noise ahead of the other laws) and trice-fig6a, b (TRICE ahead of Gauss
+on FeFETs), at the size of the quick preset: LeNet on MNIST, 10,000 images, five epochs, one training, 400 chips. The
+chips lie in a table of their own: a claim is measured under the decided protocol, and none of these answers for it.
+``python -m nvlib.papers.open_choices`` makes what the table lacks (under an hour on a CPU core).
+"""
+
+from __future__ import annotations
+
+import sys
+from collections.abc import Iterator, Mapping
+from pathlib import Path
+from typing import Any
+
+import pandas as pd
+
+from nvlib import statistics
+from nvlib.errors import InputError, unknown
+from nvlib.papers.pieces import grow, read
+from nvlib.papers.registry import artefact
+from nvlib.papers.rules import DIRECTION, HOLDS, judge
+from nvlib.store import shipped_results
+
+_DECIDED = "as decided"
+_CONVENTIONS = {
+    _DECIDED: {},
+    "signed mapping": {"mapping": "signed"},
+    "sigma_d of one level": {"reference": "level"},
+    "exact activations": {"activation_bits": 0},
+    "best epoch on validation images": {"select": "best"},
+    "5x5 LeNet": {"network": "lenet5"},
+}
+CHOICES: Mapping[str, Mapping[str, Mapping[str, Any]]] = {  # artefact: choice: what of the study it changes
+    "trice-fig8": _CONVENTIONS,
+    "trice-fig6a": {**_CONVENTIONS, "sigma_d = 0.2": {"sigma_d": (0.2,)}, "sigma_d = 0.3": {"sigma_d": (0.3,)}},
+    "trice-fig6b": {**_CONVENTIONS, "sigma_d = 0.2": {"sigma_d": (0.2,)}, "sigma_d = 0.3": {"sigma_d": (0.3,)}},
+}
+AHEAD = {  # who is to lie ahead, and of whom
+    "trice-fig8": ("rc", ("gaussian", "lc", "rt", "lt")),
+    "trice-fig6a": ("trice", ("gaussian",)),
+    "trice-fig6b": ("trice", ("gaussian",)),
+}
+
+
+def place(folder: Path | None = None) -> Path:
+    """Return where the table ships."""
+    return (folder or shipped_results() or Path("results")) / "trice-open" / "open.parquet"
+
+
+def openings(name: str, folder: Path | None = None) -> pd.DataFrame:
+    """Return what came out of each choice for an artefact.
+
+    Args:
+        name: of the artefact, one of `CHOICES`.
+        folder: of shipped results; None: the project's.
+
+    Returns:
+        A row a choice: choice, sigma_d, ours (first percentile of the method that is to lie ahead), over (the best of
+        its rivals), difference with low and high (95 %, paired by chip; the least over rivals, as the claim has it),
+        chips, printed, verdict of the claim's own rule. Empty where the table does not ship.
+
+    Raises:
+        InputError: for an artefact that nothing was changed of.
+    """
+    if name not in CHOICES:
+        raise unknown("artefact with open choices", name, CHOICES)
+    table, (ahead, rivals) = read(place(folder)), AHEAD[name]
+    claim, found = artefact(name).claims[0], []
+    own = {} if table is None else dict(iter(table[table.artefact == name].groupby("choice", sort=False)))
+    for choice in CHOICES[name]:
+        if (part := own.get(choice)) is None:
+            continue
+        chips = {m: rows.sort_values("chip").accuracy.to_numpy() for m, rows in part.groupby("method", observed=True)}
+        each = {rival: statistics.kpp_difference(chips[ahead], chips[rival]) for rival in rivals}
+        over = min(each, key=lambda rival: each[rival].value)
+        lows, highs = ([getattr(e, side) for e in each.values()] for side in ("low", "high"))
+        low, high = (None if None in limits else min(limits) for limits in (lows, highs))
+        least = statistics.Estimate(each[over].value, low, high, len(chips[ahead]))
+        found.append({
+            "choice": choice, "sigma_d": part.sigma_d.iloc[0], "ours": statistics.kpp(chips[ahead]).value, "over": over,
+            "difference": least.value, "low": low, "high": high, "chips": least.n, "printed": claim.paper,
+            "verdict": judge(claim.rule, least, claim.paper),
+        })  # fmt: skip
+    return pd.DataFrame(found)
+
+
+def outcome(name: str, folder: Path | None = None) -> str:
+    """Say under how many of an artefact's changes its claim would hold; empty where nothing was changed of it."""
+    table = openings(name, folder) if name in CHOICES else pd.DataFrame()
+    changed = table[table.choice != _DECIDED] if len(table) else table
+    if changed.empty:
+        return ""
+    well = changed[changed.verdict.isin((HOLDS, DIRECTION))].choice.tolist()
+    said = f"with {', '.join(well)} it would" if well else "none would let it hold"
+    return f"of {len(changed)} changes of what the paper leaves open {said}"
+
+
+def _study(name: str, choice: str) -> Any:
+    """Return the study of a choice: the artefact's at the quick preset, its largest sigma_d, one thing changed."""
+    from nvlib.papers.presets import as_study, entries
+
+    ahead, rivals = AHEAD[name]
+    entry = entries(name, "quick")[0]
+    parameters = {m: p for m, p in entry["parameters"].items() if m in (ahead, *rivals)}
+    base = {**entry, "methods": (ahead, *rivals), "sigma_d": (max(entry["sigma_d"]),), "parameters": parameters}
+    return as_study({**base, **CHOICES[name][choice]})
+
+
+def _parts(names: list[str]) -> Iterator[tuple[str, pd.DataFrame]]:
+    """Yield what the table lacks, a choice at a time; trainings and chips that the store has are not repeated."""
+    from nvlib import studies
+
+    table = read(place())
+    there = set() if table is None else set(zip(table.artefact, table.choice, strict=True))
+    for name in names:
+        for choice in CHOICES[name]:
+            if (name, choice) not in there:
+                rows = studies.run(_study(name, choice), progress=False)
+                kept = rows[["method", "sigma_d", "train_seed", "chip", "accuracy"]].astype({"method": str})
+                yield f"{name}, {choice}", kept.assign(artefact=name, choice=choice)
+
+
+def write(names: list[str]) -> Path:
+    """Make what the table lacks of these artefacts, choice by choice."""
+    return grow(place(), _parts(names))
+
+
+if __name__ == "__main__":
+    try:
+        for asked in sys.argv[1:]:
+            if asked not in CHOICES:
+                raise unknown("artefact with open choices", asked, CHOICES)
+        print(write(sys.argv[1:] or list(CHOICES)))
+    except InputError as error:
+        sys.exit(f"error: {error}")

@@ -1,0 +1,49 @@
+"""The still pictures in docs/images that notebooks begin with, for who reads them where nothing runs; of what ships.
+
+``python -m nvlib.papers.still_images`` draws them again (needs a Chrome or Chromium).
+"""
+
+from __future__ import annotations
+
+import sys
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+from nvlib import figures
+from nvlib.errors import InputError
+from nvlib.papers.gallery import drawings
+from nvlib.papers.select import Evidence
+from nvlib.papers.tables import shipped
+from nvlib.store import project_root
+
+if TYPE_CHECKING:
+    import plotly.graph_objects as go
+
+PICTURES = {  # of which artefact, and which of its drawings
+    "trice": ("trice-table1", "Over Gauss"), "nft": ("nft-fig3", "Mean"), "ovf": ("ovf-fig4", "EKL"),
+    "tsb_distance": ("tsb-fig3", "Distance"),
+}  # fmt: skip
+
+
+def made(name: str, held: Evidence) -> go.Figure:
+    """Return one of `PICTURES`; InputError where the store holds nothing of it."""
+    artefact, title = PICTURES[name]
+    found = drawings(artefact)[title].picture(held)
+    if found is None:
+        raise InputError(f"the store holds nothing of {artefact} to draw; see: python -m nvlib reproduce {artefact}")
+    return found.fig
+
+
+def draw(target: Path | None = None) -> list[Path]:
+    """Write every picture as PNG into ``target`` (None: docs/images of the project); InputError without a browser."""
+    target = target or (project_root() or Path()) / "docs" / "images"
+    target.mkdir(parents=True, exist_ok=True)
+    held = Evidence(shipped())
+    return [figures.to_png(made(name, held), target / f"{name}.png", scale=1) for name in PICTURES]
+
+
+if __name__ == "__main__":
+    try:
+        print(*draw(), sep="\n")
+    except InputError as error:
+        sys.exit(f"error: {error}")

@@ -1,0 +1,176 @@
+"""The claims table: every claim of the four papers, ours with its interval, the protocol, and a verdict.
+
+`claims_table` has a row a claim; `claims` is the README's form, a row an artefact with its main claim, after the block
+that sets TRICE's Table I and our percentiles side by side. Both read shipped results alone unless told otherwise, so
+that anyone who has the project gets the same table.
+"""
+
+from __future__ import annotations
+
+import os
+from pathlib import Path
+
+import pandas as pd
+
+from nvlib.papers.artefact import Artefact, Claim, other_convention
+from nvlib.papers.measures import Finding
+from nvlib.papers.open_choices import outcome
+from nvlib.papers.printed_numbers import beside
+from nvlib.papers.registry import ARTEFACTS, artefact
+from nvlib.papers.rules import FAILS, MISSING, judge
+from nvlib.papers.select import Evidence, Protocol
+from nvlib.store import Store, project_root, write_whole
+
+COLUMNS = (
+    "artefact", "paper", "notebook", "main", "claim", "said_by", "rule", "printed", "ours", "low", "high", "unit", "at",
+    "n", "verdict", "protocol", "substitute", "note",
+)  # fmt: skip
+
+
+def shipped() -> Store:
+    """Return the store of shipped results alone."""
+    return Store(runs=Path(os.devnull))
+
+
+def claims_table(results: Evidence | None = None, names: list[str] | None = None) -> pd.DataFrame:
+    """Return every claim with what was measured for it, one row each; columns `COLUMNS`.
+
+    A claim that was also computed under the other convention (`differential` against `signed`) has a row for that too.
+
+    Args:
+        results: a store, read; None: the shipped ones.
+        names: of artefacts; None: all.
+    """
+    results = results or Evidence(shipped())
+    chosen = [artefact(name) for name in names] if names else list(ARTEFACTS.values())
+    return pd.DataFrame([row for a in chosen for row in _rows(a, results)], columns=COLUMNS)
+
+
+def _rows(a: Artefact, results: Evidence) -> list[dict[str, object]]:
+    made = []
+    for i, claim in enumerate(a.claims):
+        found = claim.measure(results, a.settings) if claim.measure else None
+        made.append(_row(a, claim, found, i == 0, results.store.shipped))
+        conventions = tuple(s for s in a.settings if "mapping" in s.where)
+        if found is None or not conventions or "panel" in a.what:
+            continue
+        other = claim.measure(results, tuple(map(other_convention, conventions)))
+        if other is not None and other.protocol != found.protocol:
+            made.append(_row(a, claim, other))
+    return made
+
+
+def _row(
+    a: Artefact, claim: Claim, found: Finding | None, main: bool = False, folder: Path | None = None
+) -> dict[str, object]:
+    e = found.estimate if found else None
+    printed = found.paper if found and found.paper is not None else claim.paper
+    verdict = judge(claim.rule, e, printed, found.substitute if found else "")
+    notes = [found.substitute, e.note] if found else [a.needs]
+    if found and claim.rule == "gain" and e.low is not None and e.low <= 0 < e.high < (printed or 0):
+        notes.append("so large a gain is excluded, whether there is any is not decided")
+    if found and found.substitute and judge(claim.rule, e, printed) == FAILS:
+        notes.append("does not hold on what stands in for the paper's")
+    if main and verdict == FAILS:
+        notes.append(outcome(a.name, folder))
+    return {
+        "artefact": a.name, "paper": a.paper, "notebook": a.notebook, "main": main, "claim": claim.says,
+        "said_by": "this project" if claim.ours else a.paper, "rule": claim.rule, "printed": printed,
+        "ours": e.value if e else None, "low": e.low if e else None, "high": e.high if e else None, "unit": claim.unit,
+        "at": found.at if found else "", "n": e.n if e else None, "verdict": verdict,
+        "protocol": found.protocol if found else "", "substitute": found.substitute if found else "",
+        "note": "; ".join(filter(None, notes)),
+    }  # fmt: skip
+
+
+def say(name: str, results: Evidence | None = None) -> str:
+    """Return in sentences what came out for an artefact, a line a claim: paper's number, ours, verdict."""
+    return "\n".join(_said(row) for row in claims_table(results, [name]).itertuples())
+
+
+def _said(row: object) -> str:
+    paper = f" (printed: {row.printed:g} {row.unit})" if pd.notna(row.printed) else ""
+    mark = " [our control]" if row.said_by == "this project" else ""
+    if pd.isna(row.ours):
+        return f"{row.claim}{paper}{mark}: {MISSING}" + (f"; needs {row.note}" if row.note else "")
+    ours = "; ".join(filter(None, [f"ours {_value(row)} {row.unit}", row.at, row.note]))
+    return f"{row.claim}{paper}{mark}: {ours}: {row.verdict.upper()}"
+
+
+def _value(row: object) -> str:
+    digits = 4 if row.unit in ("nats", "sigma_t") or abs(row.ours) < 0.1 else 1 if abs(row.ours) >= 10 else 2
+    exact = pd.isna(row.low) or row.low == row.high
+    limits = "" if exact else f" [{row.low:.{digits}f}, {row.high:.{digits}f}]"
+    return f"{row.ours:.{digits}f}{limits}"
+
+
+def claims() -> str:
+    """Return what the shipped results say beside what the papers print, as Markdown for the README."""
+    return f"{_table1()}\n\n{_verdicts()}"
+
+
+def _table1() -> str:
+    protocol = {"network": "lenet", "device": "rram", "mapping": "differential", "bits": 4, "images": 10_000,
+                "dataset": "mnist", "protocol": "matched", "reference": "full_scale"}  # fmt: skip
+    rows, _ = Evidence(shipped()).select([Protocol(protocol)], ("none", "gaussian"), zero=True)
+    both = beside("trice-table1", rows)
+    epochs, chips = both.attrs["epochs"], int(both.chips.max() / both.seeds.max())
+    lines = [
+        "TRICE's Table I, first-percentile accuracy (%) of LeNet on MNIST, RRAM, matched. Paper: 100 epochs, "
+        f"5 trainings, 10,000 chips. Ours: {epochs} epochs, {both.seeds.max()} trainings, {chips} chips each, in "
+        "brackets the 95 % interval over chips, averaged over trainings; `full_scale`, `differential`.",
+        "",
+        "| sigma_d | w/o noise, paper | ours | Gauss, paper | ours |",
+        "|---|---|---|---|---|",
+    ]
+    for sigma_d, part in both.groupby("sigma_d"):
+        cells = [f"{sigma_d:g}"]
+        for method in ("none", "gaussian"):
+            row = part[part.method == method].iloc[0]
+            cells += [f"{row.paper:.2f}", f"{row.ours:.1f} [{row.low:.1f}, {row.high:.1f}]"]
+        lines.append(f"| {' | '.join(cells)} |")
+    return "\n".join(lines)
+
+
+def _verdicts() -> str:
+    table = claims_table()
+    main = table[table.main]
+    counts = main.verdict.value_counts()
+    said = ", ".join(f"{count} {verdict}" for verdict, count in counts.items())
+    lines = [
+        f"Every artefact of the four papers with its main claim ({said}); all {len(table)} claims with their "
+        "protocols are in `results/claims.csv`. Models are tested at the `sigma_d` they were trained for, relative to "
+        "the full scale. Differences are paired by chip and training; brackets are 95 % intervals over trainings, or "
+        "over chips where there is one. What stands in for a paper's network or data set is marked, and holds in "
+        "direction at best; the rules of the verdicts were fixed before the results were looked at "
+        "(`nvlib/papers/rules.py`, with what was changed since).",
+        "",
+        "| artefact | the paper | ours | protocol | verdict |",
+        "|---|---|---|---|---|",
+    ]
+    for row in main.itertuples():
+        made = Path(project_root() or ".", "notebooks", f"{row.notebook}.ipynb").is_file()
+        link = f"[{row.artefact}](notebooks/{row.notebook}.ipynb)" if made else row.artefact
+        printed = f" {row.printed:g} {row.unit}" if pd.notna(row.printed) else ""
+        ours = "" if pd.isna(row.ours) else f"{_value(row)} {row.unit}" + (f", {row.at}" if row.at else "")
+        cells = (link, f"{row.claim}{':' if printed else ''}{printed}", ours, _short(row), row.verdict)
+        lines.append(f"| {' | '.join(cells)} |")
+    return "\n".join(lines)
+
+
+def _short(row: object) -> str:
+    """Return a protocol without what is the same in the whole table; what is needed where there is none yet."""
+    if pd.isna(row.ours):
+        command, *more = row.note.split("; ")
+        said = f"`{command}`" if command.startswith("reproduce") else command
+        return "; ".join([f"needs {said}", *more])
+    short = row.protocol.replace("matched, full_scale, ", "").replace(" on 55,000 images", "")
+    return short.replace(" each on 10,000 images", " each") + (" (stands in)" if row.substitute else "")
+
+
+def write_claims(path: str | os.PathLike[str] | None = None) -> Path:
+    """Write `claims_table` of the shipped results as CSV; None: results/claims.csv of the project."""
+    target = Path(path) if path else (project_root() or Path()) / "results" / "claims.csv"
+    table = claims_table().round({"ours": 4, "low": 4, "high": 4})
+    write_whole(target, lambda aside: table.to_csv(aside, index=False, lineterminator="\n"))
+    return target

@@ -1,0 +1,33 @@
+"""The stills of docs/images: made of what ships, with all methods they are to show."""
+
+import re
+from pathlib import Path
+
+import pytest
+
+from nvlib import papers
+from nvlib.papers import still_images
+from nvlib.papers.tables import shipped
+
+ROOT = Path(__file__).parents[1]
+SHOWN = {
+    "trice": {"TRICE", "RC", "CorrectNet"}, "nft": {"OVF", "IRS", "Gauss"}, "ovf": {"OVF", "Gauss"},
+    "tsb_distance": {"TSB", "last layer", "last layers"},
+}  # fmt: skip
+
+
+@pytest.fixture(scope="module")
+def held():
+    return papers.Evidence(shipped())
+
+
+@pytest.mark.parametrize("name", still_images.PICTURES)
+def test_a_picture_shows_its_methods(name, held):
+    found = {trace.name for trace in still_images.made(name, held).data if trace.name}
+    assert SHOWN[name] <= found
+
+
+def test_every_notebook_begins_with_a_picture_that_is_there():
+    for path in sorted((ROOT / "notebooks").glob("*.ipynb")):
+        (picture,) = set(re.findall(r"\.\./(docs/images/\w+\.png)", path.read_text()))
+        assert (ROOT / picture).is_file() and (ROOT / picture).stat().st_size < 200_000
