@@ -36,3 +36,10 @@ def trained(mnist):
 def store(tmp_path):
     """An empty store that knows no shipped results."""
     return Store(tmp_path / "runs", None)
+
+
+@pytest.fixture
+def elsewhere(monkeypatch, tmp_path):
+    """No image sets of this machine: NVLIB_DATA is a folder that is not there."""
+    monkeypatch.setenv("NVLIB_DATA", str(tmp_path / "home"))
+    return tmp_path / "home"

@@ -418,7 +418,7 @@ def test_a_log_outside_the_runs_is_not_read(common, tmp_path, monkeypatch):
 def test_image_folders_are_listed_never_typed(common, tmp_path, monkeypatch):
     from common import jobs
 
-    for name in ("mine/cat", "mine/dog", "cifar10-jpeg/a", "cifar10-jpeg/b", "one/a", ".hidden/a", ".hidden/b"):
+    for name in ("mine/cat", "mine/dog", "FashionMNIST/raw", "FashionMNIST/b", "one/a", ".hidden/a", ".hidden/b"):
         (tmp_path / name).mkdir(parents=True)
     monkeypatch.setenv("NVLIB_DATA", str(tmp_path))
     assert jobs.folders() == {"folder mine": str(tmp_path / "mine")}

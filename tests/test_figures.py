@@ -158,6 +158,17 @@ def test_noise_laws_hold_their_mass():
         figures.noise_laws(sigma_t=0)
 
 
+def test_a_subset_of_classes_says_what_guessing_scores_and_never_shares_a_figure_with_the_whole():
+    name = "tiny-imagenet (25 of 200 classes)"
+    part, whole = (tidy(dataset=dataset, chips=20, seeds=1) for dataset in (name, "tiny-imagenet"))
+    words = subtitle(figures.percentile_curves(part))
+    assert "Tiny ImageNet (25 of 200 classes)" in words and "guessing scores 4 %" in words
+    assert "guessing" not in subtitle(figures.percentile_curves(whole))
+    both = pd.concat([part, whole], ignore_index=True)
+    with pytest.raises(InputError, match=r"mixes dataset tiny-imagenet, tiny-imagenet \(25 of 200 classes\)"):
+        figures.percentile_curves(both)
+
+
 def test_every_figure_has_the_template_units_and_a_subtitle(df, one):
     drawn = [
         figures.accuracy_distribution(one),

@@ -16,7 +16,8 @@ ROOT = Path(__file__).parents[1]
 NOTEBOOKS = sorted((ROOT / "notebooks").glob("*.ipynb"))
 # each module imports only from those before it
 ORDER = [
-    "errors", "statistics", "anova", "sequential", "devices", "native", "philox", "crossbar", "noise", "models", "data",
+    "errors", "image_sets",
+    "statistics", "anova", "sequential", "devices", "native", "philox", "crossbar", "noise", "models", "data",
     "population", "evaluate", "methods", "deploy", "hardware", "taylor", "records", "provenance", "claims", "store",
     "studies", "launch", "figures", "explore", "papers", "doctor", "commands", "__main__",
 ]  # fmt: skip

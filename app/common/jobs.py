@@ -17,6 +17,7 @@ import streamlit as st
 
 from nvlib import launch
 from nvlib.errors import InputError
+from nvlib.image_sets import IMAGE_SETS
 from nvlib.launch.jobs import LIMIT
 from nvlib.store import local_runs, project_root
 
@@ -66,7 +67,7 @@ def folders() -> dict[str, str]:
     home = Path(os.environ.get("NVLIB_DATA") or "data").expanduser()
     if not home.is_dir():
         return {}
-    known = {"cifar-10-batches-py", "cifar10-jpeg", "cifar-100-python", "tiny-imagenet-200"}
+    known = {place.partition("/")[0] for one in IMAGE_SETS.values() for place in one.places}
     found = [p for p in sorted(home.iterdir()) if p.is_dir() and p.name not in known and not p.name.startswith(".")]
     return {f"folder {p.name}": str(p) for p in found if sum(child.is_dir() for child in p.iterdir()) > 1}
 

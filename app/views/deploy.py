@@ -9,6 +9,7 @@ from common import live, onchip
 
 from nvlib import devices, figures
 from nvlib.errors import InputError
+from nvlib.image_sets import classes_of
 
 VIEWS = ("What it wins", "Which weights to verify", "TSB: time and limits", "Hardware")
 METHODS = ("write_verify", "swim", "normalise", "last_layer", "last_layers", "tsb")
@@ -158,7 +159,7 @@ def counted(network: str, classes: int, device: str, sigma_d: float, reference: 
 def hardware() -> None:
     """Show energy, latency and area of the network, and what writing it costs."""
     network = query.network.partition(" x")[0]
-    classes = {"cifar100": 100, "tiny-imagenet": 200}.get(query.dataset, 10)
+    classes = classes_of(query.dataset) or 10
     layers, totals, written, designs, limits = counted(
         network, classes, query.device, query.sigma_d, query.reference, query.mapping
     )

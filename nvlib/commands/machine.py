@@ -48,7 +48,8 @@ def _data(options: argparse.Namespace) -> int:
     for name in options.names:
         loaded = data.load(name, download=options.download)
         parts = ", ".join(f"{len(getattr(loaded, part))} {part}" for part in ("train", "validation", "test"))
-        print(f"{loaded.name}: {parts}; {loaded.classes} classes; fingerprint {loaded.fingerprint[:12]}")
+        classes = f"{loaded.classes} classes, guessing scores {loaded.chance:.3g} %"
+        print(f"{loaded.name}: {parts}; {classes}; fingerprint {loaded.fingerprint[:12]}")
     if not options.names:
         for name, status in data.available().items():
             print(f"{name:<16} {status}")

@@ -12,10 +12,11 @@ fingerprint saw the same images in the same splits.
 MNIST is part of the package; the others are read from `root`, else $NVLIB_DATA, else ./data. The steps after reading
 are here; before them, each file importing only from those before it:
 
-    places    where a data set lies, what is said when it is missing, what is fetched
-    depth     images of 16 bits, of floats and with palettes on the scale of 8 bits
-    pools     labels, and pixels when asked for
-    readers   one for each public layout, and one for a user's folder
+    places                     where a data set lies, what is said when it is missing, what is fetched
+    depth                      images of 16 bits, of floats and with palettes on the scale of 8 bits
+    pools                      labels, and pixels when asked for
+    idx, cifar, tiny_imagenet  the public layouts, each file known by its published MD5 where there is one
+    readers                    all of them by name, and the one for a user's folder
 """
 
 from __future__ import annotations
@@ -29,27 +30,19 @@ import numpy as np
 import torch
 from torch import Tensor
 
+from nvlib import image_sets
+from nvlib.data.cifar import CIFAR10_CLASSES, CIFAR10_SCALE, CIFAR100_CLASSES, CIFAR100_SCALE
+from nvlib.data.idx import FASHION_FILES, GREY_SCALE, MNIST_FILES
 from nvlib.data.places import PLACES, available, folder_of
-from nvlib.data.readers import (
-    CIFAR10_CLASSES,
-    CIFAR10_SCALE,
-    CIFAR100_SCALE,
-    GREY_SCALE,
-    MNIST_FILES,
-    NAMES,
-    READERS,
-    SUFFIXES,
-    TINY_SCALE,
-    Scale,
-    Source,
-    image_folder,
-)
+from nvlib.data.pools import Scale, Source
+from nvlib.data.readers import NAMES, READERS, SUFFIXES, image_folder
+from nvlib.data.tiny_imagenet import TINY_SCALE, read_tiny_imagenet
 from nvlib.errors import InputError, unknown
 
 __all__ = [
     "Split", "Dataset", "load", "resize", "available",
-    "NAMES", "READERS", "PLACES", "VALIDATION", "MNIST_FILES", "SUFFIXES",
-    "CIFAR10_CLASSES", "CIFAR10_SCALE", "CIFAR100_SCALE", "TINY_SCALE", "GREY_SCALE",
+    "NAMES", "READERS", "PLACES", "VALIDATION", "MNIST_FILES", "FASHION_FILES", "SUFFIXES",
+    "CIFAR10_CLASSES", "CIFAR100_CLASSES", "CIFAR10_SCALE", "CIFAR100_SCALE", "TINY_SCALE", "GREY_SCALE",
 ]  # fmt: skip
 
 VALIDATION = 5000
@@ -72,7 +65,7 @@ class Dataset:
     """Three splits of one data set.
 
     Attributes:
-        name: how `load` calls it; `label` is how a figure should.
+        name: how `load` calls it; some of Tiny ImageNet's classes are named by how many: another set.
         classes: number of classes.
         train, validation, test: the splits.
         fingerprint: SHA-256 (hex) of the raw pixels and labels of the splits, in order.
@@ -90,9 +83,9 @@ class Dataset:
     class_names: tuple[str, ...] = ()
 
     @property
-    def label(self) -> str:
-        """Name for captions; JPEG-compressed CIFAR-10 is not CIFAR-10, and says so."""
-        return "cifar10 (jpeg)" if self.name == "cifar10-jpeg" else self.name
+    def chance(self) -> float:
+        """Accuracy of guessing, in percent: 100 / classes."""
+        return 100 / self.classes
 
     @property
     def shape(self) -> tuple[int, int, int]:
@@ -112,7 +105,8 @@ def load(
     """Read a data set, split it and scale it.
 
     Args:
-        name: one of `NAMES`, or the path of a folder with one sub-folder of images for each class.
+        name: one of `NAMES`, ``tiny-imagenet (25 of 200 classes)`` for so many of its classes, or the path of a folder
+            with one sub-folder of images for each class.
         root: folder to look in; None takes $NVLIB_DATA, else ./data.
         size: resize images to (size, size).
         download: fetch what is missing into that folder, with a progress bar, and check it.
@@ -120,15 +114,18 @@ def load(
         limit: keep the first so many images of each split after the shuffle, for quick looks.
 
     Raises:
-        InputError: for an unknown name, data that are missing, damaged or empty, `limit` or `size` below 1.
+        InputError: for an unknown name, data that are missing, damaged, half extracted or empty, classes that are not
+            there, `limit` or `size` below 1.
     """
     for what, value in (("limit", limit), ("size", size)):
         if value is not None:
             _check_whole(what, value, 1, ", or None")
     _check_whole("seed", seed, 0)
-    if str(name) in READERS:
-        source = READERS[str(name)](folder_of(root), download)
-        data = _split(str(name), source, seed, limit)
+    whole, classes = image_sets.parted(str(name))
+    if whole in READERS and (classes is None or READERS[whole] is read_tiny_imagenet):
+        more = {} if classes is None else {"classes": classes}
+        source = READERS[whole](folder_of(root), download, **more)
+        data = _split(source.name or whole, source, seed, limit)
         return data if size is None or data.shape[1:] == (size, size) else resize(data, size)
     path = Path(name).expanduser()
     if path.is_dir():

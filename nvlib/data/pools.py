@@ -1,6 +1,7 @@
 """Images not read yet: a pool knows their labels, and reads the pixels of those asked for.
 
     pool.read(indices) -> (n, channels, height, width), values 0 .. 255; uint8, or float32 of deeper images (`depth`)
+    Source             what a reader hands over: a training and a test pool, and how they are named and scaled
 
 So the splits can be drawn from the labels alone, and a quick look at 32 images decodes 32 files.
 """
@@ -19,6 +20,8 @@ from nvlib.data import depth
 from nvlib.data.places import one_line
 from nvlib.errors import InputError
 
+Scale = tuple[Sequence[float], Sequence[float]]  # mean and standard deviation per channel, of pixels in [0, 1]
+
 
 @dataclass(frozen=True)
 class Pool:
@@ -26,6 +29,21 @@ class Pool:
 
     labels: np.ndarray
     read: Callable[[np.ndarray], np.ndarray]
+
+
+@dataclass(frozen=True)
+class Source:
+    """What a reader found: the official images, and how they are scaled (None: by the training split).
+
+    ``name`` is given where what was found is not all that was asked for: a subset of the classes.
+    """
+
+    train: Pool
+    test: Pool
+    class_names: tuple[str, ...]
+    scale: Scale | None
+    origin: str
+    name: str | None = None
 
 
 def array(pixels: np.ndarray, labels: Sequence[int] | np.ndarray) -> Pool:

@@ -4,9 +4,11 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 
-# The names of nvlib.models, nvlib.data and nvlib.methods, which would import torch; a test holds them equal.
+from nvlib.image_sets import IMAGE_SETS
+
+# The names of nvlib.models and nvlib.methods, which would import torch; a test holds them equal.
 NETWORKS = ("lenet", "lenet5", "lenet3", "vgg8", "vgg8_tsb", "resnet18")
-DATASETS = ("mnist", "cifar10", "cifar10-jpeg", "cifar100", "tiny-imagenet")
+DATASETS = tuple(IMAGE_SETS)
 METHODS = (
     "none", "gaussian", "correctnet", "rc", "rc_manual", "lc", "rt", "lt", "trice", "trice_gauss", "ovf", "irs",
 )  # fmt: skip

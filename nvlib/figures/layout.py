@@ -16,6 +16,7 @@ import plotly.io as pio
 from nvlib import devices
 from nvlib.figures.names import SPARE, name, span
 from nvlib.figures.table import ONE_OF, cell, values
+from nvlib.image_sets import parted
 
 _FAINT = "rgba(127,127,127,0.22)"  # visible on white and on black
 FRAME = "rgba(127,127,127,0.60)"
@@ -119,6 +120,8 @@ def describe(df: pd.DataFrame, *notes: str) -> str:
     parts += [_protocol(df), _counts(df)]
     if "images" in first:
         parts.append(f"{first['images']:,} test images")
+    classes = parted(first.get("dataset", ""))[1]
+    parts.append(f"guessing scores {100 / classes:.3g} %" if classes else "")
     return wrap([*parts, *notes])
 
 

@@ -9,6 +9,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 from dataclasses import dataclass
 
+from nvlib import image_sets
 from nvlib.models import own
 
 BLUE, SKY, GREEN, ORANGE = "#0072B2", "#56B4E9", "#009E73", "#E69F00"
@@ -48,11 +49,6 @@ _WRITTEN = {
     "vgg8": "VGG-8",
     "vgg8_tsb": "VGG-8 (TSB)",
     "resnet18": "ResNet-18",
-    "mnist": "MNIST",
-    "cifar10": "CIFAR-10",
-    "cifar10-jpeg": "CIFAR-10 (JPEG)",
-    "cifar100": "CIFAR-100",
-    "tiny-imagenet": "Tiny ImageNet",
     "rram": "RRAM",
     "fefet1": "FeFET1",
     "fefet2": "FeFET2",
@@ -77,6 +73,8 @@ def style(method: str) -> Style:
 
 def name(key: str) -> str:
     """Return a name as it is written for readers: ``lenet`` -> ``LeNet``, ``vgg8 x0.25`` -> ``VGG-8 x0.25``."""
+    if written := image_sets.label(str(key)):
+        return written
     whole, times, width = str(key).partition(" x")
     return _WRITTEN.get(whole, own.label(whole)) + times + width
 

@@ -110,17 +110,16 @@ def _then(entry: Entry, where: Store) -> list[Study]:
 
 
 def at_hand(dataset: str) -> str:
-    """Return the data set if it is on this machine; CIFAR-10's JPEG copy where only that is.
+    """Return the data set if it is on this machine.
 
     Raises:
-        MissingData: if neither is.
+        MissingData: if it is not.
     """
     from nvlib.data import available
 
     found = available()
-    for name in (dataset, *(("cifar10-jpeg",) if dataset == "cifar10" else ())):
-        if not found.get(name, "").startswith("not found"):
-            return name
+    if not found.get(dataset, "").startswith("not found"):
+        return dataset
     raise MissingData(f"{dataset} {found[dataset]}; fetch it with: python -m nvlib data {dataset} --download")
 
 

@@ -36,11 +36,10 @@ def lenet(**other: object) -> tuple[Protocol, ...]:
 
 
 def large(network: str) -> tuple[Protocol, ...]:
-    """Return a large network on CIFAR-10; then on its JPEG copy, and reduced in width on MNIST, as substitutes."""
+    """Return a large network on CIFAR-10; then, as a substitute, reduced in width on MNIST."""
     reduced = [f"{network} x{width:g}" for width in WIDTHS]
     return (
         Protocol({**CIFAR, "network": network, "dataset": "cifar10"}),
-        Protocol({**CIFAR, "network": network, "dataset": "cifar10-jpeg"}, "CIFAR-10 as JPEG"),
         Protocol({**CIFAR, "network": reduced, "dataset": "mnist", "images": ENOUGH}, "reduced width, MNIST"),
     )
 

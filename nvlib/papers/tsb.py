@@ -21,7 +21,7 @@ CLASSES = {"lenet3": 10, "vgg8_tsb": 10, "resnet18": 200}
 _CHIPS = {"device": "rram", "reference": "full_scale", "mapping": "signed", "protocol": "matched"}
 LENET3 = (Protocol({**_CHIPS, "network": "lenet3", "dataset": "mnist", "images": 10_000}),)
 VGG8 = (
-    Protocol({**_CHIPS, "network": "vgg8_tsb", "dataset": ("cifar10", "cifar10-jpeg"), "images": 10_000}),
+    Protocol({**_CHIPS, "network": "vgg8_tsb", "dataset": "cifar10", "images": 10_000}),
     Protocol({**_CHIPS, "network": "vgg8_tsb x0.125", "dataset": "mnist", "images": 10_000},
             "VGG-8 at an eighth of its width on MNIST"),
 )  # fmt: skip
