@@ -35,9 +35,9 @@ _HOME = {
 __all__ = [
     "program", "mapping", "forward", "stack", "monte_carlo", "Samples", "Interrupted", "train", "METHODS", "Recipe",
     "DEPLOYMENTS", "build", "MODELS", "load", "Study", "run", "results", "Estimate", "InputError",
-    "anova", "crossbar", "data", "deploy", "devices", "errors", "evaluate", "explore", "figures", "hardware", "launch",
-    "methods", "models", "noise", "philox", "population", "provenance", "records", "papers", "sequential",
-    "statistics", "store", "studies", "taylor",
+    "anova", "catalogue", "crossbar", "data", "deploy", "devices", "errors", "evaluate", "explore", "figures",
+    "hardware", "launch", "methods", "models", "noise", "papers", "philox", "population", "provenance", "records",
+    "sequential", "statistics", "store", "studies", "summary", "taylor",
 ]  # fmt: skip
 
 if TYPE_CHECKING:

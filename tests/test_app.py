@@ -9,7 +9,7 @@ import pytest
 from appkit import APP, PAGES, charts, sound
 from synthetic import tidy
 
-from nvlib import devices, figures
+from nvlib import devices, summary
 from nvlib.store import Damaged
 
 pytest_plugins = ["app_fixtures"]  # app, common, shipped, quick
@@ -39,7 +39,7 @@ def test_overview_shows_numbers_and_distribution(app, shipped):
     ]
     frame = pd.read_parquet(shipped / "synthetic" / "samples.parquet")
     frame = frame[(frame["device"] == "rram") & (frame["sigma_d"] == 0.2) & (frame["protocol"] == "matched")]
-    kpp = figures.results_table(frame, 1).set_index("method")["kpp"]
+    kpp = summary.results_table(frame, 1).set_index("method")["kpp"]
     assert at.metric[2].value == f"{kpp['none']:.2f} %" and at.metric[6].value == f"{kpp['gaussian']:.2f} %"
     assert len(charts(at)) == 1 and not at.warning
     text = " ".join(c.value for c in at.caption)
@@ -171,8 +171,9 @@ def test_code_block_reads_the_same_rows(app, shipped):
 
 
 def test_names_are_those_of_the_library(common):
-    from nvlib import data, methods, models
+    from nvlib import catalogue, data, deploy, devices, methods, models
 
+    assert set(catalogue.DEPLOYMENTS) == set(deploy.DEPLOYMENTS) and set(catalogue.DEVICES) == set(devices.names())
     assert set(common.NETWORKS) == set(models.MODELS)
     assert set(common.DATASETS) == set(data.NAMES)
     assert set(common.METHODS) == set(methods.METHODS)

@@ -7,7 +7,7 @@ import pandas as pd
 import pytest
 from appkit import APP, PAGES, charts, launched, sound
 
-from nvlib import figures
+from nvlib import summary
 from nvlib.store import Store, results
 
 pytest.importorskip("streamlit")
@@ -91,7 +91,7 @@ def test_what_ships_is_shown(choice):
         for sigma_d in sorted(set(whole["sigma_d"])):
             at = sound(at.select_slider(key="sigma_d").set_value(sigma_d).run())
             held = rows_of(choice, sigma_d=sigma_d, **size)
-            kpp = figures.results_table(held, 1).set_index("method")["kpp"]
+            kpp = summary.results_table(held, 1).set_index("method")["kpp"]
             seen = [metric.value for metric in at.metric if metric.label == "1st percentile (KPP)"]
             assert sorted(seen) == sorted(f"{value:.2f} %" for value in kpp) and counted(at) == {len(held)}
         at = sound(at.switch_page("views/explore.py").run())

@@ -8,9 +8,9 @@ import pandas as pd
 import pytest
 from synthetic import tidy
 
-from nvlib import figures, statistics
+from nvlib import figures, statistics, summary
 from nvlib.errors import InputError
-from nvlib.figures.deploy import ratio
+from nvlib.summary import ratio
 
 
 @pytest.fixture(scope="module")
@@ -28,7 +28,7 @@ def df():
 
 
 def test_distance_is_the_ratio_of_mean_distances(df):
-    table = figures.distance_table(df)
+    table = summary.distance_table(df)
     assert table["deployment"].tolist() == ["", "last_layer", "tsb"] * 2 and (table["n"] == 20).all()
     ideal = df[(df["method"] == "none") & (df["sigma_d"] == 0)]["accuracy"].mean()
     row = table[(table["deployment"] == "tsb") & (table["sigma_d"] == 0.3)].iloc[0]
@@ -40,7 +40,7 @@ def test_distance_is_the_ratio_of_mean_distances(df):
     assert row["high"] - row["normalised"] == pytest.approx((e.high - e.value) / before.mean())
     own = table[table["deployment"] == ""]
     assert (own["normalised"] == 1).all() and (own["low"] == own["high"]).all()
-    given = figures.distance_table(df, ideal=99.0)
+    given = summary.distance_table(df, ideal=99.0)
     assert (given["ideal"] == 99).all() and given["distance"].iloc[0] == pytest.approx(
         table["distance"].iloc[0] + 99 - ideal
     )
@@ -58,7 +58,7 @@ def test_the_interval_covers_the_true_ratio():
 
 
 def test_accuracy_distance_shows_the_table(df):
-    fig, table = figures.accuracy_distance(df), figures.distance_table(df)
+    fig, table = figures.accuracy_distance(df), summary.distance_table(df)
     tsb = [t for t in fig.data if t.name == "TSB" and t.type == "bar"]
     np.testing.assert_allclose(tsb[0].y, table[table["deployment"] == "tsb"]["normalised"])
     np.testing.assert_allclose(tsb[1].y, table[table["deployment"] == "tsb"]["distance"])
@@ -67,9 +67,9 @@ def test_accuracy_distance_shows_the_table(df):
 
 def test_distance_needs_an_ideal_and_deployed_chips(df):
     with pytest.raises(InputError, match="ideal="):
-        figures.distance_table(df[df["method"] != "none"])
+        summary.distance_table(df[df["method"] != "none"])
     with pytest.raises(InputError, match="no deployed chips"):
-        figures.distance_table(df[df["deployment"] == ""])
+        summary.distance_table(df[df["deployment"] == ""])
 
 
 def test_selective_verify_draws_each_ranking():

@@ -5,7 +5,7 @@ Short trainings of their own (slow), so that a change of the code shows; the shi
 
 import pytest
 
-from nvlib import Study, figures, store, studies
+from nvlib import Study, store, studies, summary
 
 SIGMA_D = 0.2
 NOISY = ("gaussian", "rc", "trice", "trice_gauss", "ovf", "irs")
@@ -33,7 +33,7 @@ def test_training_with_noise_beats_training_without(trained, method, of):
     Over three short trainings an interval (Student, two degrees of freedom) is four standard errors wide: 10.7
     [-4.3, 25.6] points of mean for Gauss. That it excludes zero is asked of the shipped trainings, below.
     """
-    table = figures.differences(trained, "none", of, k=5)
+    table = summary.differences(trained, "none", of, k=5)
     row = table[table["method"] == method].iloc[0]
     assert row["seeds"] == 3 and min(row["each"]) > 0
     assert row["chips_low"] > 0, f"{method}: {row['difference']:.1f} [{row['chips_low']:.1f}, {row['chips_high']:.1f}]"
@@ -46,7 +46,7 @@ def test_shipped_gauss_beats_no_noise_from_sigma_d_0_2_on(tmp_path):
         sigma_d=[0.2, 0.3, 0.4], device="rram", epochs=10, images=10_000,
     )  # fmt: skip
     for of in ("kpp", "mean"):
-        table = figures.differences(shipped, "none", of)
+        table = summary.differences(shipped, "none", of)
         assert list(table["sigma_d"]) == [0.2, 0.3, 0.4] and (table["seeds"] == 3).all()
         assert (table["chips_low"] > 0).all() and (table["low"][:2] > 0).all()
 
@@ -85,6 +85,6 @@ def test_trice_and_its_control_ship_with_their_search(shipped):
 def test_what_ships_of_noise_in_training_beats_none_from_0_2_on(shipped, method):
     """On the chips of each training, in the mean and at the first percentile; CorrectNet injects no noise."""
     for of in ("kpp", "mean"):
-        table = figures.differences(shipped[shipped.method.isin([method, "none"])], "none", of)
+        table = summary.differences(shipped[shipped.method.isin([method, "none"])], "none", of)
         table = table[table.sigma_d >= 0.2]
         assert (table["seeds"] == 3).all() and all(min(each) > 0 for each in table["each"])

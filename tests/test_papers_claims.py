@@ -183,7 +183,7 @@ def test_say_and_origin_are_sentences(results):
 
 
 def test_by_hand_agrees_with_the_library(results):
-    from nvlib.figures import differences
+    from nvlib.summary import differences
 
     shown = papers.rows("trice-table1", ("none", "gaussian", "trice"), results)
     by_hand = papers.kpp_by_hand(shown, "trice", "gaussian")

@@ -8,7 +8,7 @@ import numpy as np
 import pandas as pd
 import pytest
 
-from nvlib import InputError, figures, papers, statistics
+from nvlib import InputError, figures, papers, statistics, summary
 from nvlib.papers import making, onchip, presets
 from nvlib.papers.deployment_measures import (
     distance_cut,
@@ -133,7 +133,7 @@ def test_tables_of_a_notebook_show_paper_and_ours(results):
     assert papers.ablated("init", results, VGG8).empty
     chips = papers.repaired(LENET3, results)
     assert set(chips.deployment) == {"", "tsb", "last_layer"}
-    distances = figures.distance_table(chips).set_index(["sigma_d", "deployment"])
+    distances = summary.distance_table(chips).set_index(["sigma_d", "deployment"])
     assert distances.loc[(0.2, "tsb"), "distance"] == pytest.approx(98 - 93, abs=0.2)  # without the ten channels
     over = papers.ahead(chips)
     assert over.over.tolist() == ["last_layer"] and over.difference.item() == pytest.approx(4, abs=0.3)

@@ -12,7 +12,7 @@ import streamlit as st
 
 from common import pictures
 from common.query import Query
-from nvlib import figures
+from nvlib import figures, summary
 from nvlib.errors import InputError
 from nvlib.explore.words import code
 
@@ -132,13 +132,13 @@ def chart(fig: go.Figure, key: str, **more: Any) -> tuple[Any, dict[str, Any]]:
 
 def numbers(df: pd.DataFrame, query: Query, key: str) -> None:
     """Show the table of mean, KPP and intervals, with downloads of it and of the chips."""
-    table = figures.results_table(df, query.k)
+    table = summary.results_table(df, query.k)
     st.dataframe(table, hide_index=True, column_config=columns())
     downloads({"This table": table, "All chips": df}, key)
 
 
 def columns() -> dict[str, Any]:
-    """Return how the columns of `figures.results_table` are written."""
+    """Return how the columns of `summary.results_table` are written."""
     number = st.column_config.NumberColumn
     written = {name: number(label, format="%.2f") for name, label in _PERCENT.items()}
     written |= {"ekl": number("EKL (nats)", format="%.4f"), "k": number("k (%)"), "n": number("chips")}
@@ -162,6 +162,6 @@ def downloads(tables: Mapping[str, pd.DataFrame], key: str) -> None:
 
 
 def interval(row: pd.Series, name: str) -> str:
-    """Return the limits of one estimate of a row of `figures.results_table`, as text."""
+    """Return the limits of one estimate of a row of `summary.results_table`, as text."""
     low, high = row[f"{name}_low"], row[f"{name}_high"]
     return "too few chips for an interval" if pd.isna(low) else f"95 %: {low:.2f} to {high:.2f}"

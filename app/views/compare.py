@@ -6,7 +6,7 @@ import common
 import pandas as pd
 import streamlit as st
 
-from nvlib import figures
+from nvlib import figures, summary
 
 VIEWS = ("Differences", "Ranking", "Table")
 STATISTICS = {"KPP": "kpp", "Mean accuracy": "mean", "EKL": "ekl"}
@@ -15,10 +15,10 @@ STATISTICS = {"KPP": "kpp", "Mean accuracy": "mean", "EKL": "ekl"}
 def side_by_side(df: pd.DataFrame, baseline: str, of: str, k: float) -> pd.DataFrame:
     """Return a row a method and sigma_d: its numbers, its difference to the baseline, and its training's cost."""
     at = ["method", "sigma_d"]
-    table = figures.results_table(df, k).drop(columns=["k", "epochs", "note"])
+    table = summary.results_table(df, k).drop(columns=["k", "epochs", "note"])
     gaps = ["difference", "low", "high", "chips_low", "chips_high", "wins"]
     if df["method"].nunique() > 1:
-        table = table.merge(figures.differences(df, baseline, of, k)[[*at, *gaps]], how="left", on=at)
+        table = table.merge(summary.differences(df, baseline, of, k)[[*at, *gaps]], how="left", on=at)
     trained = df[[*at, "training"]].drop_duplicates().astype({"method": object, "training": object})
     spent = trained.merge(common.costs(tuple(sorted(trained["training"].unique()))), on="training")
     return table.merge(spent.groupby(at)[["epochs", "seconds"]].mean().reset_index(), how="left", on=at)

@@ -7,12 +7,12 @@ import pandas as pd
 import streamlit as st
 from common import live, onchip
 
-from nvlib import devices, figures
+from nvlib import devices, figures, summary
+from nvlib.catalogue import DEPLOYMENTS
 from nvlib.errors import InputError
 from nvlib.image_sets import classes_of
 
 VIEWS = ("What it wins", "Which weights to verify", "TSB: time and limits", "Hardware")
-METHODS = ("write_verify", "swim", "normalise", "last_layer", "last_layers", "tsb")
 PLAIN = ("lenet", "lenet5")  # without normalisation, whose statistics could be taken again
 CHIPS = (8, 16, 32)
 
@@ -22,7 +22,7 @@ def nothing() -> None:
     st.info("**No deployed chips yet** for this choice. This computes some; the page then finds them by itself:",
             icon=":material/hourglass_empty:")  # fmt: skip
     at = f"{common.command(query, query.method[-1:] or ('gaussian',))} --chips 50"
-    able = [m for m in METHODS if m != "normalise" or query.network not in PLAIN]
+    able = [m for m in DEPLOYMENTS if m != "normalise" or query.network not in PLAIN]
     st.code(f"{at} --deploy none {' '.join(able)}", language="bash", wrap_lines=True)
     common.offer_nearest(query, deployed=True)
 
@@ -68,7 +68,7 @@ def wins() -> None:
         with common.guarded():
             columns = {"normalised": st.column_config.NumberColumn("normalised distance", format="%.3f")}
             common.figure(
-                figures.accuracy_distance(rows, ideal), "distance", table=figures.distance_table(rows, ideal),
+                figures.accuracy_distance(rows, ideal), "distance", table=summary.distance_table(rows, ideal),
                 note=note, columns=columns, code=f"from nvlib import figures, results\n\ndf = results(run={runs})\n"
                 f"figures.accuracy_distance(df, ideal={ideal})",
             )  # fmt: skip

@@ -5,7 +5,7 @@ import pandas as pd
 import streamlit as st
 from common import live, own
 
-from nvlib import devices, figures
+from nvlib import devices, figures, summary
 from nvlib.devices import Device
 
 VIEWS = ("Levels", "Training noise", "Weights of a model", "Chips of a model")
@@ -149,7 +149,7 @@ def chips(training: str) -> None:
         f"print(samples.mean(), samples.kpp({query.k:g}))"
     )
     common.figure(
-        figures.accuracy_distribution(df, query.k), "scored", table=figures.results_table(df, query.k),
+        figures.accuracy_distribution(df, query.k), "scored", table=summary.results_table(df, query.k),
         note=f"n = {len(df):,} chips · computed now, not stored · training `{shown[0][:10]}`", columns=common.columns(),
         code=live.code(shown[0], shown[1], last),
     )  # fmt: skip

@@ -3,7 +3,7 @@
 import common
 import streamlit as st
 
-from nvlib import figures
+from nvlib import figures, summary
 
 query = common.query()
 st.title("Neural networks on imperfect chips", anchor=False)
@@ -17,7 +17,7 @@ st.markdown(
 df = common.chips(query, sigma_d=query.sigma_d)
 common.missing(query, df)
 if not df.empty:
-    table = figures.results_table(df, query.k).set_index("method")
+    table = summary.results_table(df, query.k).set_index("method")
     clean = common.clean(query)
     percentile = f"{figures.ordinal(query.k)} percentile (KPP)"
     for method, row in table.iterrows():

@@ -50,13 +50,13 @@ def overview(table: pd.DataFrame) -> None:
     """Show all claims, narrowed by paper and verdict."""
     left, right = st.columns([1, 2])
     with left:
-        papers = common.choice(st.pills, "Paper", "paper", list(BIBTEX), None, "None chosen: all.",
+        chosen = common.choice(st.pills, "Paper", "paper", list(BIBTEX), None, "None chosen: all.",
                                selection_mode="multi")  # fmt: skip
     known = [v for v in papers.VERDICTS if v in set(table["verdict"])]
     with right:
         verdicts = common.choice(st.pills, "Verdict", "verdict", known, None, "None chosen: all.",
                                  selection_mode="multi", wrap=True)  # fmt: skip
-    shown = table[table["paper"].isin(papers or BIBTEX) & table["verdict"].isin(verdicts or known)]
+    shown = table[table["paper"].isin(chosen or BIBTEX) & table["verdict"].isin(verdicts or known)]
     counts = shown["verdict"].value_counts()
     st.dataframe(shown, hide_index=True, column_config=WRITTEN, column_order=ORDER, placeholder="")
     st.caption(

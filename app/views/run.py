@@ -9,11 +9,11 @@ import streamlit as st
 from common import jobs, own
 from common.query import DATASETS, MEASURED, METHODS, NETWORKS, RELATIVE
 
-from nvlib import devices, figures, launch
+from nvlib import catalogue, devices, figures, launch, summary
 from nvlib.errors import InputError
 from nvlib.models import own as networks
 
-DEPLOYMENTS = ("none", "write_verify", "swim", "last_layer", "last_layers", "tsb", "normalise")
+DEPLOYMENTS = ("none", *catalogue.DEPLOYMENTS)
 OWN = "your device: "
 EVERY = 1.0  # seconds between looks at jobs under way
 EXAMPLE = """import torch.nn as nn
@@ -212,7 +212,7 @@ def so_far() -> None:
     call = (f"df = nvlib.results(run={sorted(df['run'].unique())!r}, deployment='')\n"
             f"figures.accuracy_distribution(df, k={query.k:g})")  # fmt: skip
     common.figure(
-        figures.accuracy_distribution(df, query.k), "so-far", table=figures.results_table(df, query.k),
+        figures.accuracy_distribution(df, query.k), "so-far", table=summary.results_table(df, query.k),
         note=f"n = {len(df):,} chips by now, at sigma_d = {sigma_d:g} · results: yours · job `{status.id}`",
         columns=common.columns(), code=f"import nvlib\nfrom nvlib import figures\n\n{call}",
     )  # fmt: skip

@@ -47,7 +47,7 @@ def _compare(options: argparse.Namespace) -> int:
 
 def _methods(table: pd.DataFrame, options: argparse.Namespace) -> int:
     """Print the differences of two methods, a line a sigma_d."""
-    from nvlib.figures import differences
+    from nvlib.summary import differences
 
     of = options.of or "kpp"
     found = differences(table[table["method"].isin([options.a, options.b])], options.b, of, options.k)

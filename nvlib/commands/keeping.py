@@ -78,7 +78,7 @@ def _export(options: argparse.Namespace) -> int:
     if table.empty:
         raise InputError(nothing(store, where))
     if options.table:
-        from nvlib.figures import results_table
+        from nvlib.summary import results_table
 
         table = results_table(table, k=options.k)
     write = table.to_csv if target.suffix == ".csv" else table.to_parquet

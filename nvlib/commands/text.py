@@ -81,7 +81,7 @@ def estimate(found: Estimate, unit: str = "") -> str:
 
 def _lines(rows: pd.DataFrame, k: float) -> pd.DataFrame:
     """Return a row a method and sigma_d of runs that differ in nothing else but seeds."""
-    from nvlib.figures import results_table
+    from nvlib.summary import results_table
 
     found, trained = results_table(rows, k=k), rows["trained_at"].iloc[0]
     limits = {of: zip(found[f"{of}_low"], found[f"{of}_high"], strict=True) for of in ("mean", "kpp")}

@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Any
 
 import pandas as pd
 
-from nvlib import figures
+from nvlib import figures, summary
 
 if TYPE_CHECKING:
     import plotly.graph_objects as go
@@ -21,7 +21,7 @@ _CELL = "padding:3px 8px;text-align:right;line-height:1.3;max-width:230px"
 def numbers(rows: pd.DataFrame, k: float) -> str:
     """Return the table of each method's KPP with its interval, how many chips, and the names of its runs, as HTML."""
     cells = []
-    for row in figures.results_table(rows, k).itertuples():
+    for row in summary.results_table(rows, k).itertuples():
         mine = rows[rows["method"] == row.method]
         limits = f"[{row.kpp_low:.2f}, {row.kpp_high:.2f}]" if pd.notna(row.kpp_low) else html.escape(row.note)
         cells.append([
@@ -36,7 +36,7 @@ def numbers(rows: pd.DataFrame, k: float) -> str:
 def as_text(rows: pd.DataFrame, k: float) -> str:
     """Return the same numbers as plain text."""
     columns = ["method", "sigma_d", "k", "kpp", "kpp_low", "kpp_high", "mean", "n", "seeds"]
-    return figures.results_table(rows, k)[columns].round(2).to_string(index=False)
+    return summary.results_table(rows, k)[columns].round(2).to_string(index=False)
 
 
 def paragraphs(lines: Sequence[str]) -> str:

@@ -8,10 +8,10 @@ suffice; what else is there goes into the subtitle. Three rules hold for every f
   It speaks of the chips, for these trainings; how trainings differ is seen in the faint dots.
 * Where there are too few chips for an interval (`nvlib.statistics.needed`), no line or band is drawn.
 
-Each file imports only from those before it. From `layout` on they need plotly, and are imported when first used:
+The numbers are those of `nvlib.summary`. Each file imports only from those before it; from `layout` on they need
+plotly, and are imported when first used:
 
     names     how methods, networks, data sets and devices are written, and a method's colour, dash and marker
-    table     what a frame holds, and `results_table`: the numbers that every figure of chips shows
     layout    the template, titles and subtitles
     chips     figures of chip accuracies: distribution, curves, fan, ecdf
     compare   methods beside a baseline on the same chips
@@ -49,7 +49,6 @@ from nvlib.figures.names import (
     ordinal,
     style,
 )  # fmt: skip
-from nvlib.figures.table import differences, results_table
 
 _HOME = {
     "accuracy_distribution": "chips",
@@ -71,7 +70,6 @@ _HOME = {
     "noise_grid": "grid",
     "hardware_layers": "hardware",
     "hardware_designs": "hardware",
-    "distance_table": "deploy",
     "accuracy_distance": "deploy",
     "selective_verify": "deploy",
     "pulses_and_residuals": "deploy",
@@ -100,12 +98,12 @@ _HOME = {
 }
 
 __all__ = [
-    "results_table", "differences", "accuracy_distribution", "percentile_curves", "fan", "FAN", "ecdf",
+    "accuracy_distribution", "percentile_curves", "fan", "FAN", "ecdf",
     "hardware_layers", "hardware_designs", "beside_printed", "verdicts", "converging", "mean_curves", "noise_grid",
     "difference_curves", "ranks", "ranking", "device_levels", "noise_laws", "search_trace", "to_png", "picture",
     "lacking", "share_map", "share_table", "sigma_title", "detach_title", "layer_deviations",
     "one_weight", "slope_effect", "loss_cut", "loss_percentiles", "loss_quantiles",
-    "chip_losses", "variance_shares", "loss_and_accuracy", "derivatives_by_epoch", "distance_table",
+    "chip_losses", "variance_shares", "loss_and_accuracy", "derivatives_by_epoch",
     "accuracy_distance", "selective_verify", "pulses_and_residuals", "tsb_ablation", "training_cost",
     "tsb_causes",
     "tsb_learning",
@@ -120,7 +118,6 @@ if TYPE_CHECKING:
     from nvlib.figures.deploy import (
         accuracy_distance,
         deployment_style,
-        distance_table,
         pulses_and_residuals,
         selective_verify,
     )

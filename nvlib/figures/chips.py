@@ -16,7 +16,7 @@ from nvlib import statistics
 from nvlib.errors import InputError
 from nvlib.figures.layout import FRAME, describe, fill, finish, sigma_axis
 from nvlib.figures.names import Style, ordinal, style
-from nvlib.figures.table import by_method, by_seed, checked, results_table, values
+from nvlib.summary import by_method, by_seed, checked, results_table, values
 
 FAN = (1, 5, 25, 50, 75, 95, 99)
 

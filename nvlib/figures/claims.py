@@ -14,7 +14,7 @@ import plotly.graph_objects as go
 from nvlib.errors import InputError
 from nvlib.figures.layout import describe, finish, wrap
 from nvlib.figures.names import BLUE, GREEN, GREY, ORANGE, SKY, VERMILLION, style
-from nvlib.figures.table import by_method, checked
+from nvlib.summary import by_method, checked
 
 VERDICTS = {  # colour, and sign before the row
     "holds": (GREEN, "●"),

@@ -1,4 +1,4 @@
-"""How far methods lie above a baseline on the same chips: `table.differences`, drawn."""
+"""How far methods lie above a baseline on the same chips: `nvlib.summary.differences`, drawn."""
 
 from __future__ import annotations
 
@@ -9,7 +9,7 @@ import plotly.graph_objects as go
 
 from nvlib.figures.layout import FRAME, describe, fill, finish, sigma_axis
 from nvlib.figures.names import ordinal, style
-from nvlib.figures.table import differences, values
+from nvlib.summary import differences, values
 
 _WHAT = {"kpp": "{k} percentile accuracy", "mean": "mean accuracy", "ekl": "EKL divergence"}
 
@@ -27,7 +27,7 @@ def difference_curves(df: pd.DataFrame, baseline: str = "gaussian", of: str = "k
         k: percentile of the KPP.
 
     Raises:
-        InputError: as `table.differences`.
+        InputError: as `nvlib.summary.differences`.
     """
     table, fig = differences(df, baseline, of, k), go.Figure()
     sigmas, methods = values(table, "sigma_d"), list(dict.fromkeys(table["method"]))

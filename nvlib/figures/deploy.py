@@ -3,9 +3,7 @@
 Frames are tidy, a row a chip, as `nvlib.store.results` gives them with the columns of deployment (deployment,
 deployment_parameters, before, cells, verified, pulses, passes, seconds), or as `nvlib.deploy` makes them.
 
-The normalised accuracy distance of a method is (ideal - method) / (ideal - Gauss): 1 is the chip left as it is, 0 a
-chip without variation. Chips with and without the remedy are the same chips, so its interval is the paired one, of a
-ratio of means: r -+ t sd(a_i - r b_i) / (mean(b) sqrt(n)), a and b the distances to the ideal.
+The normalised accuracy distance is that of `nvlib.summary.distance_table`.
 """
 
 from __future__ import annotations
@@ -18,18 +16,23 @@ import plotly.graph_objects as go
 from plotly.subplots import make_subplots
 
 from nvlib import statistics
+from nvlib.catalogue import DEPLOYMENTS
 from nvlib.errors import InputError
 from nvlib.figures.layout import describe, fill, finish, sigma_title, wrap
 from nvlib.figures.names import BLUE, GREEN, GREY, ORANGE, PURPLE, SKY, VERMILLION, Style, name
+from nvlib.summary import distance_table
 
+_LOOKS = {
+    "last_layer": (ORANGE, "dash", "triangle-up"),
+    "last_layers": (PURPLE, "dashdot", "triangle-down"),
+    "swim": (SKY, "dot", "diamond"),
+    "normalise": (GREEN, "dash", "pentagon"),
+    "write_verify": (GREY, "longdash", "circle"),
+    "tsb": (VERMILLION, "solid", "star"),
+}
 DEPLOYED = {  # in the order of legends
     "": Style("Gauss", BLUE, "solid", "square"),
-    "last_layer": Style("last layer", ORANGE, "dash", "triangle-up"),
-    "last_layers": Style("last layers", PURPLE, "dashdot", "triangle-down"),
-    "swim": Style("SWIM", SKY, "dot", "diamond"),
-    "normalise": Style("statistics taken again", GREEN, "dash", "pentagon"),
-    "write_verify": Style("write-verify", GREY, "longdash", "circle"),
-    "tsb": Style("TSB", VERMILLION, "solid", "star"),
+    **{method: Style(label, *_LOOKS[method]) for method, label in DEPLOYMENTS.items()},
 }
 RANKINGS = {
     "curvature": Style("second derivative (SWIM)", VERMILLION, "solid", "star"),
@@ -38,7 +41,6 @@ RANKINGS = {
     "random": Style("random", GREY, "dot", "circle"),
 }
 HATCH = {"": "", "last_layer": "/", "last_layers": "\\", "swim": "x", "write_verify": "-", "tsb": ""}
-_CONDITIONS = ["network", "dataset", "sigma_d"]
 
 
 def deployment_style(key: str) -> Style:
@@ -47,67 +49,6 @@ def deployment_style(key: str) -> Style:
 
 
 # -- normalised accuracy distance ------------------------------------------------------------------------------------
-
-
-def distance_table(df: pd.DataFrame, ideal: float | None = None, confidence: float = 0.95) -> pd.DataFrame:
-    """Return how far deployed chips stay from the ideal: a row a network, data set, sigma_d and method.
-
-    Args:
-        df: chips with and without deployment. Rows without serve for the ideal alone: the mean accuracy of the models
-            trained without noise at sigma_d = 0.
-        ideal: accuracy of the noise-free model in percent, in place of that.
-        confidence: of the intervals.
-
-    Returns:
-        Columns network, dataset, sigma_d, deployment ("" for the chips as they are), accuracy, before, ideal, distance
-        (points), distance_before, normalised, low, high (None with fewer than three chips), n.
-
-    Raises:
-        InputError: without deployed chips, or without an ideal.
-    """
-    by = [c for c in _CONDITIONS if c in df]
-    deployed = df[df["deployment"].fillna("") != ""] if "deployment" in df else df.iloc[:0]
-    if deployed.empty:
-        raise InputError("no deployed chips among the results; expected rows whose column deployment names a method")
-    rows = []
-    for where, cell in deployed.groupby(by, observed=True):
-        where = dict(zip(by, where, strict=True))
-        best = _ideal(df, where) if ideal is None else ideal
-        for method in ["", *cell["deployment"].unique()]:
-            part = cell if method == "" else cell[cell["deployment"] == method]
-            if method == "":  # each chip once
-                part = part.drop_duplicates([c for c in ("training", "chip_seed", "chip") if c in part])
-            after = best - part["before" if method == "" else "accuracy"].to_numpy(float)
-            before = best - part["before"].to_numpy(float)
-            rows.append({
-                **where, "deployment": method, "accuracy": best - after.mean(), "before": best - before.mean(),
-                "ideal": best, "distance": after.mean(), "distance_before": before.mean(),
-                **ratio(after, before, confidence),
-            })  # fmt: skip
-    order = list(DEPLOYED)
-    table = pd.DataFrame(rows)
-    rank = table["deployment"].map(lambda m: order.index(m) if m in order else len(order))
-    return table.assign(rank=rank).sort_values([*by, "rank"]).drop(columns="rank").reset_index(drop=True)
-
-
-def _ideal(df: pd.DataFrame, where: dict[str, object]) -> float:
-    kept = df[(df["method"] == "none") & (df["sigma_d"] == 0)] if "method" in df else df.iloc[:0]
-    for column in ("network", "dataset"):
-        if column in where:
-            kept = kept[kept[column] == where[column]]
-    if kept.empty:
-        raise InputError(f"no model without noise at sigma_d = 0 among the results of {where}; pass ideal= (percent)")
-    return float(kept["accuracy"].mean())
-
-
-def ratio(a: np.ndarray, b: np.ndarray, confidence: float = 0.95) -> dict[str, object]:
-    """Return the ratio of two means with its paired interval: normalised, low, high, n."""
-    n, middle = len(a), float(a.mean() / b.mean()) if b.mean() else math.nan
-    low = high = None
-    if n > 2 and b.mean() > 0:
-        half = statistics.mean(a - middle * b, confidence)
-        low, high = (middle + (bound - half.value) / b.mean() for bound in (half.low, half.high))
-    return {"normalised": middle, "low": low, "high": high, "n": n}
 
 
 def accuracy_distance(df: pd.DataFrame, ideal: float | None = None) -> go.Figure:

@@ -14,9 +14,10 @@ import plotly.graph_objects as go
 import plotly.io as pio
 
 from nvlib import devices
-from nvlib.figures.names import SPARE, name, span
-from nvlib.figures.table import ONE_OF, cell, values
+from nvlib.catalogue import span
+from nvlib.figures.names import SPARE, name
 from nvlib.image_sets import parted
+from nvlib.summary import ONE_OF, cell, values
 
 _FAINT = "rgba(127,127,127,0.22)"  # visible on white and on black
 FRAME = "rgba(127,127,127,0.60)"

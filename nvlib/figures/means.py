@@ -9,7 +9,7 @@ from nvlib import statistics
 from nvlib.errors import unknown
 from nvlib.figures.layout import describe, fill, finish, sigma_axis
 from nvlib.figures.names import style
-from nvlib.figures.table import by_method, checked
+from nvlib.summary import by_method, checked
 
 _WHAT = {
     "accuracy": ("Mean accuracy over chips", "mean accuracy (%)", "%"),

@@ -6,10 +6,10 @@ that figures can be read without colour.
 
 from __future__ import annotations
 
-from collections.abc import Sequence
 from dataclasses import dataclass
 
 from nvlib import image_sets
+from nvlib.catalogue import METHODS, WRITTEN
 from nvlib.models import own
 
 BLUE, SKY, GREEN, ORANGE = "#0072B2", "#56B4E9", "#009E73", "#E69F00"
@@ -27,42 +27,21 @@ class Style:
     marker: str
 
 
-STYLES = {  # in the order of tables, rows and legends
-    "none": Style("w/o noise", GREY, "solid", "circle"),
-    "gaussian": Style("Gauss", BLUE, "solid", "square"),
-    "correctnet": Style("CorrectNet", PURPLE, "dash", "diamond"),
-    "rc": Style("RC", ORANGE, "dash", "triangle-up"),
-    "rc_manual": Style("RC-Manual", ORANGE, "dot", "pentagon"),
-    "lc": Style("LC", SKY, "dash", "triangle-down"),
-    "rt": Style("RT", GREEN, "dashdot", "triangle-right"),
-    "lt": Style("LT", PURPLE, "dashdot", "triangle-left"),
-    "trice": Style("TRICE", VERMILLION, "solid", "star"),
-    "trice_gauss": Style("TRICE with Gauss", VERMILLION, "dot", "star-diamond"),
-    "ovf": Style("OVF", GREEN, "solid", "hexagon"),
-    "irs": Style("IRS", PURPLE, "solid", "cross"),
+_LOOKS = {
+    "none": (GREY, "solid", "circle"),
+    "gaussian": (BLUE, "solid", "square"),
+    "correctnet": (PURPLE, "dash", "diamond"),
+    "rc": (ORANGE, "dash", "triangle-up"),
+    "rc_manual": (ORANGE, "dot", "pentagon"),
+    "lc": (SKY, "dash", "triangle-down"),
+    "rt": (GREEN, "dashdot", "triangle-right"),
+    "lt": (PURPLE, "dashdot", "triangle-left"),
+    "trice": (VERMILLION, "solid", "star"),
+    "trice_gauss": (VERMILLION, "dot", "star-diamond"),
+    "ovf": (GREEN, "solid", "hexagon"),
+    "irs": (PURPLE, "solid", "cross"),
 }
-
-_WRITTEN = {
-    "lenet": "LeNet",
-    "lenet5": "LeNet 5x5",
-    "lenet3": "LeNet-3",
-    "vgg8": "VGG-8",
-    "vgg8_tsb": "VGG-8 (TSB)",
-    "resnet18": "ResNet-18",
-    "rram": "RRAM",
-    "fefet1": "FeFET1",
-    "fefet2": "FeFET2",
-    "pcm": "PCM",
-    "sonos": "SONOS",
-    "rram_wan2022": "RRAM (Wan 2022)",
-    "rram_wan2022_crosssim": "RRAM (Wan 2022, CrossSim's fit)",
-    "rram_milo2021": "RRAM (Milo 2021)",
-    "nft_rram4": "NFT's RRAM4",
-    "nft_fefet2": "NFT's FeFET2",
-    "nft_fefet6": "NFT's FeFET6",
-    "full_scale": "full scale",
-    "level": "one level",
-}
+STYLES = {method: Style(label, *_LOOKS[method]) for method, label in METHODS.items()}  # in the order of legends
 
 
 def style(method: str) -> Style:
@@ -76,17 +55,10 @@ def name(key: str) -> str:
     if written := image_sets.label(str(key)):
         return written
     whole, times, width = str(key).partition(" x")
-    return _WRITTEN.get(whole, own.label(whole)) + times + width
+    return WRITTEN.get(whole, own.label(whole)) + times + width
 
 
 def ordinal(k: float) -> str:
     """Return ``1st``, ``2nd``, ``0.5th``, ..."""
     last = {1: "st", 2: "nd", 3: "rd"}.get(k % 10 if k % 1 == 0 and k % 100 not in (11, 12, 13) else 0, "th")
     return f"{k:g}{last}"
-
-
-def span(values: Sequence[float], unit: str = "") -> str:
-    """Return ``10 epochs`` or ``10-30 epochs``."""
-    low, high = min(values), max(values)
-    text = f"{low:,}" if low == high else f"{low:,}-{high:,}"
-    return f"{text} {unit}{'' if text == '1' else 's'}" if unit else text

@@ -1,4 +1,4 @@
-"""Which method comes first, second, ... at each sigma_d: ranks of `table.results_table`'s numbers, and their figure."""
+"""Which method comes first, second, ... at each sigma_d: ranks by `nvlib.summary.results_table`, and their figure."""
 
 from __future__ import annotations
 
@@ -8,7 +8,7 @@ import plotly.graph_objects as go
 from nvlib.errors import unknown
 from nvlib.figures.layout import describe, finish, sigma_axis
 from nvlib.figures.names import ordinal, style
-from nvlib.figures.table import results_table, values
+from nvlib.summary import results_table, values
 
 _BY = {"kpp": ("{k} percentile accuracy", "%"), "mean": ("mean accuracy", "%"), "ekl": ("EKL divergence", "nats")}
 

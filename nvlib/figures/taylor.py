@@ -15,7 +15,7 @@ from plotly.subplots import make_subplots
 from nvlib.errors import InputError
 from nvlib.figures.layout import FRAME, fill, finish, wrap
 from nvlib.figures.names import BLUE, GREEN, GREY, ORANGE, PURPLE, SKY, VERMILLION, ordinal, style
-from nvlib.figures.table import by_method, values
+from nvlib.summary import by_method, values
 
 if TYPE_CHECKING:
     from nvlib.taylor import Cut

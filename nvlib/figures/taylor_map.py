@@ -17,8 +17,8 @@ import plotly.graph_objects as go
 
 from nvlib.figures.layout import FRAME, fill, finish
 from nvlib.figures.names import BLUE, style
-from nvlib.figures.table import values
 from nvlib.figures.taylor import SIGMA, _needs
+from nvlib.summary import values
 
 _SIDE = 46.0  # pixels of the largest square
 

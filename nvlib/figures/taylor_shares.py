@@ -7,8 +7,8 @@ import plotly.graph_objects as go
 
 from nvlib.figures.layout import fill, finish
 from nvlib.figures.names import VERMILLION, style
-from nvlib.figures.table import by_method, values
 from nvlib.figures.taylor import SIGMA, _needs, _panels
+from nvlib.summary import by_method, values
 
 _TRACKS = {  # column of `nvlib.taylor.follow`: what is written
     "f": "loss f (nats)",

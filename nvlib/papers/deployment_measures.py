@@ -19,12 +19,12 @@ import numpy as np
 import pandas as pd
 
 from nvlib import statistics
-from nvlib.figures.deploy import distance_table
-from nvlib.figures.names import span
+from nvlib.catalogue import span
 from nvlib.papers import onchip
 from nvlib.papers.measures import Finding, Measure, protocol
 from nvlib.papers.select import Evidence, Protocol
 from nvlib.statistics import Estimate
+from nvlib.summary import distance_table
 
 if TYPE_CHECKING:
     from collections.abc import Mapping

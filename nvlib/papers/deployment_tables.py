@@ -9,12 +9,12 @@ from typing import Any
 import pandas as pd
 
 from nvlib import statistics
-from nvlib.figures.deploy import ratio
 from nvlib.figures.names import name
 from nvlib.papers import onchip
 from nvlib.papers.deployment_measures import inverted, mended, only, scaled, settled, under, value_of
 from nvlib.papers.printed_numbers import published
 from nvlib.papers.select import Evidence, Protocol
+from nvlib.summary import ratio
 
 
 def repaired(settings: Sequence[Protocol], results: Evidence) -> pd.DataFrame:

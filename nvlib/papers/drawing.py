@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING, Any
 
 import pandas as pd
 
-from nvlib import figures
+from nvlib import figures, summary
 from nvlib.errors import InputError
 from nvlib.papers import onchip
 from nvlib.papers.ablations import variants
@@ -120,8 +120,8 @@ def of_chips(
 
     def numbers(held: pd.DataFrame) -> pd.DataFrame:
         if figure == "difference_curves":
-            return figures.differences(held, **options).drop(columns="each")  # a tuple a row
-        return figures.results_table(held, options.get("k", 1))
+            return summary.differences(held, **options).drop(columns="each")  # a tuple a row
+        return summary.results_table(held, options.get("k", 1))
 
     return drawing(
         title, name, lambda results: rows(name, methods, results, **select),

@@ -10,7 +10,7 @@ from dataclasses import replace
 
 import pandas as pd
 
-from nvlib import figures
+from nvlib import figures, summary
 from nvlib.papers import onchip
 from nvlib.papers.deployment_tables import converged, repaired
 from nvlib.papers.drawing import Drawing, computed_by, drawing, of_block, of_chips, of_table, of_variants
@@ -41,7 +41,7 @@ def _many(results: Evidence) -> pd.DataFrame:
 def _points(held: pd.DataFrame) -> pd.DataFrame:
     """Return the first percentile of each training of TRICE's grid."""
     about = held.drop_duplicates("training").set_index("training")
-    table = figures.results_table(held.assign(method=held["training"].astype(str)), k=1)
+    table = summary.results_table(held.assign(method=held["training"].astype(str)), k=1)
     known = [about.loc[training, "parameters"] for training in table["method"]]
     table.insert(0, "ratio", [parameters["ratio"] for parameters in known])
     table.insert(1, "th", [parameters["th"] for parameters in known])
@@ -136,7 +136,7 @@ _DRAWN: Mapping[str, tuple[Drawing, ...]] = {
     "trice-n": (
         drawing("Distribution", "trice-n", _many,
                  "results.under(papers.artefact('trice-n').settings[-1], method='gaussian', sigma_d=0.2)",
-                 "accuracy_distribution", numbers=lambda held: figures.results_table(held)),
+                 "accuracy_distribution", numbers=lambda held: summary.results_table(held)),
     ),
     "trice-text": (
         of_chips("Percentile", "trice-text", ("none", "gaussian", "correctnet", "rt", "lt", "rc_manual", "trice"),
@@ -172,7 +172,7 @@ _DRAWN: Mapping[str, tuple[Drawing, ...]] = {
     "tsb-fig3": (
         drawing("Distance", "tsb-fig3", lambda results: repaired(artefact("tsb-fig3").settings, results),
                  "papers.repaired(papers.artefact('tsb-fig3').settings, results)", "accuracy_distance",
-                 numbers=lambda held: figures.distance_table(held)),
+                 numbers=lambda held: summary.distance_table(held)),
     ),
     "tsb-fig4": (_cost("passes"), _cost("seconds")),
     "tsb-table1": (

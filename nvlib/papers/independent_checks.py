@@ -92,7 +92,7 @@ def kpp_by_hand(rows: pd.DataFrame, a: str, b: str, k: int = 1) -> pd.DataFrame:
 
 
 def agree(by_hand: pd.DataFrame, table: pd.DataFrame) -> bool:
-    """Whether mean differences by hand are those of `nvlib.figures.differences`, to rounding."""
+    """Whether mean differences by hand are those of `nvlib.summary.differences`, to rounding."""
     mine = by_hand.groupby("sigma_d").difference.mean()
     return bool(np.allclose(mine.loc[table.sigma_d].to_numpy(), table.difference.to_numpy(), atol=1e-9))
 

@@ -17,11 +17,12 @@ import numpy as np
 import pandas as pd
 
 from nvlib import statistics
-from nvlib.figures.names import name, span
-from nvlib.figures.table import differences
+from nvlib.catalogue import span
+from nvlib.figures.names import name
 from nvlib.papers.printed_numbers import largest_difference
 from nvlib.papers.select import Evidence, Protocol
 from nvlib.statistics import Estimate
+from nvlib.summary import differences
 
 
 @dataclass(frozen=True)

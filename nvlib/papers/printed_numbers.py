@@ -73,7 +73,7 @@ def beside(artefact: str, table: pd.DataFrame, k: float = 1) -> pd.DataFrame:
     Returns:
         One row a method and sigma_d that both have: paper, ours, low, high (KPP in percent), chips, seeds.
     """
-    from nvlib.figures import results_table
+    from nvlib.summary import results_table
 
     ours = results_table(table, k=k).rename(columns={"kpp": "ours", "kpp_low": "low", "kpp_high": "high", "n": "chips"})
     paper = published(artefact).rename(columns={"value": "paper"})

@@ -14,8 +14,8 @@ from dataclasses import replace
 import pandas as pd
 
 from nvlib import devices, statistics
+from nvlib.catalogue import span
 from nvlib.errors import InputError
-from nvlib.figures.names import span
 from nvlib.papers.artefact import Artefact, Claim
 from nvlib.papers.measures import Finding, Measure, gain, half_width, least_gain, protocol
 from nvlib.papers.printed_numbers import number

@@ -3,7 +3,13 @@
 Chips of one method, sigma_d and training seed are a sample: its mean and its k-th percentile (KPP) have intervals
 (`nvlib.statistics`). Over S training seeds, value and limits are averaged, (1/S) sum_s; one training with too few chips
 leaves the average without limits. At sigma_d = 0 every chip is the same one, and the limits are the value.
-No plotly here: the command line prints this table where only the library is installed.
+
+The normalised accuracy distance of a deployed chip is (ideal - method) / (ideal - Gauss): 1 is the chip left as it is,
+0 a chip without variation. Chips with and without the remedy are the same chips, so its interval is the paired one, of
+a ratio of means: r -+ t sd(a_i - r b_i) / (mean(b) sqrt(n)), a and b the distances to the ideal.
+
+    results_table     mean and KPP a method and sigma_d         differences    of methods, on the same chips
+    distance_table    deployed chips against the ideal
 """
 
 from __future__ import annotations
@@ -16,8 +22,8 @@ import numpy as np
 import pandas as pd
 
 from nvlib import statistics
+from nvlib.catalogue import DEPLOYMENTS, METHODS, span
 from nvlib.errors import InputError, unknown
-from nvlib.figures.names import STYLES, span
 from nvlib.statistics import Estimate
 
 # A curve that silently mixes these would show something that does not exist.
@@ -61,7 +67,7 @@ def cell(df: pd.DataFrame) -> list[str]:
 
 def by_method(df: pd.DataFrame) -> Iterator[tuple[str, pd.DataFrame]]:
     """Yield (method, rows), known methods first and in their order."""
-    order, held = list(STYLES), df["method"].unique()
+    order, held = list(METHODS), df["method"].unique()
     for method in sorted(held, key=lambda m: (order.index(m) if m in order else len(order), m)):
         yield method, df[df["method"] == method]
 
@@ -185,3 +191,69 @@ def _pool(estimates: Sequence[Estimate]) -> Estimate:
         sum(e.n for e in estimates),
         next((e.note for e in estimates if e.low is None), ""),
     )
+
+
+# -- distance to the ideal accuracy ----------------------------------------------------------------------------------
+
+_CONDITIONS = ["network", "dataset", "sigma_d"]
+
+
+def distance_table(df: pd.DataFrame, ideal: float | None = None, confidence: float = 0.95) -> pd.DataFrame:
+    """Return how far deployed chips stay from the ideal: a row a network, data set, sigma_d and method.
+
+    Args:
+        df: chips with and without deployment. Rows without serve for the ideal alone: the mean accuracy of the models
+            trained without noise at sigma_d = 0.
+        ideal: accuracy of the noise-free model in percent, in place of that.
+        confidence: of the intervals.
+
+    Returns:
+        Columns network, dataset, sigma_d, deployment ("" for the chips as they are), accuracy, before, ideal, distance
+        (points), distance_before, normalised, low, high (None with fewer than three chips), n.
+
+    Raises:
+        InputError: without deployed chips, or without an ideal.
+    """
+    by = [c for c in _CONDITIONS if c in df]
+    deployed = df[df["deployment"].fillna("") != ""] if "deployment" in df else df.iloc[:0]
+    if deployed.empty:
+        raise InputError("no deployed chips among the results; expected rows whose column deployment names a method")
+    rows = []
+    for where, cell in deployed.groupby(by, observed=True):
+        where = dict(zip(by, where, strict=True))
+        best = _ideal(df, where) if ideal is None else ideal
+        for method in ["", *cell["deployment"].unique()]:
+            part = cell if method == "" else cell[cell["deployment"] == method]
+            if method == "":  # each chip once
+                part = part.drop_duplicates([c for c in ("training", "chip_seed", "chip") if c in part])
+            after = best - part["before" if method == "" else "accuracy"].to_numpy(float)
+            before = best - part["before"].to_numpy(float)
+            rows.append({
+                **where, "deployment": method, "accuracy": best - after.mean(), "before": best - before.mean(),
+                "ideal": best, "distance": after.mean(), "distance_before": before.mean(),
+                **ratio(after, before, confidence),
+            })  # fmt: skip
+    order = ["", *DEPLOYMENTS]
+    table = pd.DataFrame(rows)
+    rank = table["deployment"].map(lambda m: order.index(m) if m in order else len(order))
+    return table.assign(rank=rank).sort_values([*by, "rank"]).drop(columns="rank").reset_index(drop=True)
+
+
+def _ideal(df: pd.DataFrame, where: dict[str, object]) -> float:
+    kept = df[(df["method"] == "none") & (df["sigma_d"] == 0)] if "method" in df else df.iloc[:0]
+    for column in ("network", "dataset"):
+        if column in where:
+            kept = kept[kept[column] == where[column]]
+    if kept.empty:
+        raise InputError(f"no model without noise at sigma_d = 0 among the results of {where}; pass ideal= (percent)")
+    return float(kept["accuracy"].mean())
+
+
+def ratio(a: np.ndarray, b: np.ndarray, confidence: float = 0.95) -> dict[str, object]:
+    """Return the ratio of two means with its paired interval: normalised, low, high, n."""
+    n, middle = len(a), float(a.mean() / b.mean()) if b.mean() else math.nan
+    low = high = None
+    if n > 2 and b.mean() > 0:
+        half = statistics.mean(a - middle * b, confidence)
+        low, high = (middle + (bound - half.value) / b.mean() for bound in (half.low, half.high))
+    return {"normalised": middle, "low": low, "high": high, "n": n}
