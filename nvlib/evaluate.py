@@ -20,9 +20,10 @@ from torch import Tensor, nn
 from torch.nn.functional import cross_entropy
 from tqdm.auto import tqdm
 
-from nvlib import population, statistics
+from nvlib import population, probe, statistics
 from nvlib.crossbar import check, program
 from nvlib.data import Dataset, Split
+from nvlib.data.given import split_of as as_split
 from nvlib.devices import Device
 from nvlib.errors import InputError
 from nvlib.population import Plan
@@ -120,14 +121,6 @@ def score(
     return (100 * correct / len(split.y)).cpu(), (loss / len(split.y)).cpu(), (divergence / correct).cpu()
 
 
-def as_split(data: Dataset | Split | tuple[Tensor, Tensor], part: str = "test") -> Split:
-    """Return the split of ``data`` to evaluate on; a pair (x, y) is taken as one."""
-    split = getattr(data, part) if isinstance(data, Dataset) else data if isinstance(data, Split) else Split(*data)
-    if len(split.y) == 0:
-        raise InputError("the data set to evaluate on is empty; expected at least one image")
-    return split
-
-
 def blocks(
     model: nn.Module,
     data: Dataset | Split | tuple[Tensor, Tensor],
@@ -141,12 +134,18 @@ def blocks(
     mapping: str = "differential",
     on: str | torch.device = "cpu",
     plan: Plan | None = None,
+    look: bool = True,
 ) -> Iterator[Samples]:
-    """Yield the samples of chips ``index`` block by block, as they are computed; see `monte_carlo`."""
+    """Yield the samples of chips ``index`` block by block, as they are computed; see `monte_carlo`.
+
+    ``look``: whether the model is inspected on a few images first (`nvlib.probe`).
+    """
     device, sigma_d = check(device, sigma_d, reference)
     split = as_split(data)
-    split = Split(split.x.to(on), split.y.to(on))
+    split = probe.ready(model, Split(split.x.to(on), split.y.to(on)))
     model = model.to(on)
+    if look:
+        probe.inspect(model, split)
     alike = sigma_d == 0  # every chip is the quantised model: compute one, repeat it
     plan = plan or population.plan(model, split.x, 1 if alike else len(index))
     start = 0
@@ -164,6 +163,10 @@ def blocks(
             plan = population.halved(plan)
             continue
         accuracy, loss, ekl = (value.expand(len(part)).numpy().copy() for value in scores)
+        if np.isnan(loss).any():
+            raise InputError(f"chip {part[int(np.isnan(loss).argmax())]} of {type(model).__name__} gives logits that "
+                             "are not numbers, though the clean model does not; a logarithm, a root or a division of "
+                             "its weights must hold for strayed ones")  # fmt: skip
         yield Samples(np.array(part), accuracy, loss, ekl, seed, plan)
         start += len(part)
 
@@ -194,7 +197,8 @@ def monte_carlo(
 
     Args:
         model: any module, with the weights as trained; not changed (moved to ``on``).
-        data: a data set (its test split is used), a split, or a pair (x, y).
+        data: a data set (its test split is used), a split, a pair (x, y) of tensors, arrays or lists, a `DataLoader`
+            or a PyTorch data set of pairs.
         device: a device's name, record or path.
         sigma_d: size of the variation; see `nvlib.program`.
         chips: how many; with ``until``, how many at the first look.
@@ -225,6 +229,7 @@ def monte_carlo(
         if isinstance(count, bool) or not isinstance(count, int) or count < 1:
             raise InputError(f"{name}={count!r} is not usable; expected a whole number of at least 1")
     rule = None if until is None else Until(until, of, k, confidence, chips, max_chips)
+    data = as_split(data)
     parts, done, estimate = [], 0, None
     if resume is not None:
         parts, done, plan = [_continued(resume, first, seed)], len(resume), resume.plan or plan
@@ -234,7 +239,7 @@ def monte_carlo(
                 bar.total = look
                 for part in blocks(
                     model, data, device, sigma_d, index=range(first + done, first + look), seed=seed, bits=bits,
-                    reference=reference, mapping=mapping, on=on, plan=plan,
+                    reference=reference, mapping=mapping, on=on, plan=plan, look=not parts,
                 ):  # fmt: skip
                     parts.append(part)
                     done, plan = done + len(part), part.plan

@@ -5,7 +5,9 @@ import pytest
 import torch
 from PIL import Image
 
+import nvlib
 from nvlib import data
+from nvlib.data.given import split_of
 from nvlib.errors import InputError
 
 
@@ -123,3 +125,99 @@ def test_images_lie_in_memory_as_networks_expect():
         assert part.x.stride() == (784, 784, 28, 1)
         activations = torch.nn.Conv2d(1, 6, 5)(part.x)
         assert activations.view(len(part), -1).shape == (8, 6 * 24 * 24)
+
+
+# ---- forms of images and labels
+
+
+torch.manual_seed(0)
+X, Y = torch.randn(24, 8), torch.randint(0, 4, (24,))
+NET = torch.nn.Linear(8, 4)
+PAIRS = [(x, int(y)) for x, y in zip(X, Y, strict=True)]
+
+
+class Pairs(torch.utils.data.Dataset):
+    def __init__(self, pairs):
+        self.pairs = pairs
+
+    def __len__(self):
+        return len(self.pairs)
+
+    def __getitem__(self, i):
+        return self.pairs[i]
+
+
+FORMS = {
+    "int32": (X, Y.int()),
+    "uint8 labels": (X, Y.byte()),
+    "whole floats": (X, Y.float()),
+    "numpy": (X.numpy(), Y.numpy()),
+    "numpy float64": (X.double().numpy(), Y.numpy().astype(np.uint16)),
+    "big endian": (X.numpy().astype(">f4"), Y.numpy().astype(">i8")),
+    "read only": (np.frombuffer(X.numpy().tobytes(), np.float32).reshape(24, 8), Y.numpy()),
+    "lists": (X.tolist(), Y.tolist()),
+    "lists of tensors": (list(X), list(Y)),
+    "lists of arrays": [list(X.numpy()), list(Y.numpy())],
+    "one-hot": (X, torch.nn.functional.one_hot(Y, 4)),
+    "one-hot floats": (X, torch.nn.functional.one_hot(Y, 4).float()),
+    "column": (X, Y[:, None]),
+    "half": (X.half().float().half(), Y),
+    "a graph": (X.clone().requires_grad_() * 1.0, Y),
+    "Split": data.Split(X.numpy(), Y.int()),
+    "TensorDataset": torch.utils.data.TensorDataset(X, Y),
+    "data set of pairs": Pairs(PAIRS),
+    "DataLoader": torch.utils.data.DataLoader(torch.utils.data.TensorDataset(X, Y), 5),
+    "shuffled, incomplete": torch.utils.data.DataLoader(Pairs(PAIRS), 5, shuffle=True, drop_last=True),
+}
+
+
+@pytest.mark.parametrize("form", FORMS)
+def test_every_form_of_the_same_data_gives_the_same_samples(form):
+    expected = nvlib.monte_carlo(NET, (X, Y), "rram", 0.1, chips=3, bits=8)
+    torch.manual_seed(5)
+    state = torch.get_rng_state()
+    found = nvlib.monte_carlo(NET, FORMS[form], "rram", 0.1, chips=3, bits=8)
+    assert found.accuracy.tolist() == expected.accuracy.tolist()
+    np.testing.assert_allclose(found.loss, expected.loss, rtol=1e-3 if form == "half" else 1e-6)
+    assert torch.equal(torch.get_rng_state(), state)
+
+
+def test_a_loader_of_some_images_gives_those():
+    few = torch.utils.data.SubsetRandomSampler([1, 3, 5], torch.Generator().manual_seed(0))
+    split = split_of(torch.utils.data.DataLoader(Pairs(PAIRS), 2, sampler=few))
+    assert sorted(map(tuple, split.x.tolist())) == sorted(map(tuple, X[[1, 3, 5]].tolist()))
+
+
+NAN = X.clone()
+NAN[5, 2] = float("nan")
+REFUSED = {
+    "labels from 1": ((X, Y + 1), r"label 4 \(of image \d+\) is none of the 4 classes of Linear; expected 0 .. 3"),
+    "not labelled": ((X, torch.where(Y == 2, -100, Y)), r"label -100 \(of image \d+\) is no class"),
+    "fractions": ((X, Y + 0.5), "labels are not whole numbers"),
+    "soft labels": ((X, torch.softmax(torch.randn(24, 4), 1)), r"labels have shape \(24, 4\); expected \(n,\)"),
+    "fewer labels": ((X, Y[:10]), "24 images and 10 labels do not pair"),
+    "names": ((X, ["cat", "dog"] * 12), "labels of type list cannot be used"),
+    "no labels": ((X, None), "labels of type NoneType cannot be used"),
+    "bytes": (((X * 50).abs().byte(), Y), r"images are uint8; expected floats .* x.float\(\) / 255"),
+    "ragged": (([[1.0, 2.0], [3.0]], [0, 1]), "images of type list cannot be used"),
+    "NaN": ((NAN, Y), "1 of 24 images are not finite, the first is image 5"),
+    "infinite": ((X * torch.inf, Y), "24 of 24 images are not finite"),
+    "empty": ((X[:0], Y[:0]), "is empty"),
+    "images alone": (X, "data of Tensor cannot be evaluated on; expected a Dataset, a Split, a pair"),
+    "three parts": ((X, Y, Y), "data of 3 parts"),
+    "a path": ("data/mnist", "data of str"),
+    "batches of dicts": (torch.utils.data.DataLoader([{"image": X[0], "label": 1}] * 4, 2), "batches of dict"),
+    "batches of three": (torch.utils.data.TensorDataset(X, Y, Y), "batches of 3 parts"),
+    "pictures": (Pairs([(Image.new("L", (8, 8)), 0)] * 4), "give the data set a transform"),
+    "several sizes": (torch.utils.data.DataLoader(Pairs([(X[0], 0), (X[0, :4], 1)]), 1), "differ in shape"),
+    "another shape": ((X[:, :5], Y), r"Linear does not run on images of shape \(5,\), float32: RuntimeError"),
+    "whole numbers": (((X * 50).long(), Y), r"Linear does not run on images of shape \(8,\), int64"),
+}
+
+
+@pytest.mark.parametrize("form", REFUSED)
+def test_other_forms_are_refused_in_a_line(form):
+    given, says = REFUSED[form]
+    with pytest.raises(InputError, match=says) as error:
+        nvlib.monte_carlo(NET, given, "rram", 0.1, chips=2, bits=8)
+    assert "\n" not in str(error.value) and len(str(error.value)) < 300

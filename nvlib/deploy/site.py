@@ -16,7 +16,7 @@ import torch
 from torch import Tensor, nn
 from tqdm.auto import tqdm
 
-from nvlib import population
+from nvlib import population, probe
 from nvlib.crossbar import array_weights, check, program, tables, weight_bits
 from nvlib.data import Dataset, Split
 from nvlib.deploy import cells
@@ -156,7 +156,8 @@ def survey(
     model = copy.deepcopy(model).to(on).eval().requires_grad_(False)  # what is trained is trained beside it
     dtype = next(model.parameters()).dtype
     parts = (as_split(data, part) for part in ("train", "validation", "test"))
-    splits = [Split(s.x.to(on, dtype), s.y.to(on)) for s in parts]
+    splits = [Split(s.x.to(on, dtype if s.x.is_floating_point() else s.x.dtype), s.y.to(on)) for s in parts]
+    probe.inspect(model, *splits)
     plan = population.plan(model, splits[2].x, max(1, chips), how=None if dtype == torch.float32 else "loop")
     return Site(
         model, array_weights(model), device, sigma_d, seed, bits, reference, mapping, *splits, plan,

@@ -22,7 +22,7 @@ import numpy as np
 import torch
 from torch import Tensor, nn
 
-from nvlib import models, philox, population
+from nvlib import models, philox, population, probe
 from nvlib.crossbar import array_weights, check, tables, weight_bits
 from nvlib.data import Dataset, Split
 from nvlib.devices import Device
@@ -169,8 +169,10 @@ def train(
     template = fresh[0]
     bits = weight_bits(template, bits)
     tables(checked[0][0], bits, reference, mapping)
-    for part in ("train", "validation"):
-        as_split(data, part)
+    if not isinstance(data, Dataset):
+        raise InputError(f"data of type {type(data).__name__} cannot be trained on; expected a Dataset with its three "
+                         "splits: nvlib.load, or nvlib.data.Dataset of splits of one's own")  # fmt: skip
+    parts = [as_split(data, part) for part in ("train", "validation")]
     held = Held(select, patience, target, count)
 
     candidates = getattr(method, "candidates", 1)
@@ -195,7 +197,8 @@ def train(
         diverged=torch.zeros(len(owner), dtype=torch.bool, device=on),
         candidates=candidates,
     )
-    splits = [Split(s.x.to(on, dtype), s.y.to(on)) for s in (data.train, data.validation)]
+    splits = [Split(s.x.to(on, dtype if s.x.is_floating_point() else s.x.dtype), s.y.to(on)) for s in parts]
+    probe.inspect(run.model, *splits)
     if hasattr(method, "begin"):
         method.begin(run, splits[0])
     if search is not None:

@@ -23,6 +23,7 @@ from torch import nn
 
 from nvlib import methods, population
 from nvlib.data import Dataset, Split
+from nvlib.data.given import split_of
 from nvlib.devices import Device
 from nvlib.methods import Method
 from nvlib.population import Plan
@@ -113,6 +114,7 @@ def analyse(
         progress: called with what is done next.
     """
     size, say = size or Size(), progress or (lambda _: None)
+    split = split_of(split)
     split = Split(split.x[: size.images], split.y[: size.images])
     loss = Loss(point(model, device, reference=reference, mapping=mapping), split)
     say("derivatives")
