@@ -3,22 +3,60 @@
 `Training` -> weights. `Evaluation` of a training -> samples. A record holds everything that decides the numbers (the
 device's own numbers, the data's fingerprint, the version of the semantics) and nothing else: not where it ran, and not
 how many chips were evaluated, so that samples grow and more chips never repeat a training.
+
+A record's JSON is written once and for all: the keys of version 1 always, whatever they hold. A field that came later
+is declared with `later`, in a record or in anything that goes into one (a method, a deployment, a recipe, a device), at
+any depth, and is left out wherever it holds its default. So what is added changes no name of what there is.
 """
 
 from __future__ import annotations
 
 import hashlib
 import json
-from collections.abc import Mapping
-from dataclasses import asdict, dataclass
+from collections.abc import Callable, Mapping
+from dataclasses import MISSING, Field, dataclass, field, fields, is_dataclass
 from typing import Any
 
 VERSION = 1  # of the semantics: raised whenever the same record would give other numbers
 
 
+def later(default: Any = MISSING, *, default_factory: Callable[[], Any] | Any = MISSING, since: int = 2) -> Any:
+    """Declare a field of a dataclass that came after version 1: no key in a record where it holds its default.
+
+    Args:
+        default: the value that stands for how things were before the field; or
+        default_factory: a function that makes it.
+        since: the release of the format that brought the field.
+    """
+    return field(default=default, default_factory=default_factory, metadata={"since": since})
+
+
+def values(record: object) -> dict[str, Any]:
+    """Return a dataclass as a record holds it: by field, at any depth; later fields only where they are used."""
+    found = {f.name: getattr(record, f.name) for f in fields(record)}
+    return {f.name: _plain(found[f.name]) for f in fields(record) if not _left_out(f, found[f.name])}
+
+
+def _left_out(f: Field, value: object) -> bool:
+    if f.metadata.get("since", 1) == 1:
+        return False
+    default = f.default_factory() if f.default_factory is not MISSING else f.default
+    return value == default and isinstance(value, bool) == isinstance(default, bool)
+
+
+def _plain(value: object) -> Any:
+    if is_dataclass(value) and not isinstance(value, type):
+        return values(value)
+    if isinstance(value, Mapping):
+        return {key: _plain(held) for key, held in value.items()}
+    if isinstance(value, list | tuple):
+        return type(value)(_plain(held) for held in value)
+    return value
+
+
 def canonical(record: object) -> str:
     """Return a record's canonical JSON: sorted keys, no spaces, no NaN."""
-    return json.dumps(asdict(record), sort_keys=True, separators=(",", ":"), allow_nan=False)
+    return json.dumps(values(record), sort_keys=True, separators=(",", ":"), allow_nan=False)
 
 
 def digest(record: object) -> str:

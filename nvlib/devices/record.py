@@ -17,6 +17,7 @@ from itertools import pairwise
 from numbers import Integral, Real
 
 from nvlib.errors import InputError, unknown
+from nvlib.records import values
 
 REFERENCES = ("full_scale", "level")
 MAX_BITS = 8  # 256 levels, more than any published cell
@@ -128,8 +129,7 @@ class Device:
 
     def to_dict(self) -> dict[str, object]:
         """Return the record in plain JSON types; `from_dict` reads it back."""
-        record = {field.name: getattr(self, field.name) for field in fields(self)}
-        return {key: list(value) if isinstance(value, tuple) else value for key, value in record.items()}
+        return {key: list(value) if isinstance(value, tuple) else value for key, value in values(self).items()}
 
     @classmethod
     def from_dict(cls, record: Mapping[str, object]) -> Device:

@@ -8,7 +8,7 @@ figure that fills, and a stop that keeps what is finished are all a loop over it
 from __future__ import annotations
 
 from collections.abc import Iterator, Mapping
-from dataclasses import asdict, dataclass, replace
+from dataclasses import dataclass, replace
 from functools import lru_cache
 from typing import TYPE_CHECKING, Any
 
@@ -20,6 +20,7 @@ from nvlib.devices import Device
 from nvlib.errors import InputError
 from nvlib.explore import select, words
 from nvlib.explore.query import Query
+from nvlib.records import values
 from nvlib.store import Store, describe
 
 if TYPE_CHECKING:
@@ -178,7 +179,7 @@ def score(live: Live, store: Store | None = None) -> Iterator[pd.DataFrame]:
         "reference": live.reference, "mapping": live.mapping, "images": len(images.test.y), "deployment": None,
         "seed": 0,
     }  # fmt: skip
-    about = describe("", asdict(record), evaluation) | {"origin": NOW}
+    about = describe("", values(record), evaluation) | {"origin": NOW}
     return frames(model, images, device, about, chips=live.chips)
 
 

@@ -6,6 +6,7 @@ A member stops for itself: what it holds stays while the others train on, so it 
 from __future__ import annotations
 
 from collections.abc import Mapping
+from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
 import numpy as np
@@ -13,11 +14,29 @@ import torch
 from torch import Tensor
 
 from nvlib.errors import InputError, unknown
+from nvlib.records import later
 
 if TYPE_CHECKING:
     from nvlib.methods.run import Run
 
 SELECT = ("last", "best")
+
+
+@dataclass(frozen=True)
+class Selection:
+    """Which epoch is a training's result, when it stops early, and what it starts from, as a recipe's record has it.
+
+    Attributes:
+        select: ``last`` or ``best``.
+        patience: epochs without a better noisy validation accuracy after which it stops; None: it does not.
+        target: noisy validation accuracy in percent at which it stops; None: it does not.
+        start: hash of the training whose weights it starts from; None: fresh ones.
+    """
+
+    select: str = later("last")
+    patience: int | None = later(None)
+    target: float | None = later(None)
+    start: str | None = later(None)
 
 
 class Held:

@@ -16,6 +16,7 @@ from torch import Tensor, nn
 
 from nvlib import philox
 from nvlib.errors import InputError, unknown
+from nvlib.records import later, values
 
 OPTIMISERS = ("adam", "sgd")
 SCHEDULES = ("cosine", "constant")
@@ -36,7 +37,7 @@ class Recipe:
     batch_size: int = 128
     momentum: float = 0.9
     weight_decay: float = 0.0
-    augment: str = "none"
+    augment: str = later("none")
 
     def __post_init__(self) -> None:
         """Refuse values that cannot train."""
@@ -66,11 +67,8 @@ class Recipe:
         return x if self.augment == "none" else crop_and_flip(x, seeds, step)
 
     def record(self) -> dict[str, Any]:
-        """Return what of the recipe goes into a record: what came later enters only where it is used."""
-        values = asdict(self)
-        if self.augment == "none":
-            del values["augment"]
-        return values
+        """Return what of the recipe goes into a record."""
+        return values(self)
 
 
 # NFT's authors' published ones (VGG-8 for 200 epochs); for the LeNets the papers say "best practice", taken as Adam's.

@@ -7,7 +7,7 @@ import json
 import re
 from collections.abc import Callable, Iterable, Iterator, Mapping
 from contextlib import suppress
-from dataclasses import asdict, dataclass, field
+from dataclasses import dataclass, field
 from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, TypeVar
@@ -16,7 +16,7 @@ import pandas as pd
 
 from nvlib.errors import InputError
 from nvlib.provenance import environment, now
-from nvlib.records import VERSION, Evaluation, Training, digest
+from nvlib.records import VERSION, Evaluation, Training, digest, values
 from nvlib.store import checksums, shipped, table
 from nvlib.store.files import write_json, write_whole
 from nvlib.store.places import local_runs, shipped_results
@@ -43,7 +43,7 @@ class Store:
         home = self.runs / digest(record)
         if not (home / "record.json").exists():
             write_json(home / "environment.json", environment(seconds), listed=True)
-            write_json(home / "record.json", asdict(record), listed=True)
+            write_json(home / "record.json", values(record), listed=True)
         return home
 
     def save_training(

@@ -20,7 +20,7 @@ from nvlib import methods, population, provenance
 from nvlib.data import Dataset, Split
 from nvlib.evaluate import blocks
 from nvlib.population import Plan
-from nvlib.records import Training, digest
+from nvlib.records import Training, digest, values
 from nvlib.store import Store
 from nvlib.studies.grid import Study, device_of
 from nvlib.studies.tasks import Desk, Task, chips_of_search, plan, rows_of, running
@@ -187,7 +187,7 @@ class _Speeds:
         return None if each is None else each * len(desk.loaded.test) * task.amount
 
     def _training(self, desk: Desk, training: Training) -> float | None:
-        key = _key(asdict(training))
+        key = _key(values(training))
         if key in self.stored:
             self.used.add("stored trainings on this processor")
             return self.stored[key]

@@ -14,9 +14,9 @@ from nvlib.crossbar import tables
 from nvlib.data import Dataset
 from nvlib.errors import InputError, unknown
 from nvlib.methods import Recipe
-from nvlib.methods.keep import Held
+from nvlib.methods.keep import Held, Selection
 from nvlib.models import factory, own
-from nvlib.records import Evaluation, Training, digest
+from nvlib.records import Evaluation, Training, digest, values
 
 
 @dataclass(frozen=True)
@@ -155,7 +155,7 @@ class Study:
             fingerprint=loaded.fingerprint,
             images=len(loaded.train),
             method=method,
-            parameters=asdict(methods.get(method, **self.parameters.get(method, {}))),
+            parameters=values(methods.get(method, **self.parameters.get(method, {}))),
             device=None if quiet else numbers_of(device),
             sigma_d=0.0 if quiet else float(sigma_d),
             reference=None if quiet else self.reference,
@@ -163,14 +163,9 @@ class Study:
             bits=network.bits,
             activation_bits=network.activation_bits,
             epochs=self.epochs,
-            recipe=self.recipe.record() | self._selection(),
+            recipe=values(self.recipe) | values(Selection(self.select, self.patience, self.target, self.start)),
             seed=seed,
         )
-
-    def _selection(self) -> dict[str, Any]:
-        """Return how the result is selected, and where it starts, as a record has it: only what is not the default."""
-        chosen = {"select": self.select, "patience": self.patience, "target": self.target, "start": self.start}
-        return {name: value for name, value in chosen.items() if value not in (None, "last")}
 
     def _evaluation(
         self, training: Training, device: str, sigma_d: float, deployment: str | None, loaded: Dataset
@@ -183,7 +178,7 @@ class Study:
             mapping=self.mapping,
             bits=training.bits,
             images=len(loaded.test),
-            deployment=None if deployment is None else {"name": deployment, **asdict(self.deployment(deployment))},
+            deployment=None if deployment is None else {"name": deployment, **values(self.deployment(deployment))},
             seed=self.chip_seed,
         )
 
