@@ -17,9 +17,9 @@ NOTEBOOKS = sorted((ROOT / "notebooks").glob("*.ipynb"))
 # each module imports only from those before it
 ORDER = [
     "errors", "records", "catalogue", "image_sets", "statistics", "summary", "anova", "sequential", "devices", "native",
-    "philox", "crossbar", "noise", "models", "data", "population", "evaluate", "methods", "deploy", "hardware", "taylor",
-    "provenance", "claims", "store", "studies", "launch", "figures", "explore", "papers", "doctor", "commands",
-    "__main__",
+    "philox", "crossbar", "noise", "models", "data", "population", "evaluate", "methods", "deploy", "hardware",
+    "taylor", "provenance", "claims", "store", "studies", "launch", "figures", "explore", "papers", "doctor",
+    "commands", "__main__",
 ]  # fmt: skip
 HEAVY = {"plotly", "streamlit", "torchvision", "jupyterlab", "IPython", "ipywidgets", "papermill"}
 
