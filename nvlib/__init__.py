@@ -36,8 +36,8 @@ __all__ = [
     "program", "mapping", "forward", "stack", "monte_carlo", "Samples", "Interrupted", "train", "METHODS", "Recipe",
     "DEPLOYMENTS", "build", "MODELS", "load", "Study", "run", "results", "Estimate", "InputError",
     "anova", "catalogue", "crossbar", "data", "deploy", "devices", "errors", "evaluate", "explore", "figures",
-    "hardware", "launch", "methods", "models", "noise", "papers", "philox", "population", "provenance", "records",
-    "sequential", "statistics", "store", "studies", "summary", "taylor",
+    "hardware", "launch", "methods", "models", "noise", "papers", "philox", "population", "precision", "provenance",
+    "records", "rounding", "sequential", "statistics", "store", "studies", "summary", "taylor",
 ]  # fmt: skip
 
 if TYPE_CHECKING:

@@ -11,6 +11,7 @@ second call goes on from it.
 
 from __future__ import annotations
 
+import warnings
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass, field, replace
 
@@ -27,6 +28,8 @@ from nvlib.data.given import split_of as as_split
 from nvlib.devices import Device
 from nvlib.errors import InputError
 from nvlib.population import Plan
+from nvlib.precision import check as check_precision
+from nvlib.rounding import Rounding, rounding
 from nvlib.sequential import Until
 from nvlib.statistics import Estimate
 
@@ -44,6 +47,7 @@ class Samples:
         plan: how they were run.
         estimate: what ``until`` waited for, with an interval that allows for the looks (those of `mean` and `kpp` do
             not); None without ``until``.
+        rounding: how far its precision is off float32; None where that is float32.
     """
 
     index: np.ndarray
@@ -53,6 +57,7 @@ class Samples:
     seed: int = 0
     plan: Plan | None = field(default=None, compare=False)
     estimate: Estimate | None = field(default=None, compare=False)
+    rounding: Rounding | None = field(default=None, compare=False)
 
     def __len__(self) -> int:
         """Return the number of chips."""
@@ -87,7 +92,12 @@ class Interrupted(KeyboardInterrupt):
 
 
 def score(
-    model: nn.Module, weights: dict[str, Tensor], split: Split, images: int, how: str | None = None
+    model: nn.Module,
+    weights: dict[str, Tensor],
+    split: Split,
+    images: int,
+    how: str | None = None,
+    precision: str = "float32",
 ) -> tuple[Tensor, Tensor, Tensor]:
     """Score stacked weights on a data split.
 
@@ -97,6 +107,7 @@ def score(
         split: images and labels on the device that computes.
         images: how many at a time.
         how: the way of `population.forward`.
+        precision: that of `population.forward`.
 
     Returns:
         Accuracy (percent), loss (nats) and EKL (nats), each float64 (members,) on the CPU.
@@ -109,7 +120,7 @@ def score(
         with torch.inference_mode():
             for start in range(0, len(split.y), images):
                 x, y = split.x[start : start + images], split.y[start : start + images]
-                logits = population.forward(model, weights, x, how=how)
+                logits = population.forward(model, weights, x, how=how, precision=precision)
                 labels = y.expand(count, -1)
                 nll = cross_entropy(logits.flatten(0, 1), labels.flatten(), reduction="none").view(count, -1)
                 right = logits.argmax(-1) == labels
@@ -157,7 +168,7 @@ def blocks(
                     model, device, sigma_d, seed=seed, index=part[:1] if alike else part, bits=bits,
                     reference=reference, mapping=mapping,
                 )
-            scores = score(model, chips, split, plan.images, plan.how)
+            scores = score(model, chips, split, plan.images, plan.how, plan.precision)
         except torch.OutOfMemoryError:
             torch.cuda.empty_cache()
             plan = population.halved(plan)
@@ -190,6 +201,7 @@ def monte_carlo(
     mapping: str = "differential",
     on: str | torch.device = "cpu",
     plan: Plan | None = None,
+    precision: str = "float32",
     progress: bool | Callable[[int, int], None] = False,
     resume: Samples | None = None,
 ) -> Samples:
@@ -214,6 +226,8 @@ def monte_carlo(
         mapping: ``differential`` or ``signed``.
         on: where to compute, ``cpu`` or ``cuda``.
         plan: how to run, from an earlier result; None chooses.
+        precision: of the products where there is no plan (`nvlib.precision`). A shorter one than float32 is taken where
+            it is faster, and after a few chips scored both ways agree in accuracy within 0.05 points; else float32.
         progress: True for a bar with the time left (to the next look), or a function called with (done, chips).
         resume: samples of an earlier call like this one, to go on from under their plan.
 
@@ -230,9 +244,15 @@ def monte_carlo(
             raise InputError(f"{name}={count!r} is not usable; expected a whole number of at least 1")
     rule = None if until is None else Until(until, of, k, confidence, chips, max_chips)
     data = as_split(data)
-    parts, done, estimate = [], 0, None
+    parts, done, estimate, met = [], 0, None, None
     if resume is not None:
-        parts, done, plan = [_continued(resume, first, seed)], len(resume), resume.plan or plan
+        parts, done = [_continued(resume, first, seed)], len(resume)
+        plan, met = resume.plan or plan, resume.rounding
+    if plan is None and check_precision(precision, on) != "float32":
+        plan, met = _in_precision(
+            model, data, device, sigma_d, precision, chips, on, seed=seed, bits=bits, reference=reference,
+            mapping=mapping,
+        )  # fmt: skip
     try:
         with tqdm(initial=done, unit="chip", disable=progress is not True, desc="chips") as bar:
             for look in rule.looks if rule else (chips,):
@@ -249,11 +269,29 @@ def monte_carlo(
                 samples = Samples.join(parts).head(look)
                 if rule and rule.met(estimate := rule.estimate(samples.accuracy)):
                     break
-        return replace(samples, estimate=estimate)
+        return replace(samples, estimate=estimate, rounding=met)
     except KeyboardInterrupt as stop:
         if not parts:
             raise
-        raise Interrupted(Samples.join(parts)) from stop
+        raise Interrupted(replace(Samples.join(parts), rounding=met)) from stop
+
+
+def _in_precision(
+    model: nn.Module, data: Split, device: str | Device, sigma_d: float | None, precision: str, chips: int,
+    on: str | torch.device, **crossbar: object,
+) -> tuple[Plan, Rounding | None]:  # fmt: skip
+    """Return a plan in a precision, and what that changes; one in float32 where it does not pay or changes too much."""
+    split = probe.ready(model, Split(data.x.to(on), data.y.to(on)))
+    model = model.to(on)
+    probe.inspect(model, split)
+    plan = population.plan(model, split.x, chips, precision=precision)
+    if plan.precision == "float32":
+        return plan, None
+    met = rounding(model, split, plan, device, sigma_d, **crossbar)
+    if met.allowed:
+        return plan, met
+    warnings.warn(f"{met.text()}; evaluating in float32", stacklevel=3)
+    return population.plan(model, split.x, chips), None
 
 
 def _continued(samples: Samples, first: int, seed: int) -> Samples:

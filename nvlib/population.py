@@ -25,6 +25,7 @@ from torch.func import functional_call, vmap
 
 from nvlib import native
 from nvlib.errors import InputError, unknown
+from nvlib.precision import casting, check, products
 
 WAYS = ("loop", "vmap", "native")
 _CPU_BYTES = 24 << 20  # activations of one pass on a CPU: about what its caches hold; larger batches were slower
@@ -32,6 +33,7 @@ _CUDA_SHARE = 0.25  # share of a GPU's free memory that activations of one pass 
 _NATIVE_BYTES = 256 << 20  # images of one pass of generated code: a second copy of them, laid out for it
 _FEW = 20_000  # images times members that are not worth measuring
 _WORTH = 15.0  # seconds of looping from which generating and compiling (2 to 12 s) pays
+_GAIN = 1.25  # times that a shorter precision is to be faster, to be worth other last digits
 _refused: set[type] = set()
 _said: set[tuple[type, str]] = set()
 _last: WeakKeyDictionary[nn.Module, dict[tuple[int, ...], bool]] = WeakKeyDictionary()  # whether channels may be last
@@ -39,13 +41,14 @@ _last: WeakKeyDictionary[nn.Module, dict[tuple[int, ...], bool]] = WeakKeyDictio
 
 @dataclass(frozen=True)
 class Plan:
-    """How a population is run: members and images at a time, the way, threads, and the machine's kind."""
+    """How a population is run: members and images at a time, the way, threads, the machine's kind, the precision."""
 
     members: int
     images: int
     how: str
     threads: int
     device: str
+    precision: str = "float32"
 
 
 def stack(models: Sequence[nn.Module]) -> dict[str, Tensor]:
@@ -68,7 +71,13 @@ def members(weights: Mapping[str, Tensor]) -> int:
 
 
 def forward(
-    model: nn.Module, weights: Mapping[str, Tensor], x: Tensor, *, per_member: bool = False, how: str | None = None
+    model: nn.Module,
+    weights: Mapping[str, Tensor],
+    x: Tensor,
+    *,
+    per_member: bool = False,
+    how: str | None = None,
+    precision: str = "float32",
 ) -> Tensor:
     """Run a module once for each member of stacked weights.
 
@@ -81,13 +90,23 @@ def forward(
         x: inputs (batch, ...), shared by the members; or (members, batch, ...) with ``per_member``.
         per_member: whether each member has inputs of its own.
         how: ``vmap``, ``loop`` or ``native``; None takes vmap on CUDA and the loop on a CPU.
+        precision: of the products (`nvlib.precision`); ``native`` has float32 alone. Logits are of the inputs' type.
 
     Returns:
         (members, batch, classes); differentiable, but for ``native``.
 
     Raises:
-        InputError: for stacked weights of different lengths or an unknown way.
+        InputError: for stacked weights of different lengths, an unknown way, or a precision that it has not.
     """
+    if precision != "float32":
+        if how == "native":
+            raise InputError(f"generated code computes in float32, not in {precision}; expected how='loop'")
+        check(precision, x.device)
+    with products(precision, x.device), casting(precision, x.device):
+        return _forward(model, weights, x, per_member, how).to(x.dtype)
+
+
+def _forward(model: nn.Module, weights: Mapping[str, Tensor], x: Tensor, per_member: bool, how: str | None) -> Tensor:
     count = members(weights)
     if per_member and len(x) != count:
         raise InputError(f"inputs for {len(x)} members do not match weights of {count}; expected one set a member")
@@ -122,7 +141,7 @@ def forward(
     if refusal is not None:  # and the loop went well: it is vmap's refusal, not an error of the model
         _refused.add(type(model))
         cause = str(refusal).strip().splitlines()[0]
-        warnings.warn(f"vmap refuses {type(model).__name__} ({cause}); running its chips in a loop", stacklevel=2)
+        warnings.warn(f"vmap refuses {type(model).__name__} ({cause}); running its chips in a loop", stacklevel=3)
     return outs
 
 
@@ -213,7 +232,7 @@ def _evaluating(model: nn.Module) -> Iterator[None]:
             part.training = mode
 
 
-def plan(model: nn.Module, x: Tensor, count: int, *, how: str | None = None) -> Plan:
+def plan(model: nn.Module, x: Tensor, count: int, *, how: str | None = None, precision: str = "float32") -> Plan:
     """Choose how to run ``count`` members on inputs ``x`` (batch, ...) within a memory bound.
 
     On a CPU one member at a time on as many images as the caches hold; by generated code where the work is large
@@ -225,7 +244,10 @@ def plan(model: nn.Module, x: Tensor, count: int, *, how: str | None = None) -> 
         x: all inputs.
         count: members.
         how: a way to insist on; None chooses.
+        precision: of the products, taken where a quick measurement shows it faster than the best way in float32.
     """
+    if check(precision, x.device) != "float32":
+        return _shorter(plan(model, x, count, how=how), model, x, count, precision)
     if how is not None and how not in WAYS:
         raise unknown("way to run a population", how, WAYS)
     each, threads = activation_bytes(model, x), torch.get_num_threads()
@@ -240,6 +262,28 @@ def plan(model: nn.Module, x: Tensor, count: int, *, how: str | None = None) -> 
     if how == "native":
         images = min(len(x), max(64, _NATIVE_BYTES // (x[:1].numel() * x.element_size()) // 64 * 64))
     return Plan(min(count, max(16, threads)), images, how, threads, x.device.type)
+
+
+def in_precision(best: Plan, precision: str) -> Plan:
+    """Return a plan in a precision, by a way that has it."""
+    how = "loop" if best.how == "native" and precision != "float32" else best.how
+    return replace(best, how=how, precision=precision)
+
+
+def _shorter(best: Plan, model: nn.Module, x: Tensor, count: int, precision: str) -> Plan:
+    """Return the best plan in float32, or the one in a shorter precision where it is faster by enough to change."""
+    if count * len(x) < _FEW:
+        return best
+    few, short = x[: min(best.images, 256)], in_precision(best, precision)
+    with torch.inference_mode(), _evaluating(model):
+        one = {name: rows.to(x.device) for name, rows in stack([model]).items()}
+        if best.how == "native":
+            block = x[:1024]
+            now = _seconds(native.rehearsal(model, block)) / len(block) / best.threads
+        else:
+            now = _seconds(lambda: forward(model, one, few, how=best.how)) / len(few)
+        then = _seconds(lambda: forward(model, one, few, how=short.how, precision=precision)) / len(few)
+    return short if then * _GAIN < now else best
 
 
 def _native_pays(model: nn.Module, x: Tensor, count: int, images: int) -> bool:

@@ -90,6 +90,7 @@ class Training:
     seed: int
     kind: str = "training"
     version: int = VERSION
+    precision: str = later("float32")
 
 
 @dataclass(frozen=True)

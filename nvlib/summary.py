@@ -27,7 +27,8 @@ from nvlib.errors import InputError, unknown
 from nvlib.statistics import Estimate
 
 # A curve that silently mixes these would show something that does not exist.
-ONE_OF = ("network", "dataset", "device", "reference", "mapping", "bits", "activation_bits", "images")
+ONE_OF = ("network", "dataset", "device", "reference", "mapping", "bits", "activation_bits", "images", "precision",
+          "train_precision")  # fmt: skip
 
 
 def checked(df: pd.DataFrame, one_sigma: bool = False) -> pd.DataFrame:

@@ -16,10 +16,10 @@ ROOT = Path(__file__).parents[1]
 NOTEBOOKS = sorted((ROOT / "notebooks").glob("*.ipynb"))
 # each module imports only from those before it
 ORDER = [
-    "errors", "records", "catalogue", "image_sets", "statistics", "summary", "anova", "sequential", "devices", "native",
-    "philox", "crossbar", "noise", "models", "data", "population", "evaluate", "methods", "deploy", "hardware",
-    "taylor", "provenance", "claims", "store", "studies", "launch", "figures", "explore", "papers", "doctor",
-    "commands", "__main__",
+    "errors", "precision", "records", "catalogue", "image_sets", "statistics", "summary", "anova", "sequential",
+    "devices", "native", "philox", "crossbar", "noise", "models", "data", "population", "rounding", "evaluate",
+    "methods", "deploy", "hardware", "taylor", "provenance", "claims", "store", "studies", "launch", "figures",
+    "explore", "papers", "doctor", "commands", "__main__",
 ]  # fmt: skip
 HEAVY = {"plotly", "streamlit", "torchvision", "jupyterlab", "IPython", "ipywidgets", "papermill"}
 

@@ -173,7 +173,7 @@ def test_provenance_is_recorded(done):
     history = pd.read_parquet(home / "history.parquet")
     assert list(history.epoch) == [1, 2] and history.loss.notna().all()
     plan = json.loads((where.runs / table.run[0] / "plan.json").read_text())
-    assert {"members", "images", "how", "threads", "device"} == set(plan)
+    assert {"members", "images", "how", "threads", "device", "precision"} == set(plan)
 
 
 def test_progress_for_a_program(store):

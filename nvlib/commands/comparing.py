@@ -78,6 +78,11 @@ def _pair(store: Store, options: argparse.Namespace) -> int:
     shapes = [{(r["network"], r["width"], r["fingerprint"])} for r in trainings.values()]
     if len(trainings) == len({first["training"], second["training"]}) and len(set.union(*shapes)) > 1:
         raise InputError(f"{a[:12]} and {b[:12]} are of other networks or data sets, so their chips do not pair")
+    scored = [store.about(name).get("plan", {}).get("precision", "float32") for name in (a, b)]
+    trained = [r.get("precision", "float32") for r in trainings.values()]
+    if len(set(scored)) > 1 or len(set(trained)) > 1:
+        raise InputError(f"{a[:12]} and {b[:12]} differ in precision (scored in {', '.join(scored)}; trained in "
+                         f"{', '.join(trained)}), which a difference would hold; compare runs of one")  # fmt: skip
     both = store.samples(a).merge(store.samples(b), on="chip", suffixes=("_a", "_b"))
     if both.empty:
         raise InputError(f"{a[:12]} and {b[:12]} have no chip in common; evaluate both on the same ones")

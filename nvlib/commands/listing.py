@@ -13,11 +13,12 @@ from nvlib.commands.parser import DROP, Parser, given
 from nvlib.errors import InputError
 from nvlib.store import Store, results
 
-WORDS = ("network", "dataset", "method", "device", "reference", "mapping", "protocol", "deployment", "origin")
+WORDS = ("network", "dataset", "method", "device", "reference", "mapping", "protocol", "deployment", "origin",
+         "precision", "train_precision")  # fmt: skip
 NUMBERS = {
     "sigma_d": float, "train_sigma_d": float, "seed": int, "epochs": int, "bits": int, "images": int, "chip_seed": int,
 }  # fmt: skip
-TESTED = ("sigma_d", "protocol", "deployment", "images", "chip_seed")  # of an evaluation, not of its training
+TESTED = ("sigma_d", "protocol", "deployment", "images", "chip_seed", "precision")  # of an evaluation alone
 COLUMN = {"seed": "train_seed"}
 
 
@@ -46,7 +47,7 @@ def add_filters(sub: Parser, without: str = "") -> None:
     group = sub.add_argument_group("which results")
     for name in WORDS:
         if name != without:
-            group.add_argument(f"--{name}", nargs="+", default=DROP, metavar="NAME")
+            group.add_argument(f"--{name.replace('_', '-')}", nargs="+", default=DROP, metavar="NAME")
     for name, kind in NUMBERS.items():
         group.add_argument(f"--{name.replace('_', '-')}", nargs="+", type=kind, default=DROP, metavar="N")
 
@@ -127,7 +128,7 @@ def _trainings(store: Store, where: dict[str, list]) -> int:
             "dataset": record["dataset"], "method": record["method"], "epochs": record["epochs"],
             "device": (record["device"] or {}).get("name", "-"), "train_sigma_d": record["sigma_d"],
             "train_seed": record["seed"], "bits": record["bits"], "reference": record["reference"] or "-",
-            "mapping": record["mapping"] or "-",
+            "mapping": record["mapping"] or "-", "train_precision": record.get("precision", "float32"),
             "origin": "yours" if local else "shipped" if name in shipped else "unfinished",
         }  # fmt: skip
         if set(TESTED) & set(where):
@@ -140,6 +141,8 @@ def _trainings(store: Store, where: dict[str, list]) -> int:
         print("no trainings match")
         return 0
     found = pd.DataFrame(rows).drop(columns=["bits", "reference", "mapping"])
+    if (found["train_precision"] == "float32").all():
+        found = found.drop(columns="train_precision")
     found["train_sigma_d"] = found["train_sigma_d"].map("{:g}".format)
     order = ["network", "dataset", "method", "device", "train_sigma_d", "train_seed"]
     print(text.columns(found.sort_values(order).rename(columns={"train_seed": "seed"})))

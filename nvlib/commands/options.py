@@ -15,7 +15,8 @@ if TYPE_CHECKING:
 
 RECIPE = ("optimiser", "lr", "schedule", "batch_size", "momentum", "weight_decay", "augment")
 SELECTION = ("select", "patience", "target")
-SHAPE = ("network", "dataset", "width", "bits", "activation_bits", "reference", "mapping", "epochs", "images")
+SHAPE = ("network", "dataset", "width", "bits", "activation_bits", "reference", "mapping", "epochs", "images",
+         "precision")  # fmt: skip
 
 
 def add_shape(sub: Parser) -> None:
@@ -31,6 +32,8 @@ def add_shape(sub: Parser) -> None:
     group.add_argument("--activation-bits", type=int, default=DROP, help="0: not quantised (default: the network's)")
     group.add_argument("--reference", default=DROP, help="sigma_d is relative to full_scale (default) or level")
     group.add_argument("--mapping", default=DROP, help="differential (default) or signed")
+    group.add_argument("--precision", default=DROP, help="of the products in training: float32 (default), bf16, or "
+                       "tf32 on cuda")  # fmt: skip
 
 
 def add_method(sub: Parser) -> None:

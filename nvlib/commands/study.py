@@ -16,7 +16,7 @@ if TYPE_CHECKING:
 
 AXES = {"method": "methods", "device": "devices", "sigma_d": "sigma_d", "seeds": "seeds",
         "train_sigma_d": "train_sigma_d"}  # fmt: skip
-SCALARS = (*shared.SHAPE, *shared.SELECTION, "chips", "chip_seed")
+SCALARS = (*shared.SHAPE, *shared.SELECTION, "chips", "chip_seed", "chip_precision")
 CLUSTER = ("partition", "gpus", "cpus", "memory_gb", "minutes", "at_once", "account", "qos", "constraint", "setup")
 ENDED = ("failed", "cancelled", "lost")  # launches that left something undone
 
@@ -50,6 +50,8 @@ def add(command: object) -> None:
                        "(default: at what is tested)")  # fmt: skip
     group.add_argument("--chips", type=int, default=DROP, help="of each evaluation (default: 400)")
     group.add_argument("--chip-seed", type=int, default=DROP, help="the family of chips (default: 0)")
+    group.add_argument("--chip-precision", default=DROP, help="of evaluations (default: that of the trainings, where "
+                       "it pays)")  # fmt: skip
     shared.add_shape(sub)
     shared.add_method(sub)
     shared.add_deployment(sub, several=True)

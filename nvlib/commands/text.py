@@ -10,7 +10,7 @@ from nvlib.statistics import Estimate
 
 SHARED = [
     "network", "dataset", "device", "reference", "mapping", "bits", "activation_bits", "epochs", "images", "chip_seed",
-    "deployment", "deployment_parameters", "protocol",
+    "deployment", "deployment_parameters", "protocol", "precision", "train_precision",
 ]  # fmt: skip
 
 
@@ -48,6 +48,9 @@ def heading(shared: Mapping[str, object]) -> str:
     if shared["deployment"]:
         said = str(shared["deployment_parameters"])
         words.append(f"deployed by {shared['deployment']}" + (f" {said}" if said else ""))
+    short = [f"{what} in {shared[column]}" for what, column in (("trained", "train_precision"), ("scored", "precision"))
+             if shared[column] != "float32"]  # fmt: skip
+    words += [" and ".join(short)] if short else []
     if shared["chip_seed"]:
         words.append(f"chips of seed {shared['chip_seed']}")
     return ", ".join(words)

@@ -48,6 +48,8 @@ def add(command: object) -> None:
     group.add_argument("--chip-seed", type=int, default=0, help="the family of chips (default: 0)")
     group.add_argument("--reference", default=DROP, help="full_scale (default) or level")
     group.add_argument("--mapping", default=DROP, help="differential (default) or signed")
+    group.add_argument("--precision", default="float32", help="of the products: float32 (default), bf16, or tf32 on "
+                       "cuda")  # fmt: skip
     group.add_argument("--dataset", help="path of the image folder, if it has moved")
     group.add_argument("--k", type=float, default=1, help="percentile, in percent (default: 1)")
     group.add_argument("--quiet", action="store_true", help="print the hash alone, and no progress")
@@ -96,7 +98,7 @@ def _evaluate(options: argparse.Namespace) -> int:
     sigma_d = record["sigma_d"] if options.sigma_d is None else options.sigma_d
     values = {
         "devices": (device,), "sigma_d": (sigma_d,), "chip_seed": options.chip_seed, **shared.deployments(options),
-        **given(options, ("reference", "mapping")),
+        "chip_precision": options.precision, **given(options, ("reference", "mapping")),
     }  # fmt: skip
     model = Model(name, store, options.dataset)
     for chips in rule.looks if rule else (options.chips,):

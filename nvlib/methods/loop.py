@@ -31,6 +31,8 @@ from nvlib.evaluate import as_split, score
 from nvlib.methods.keep import Held
 from nvlib.methods.recipe import Recipe
 from nvlib.methods.run import Batch, Run
+from nvlib.precision import check as check_precision
+from nvlib.precision import products
 
 
 class Method(Protocol):
@@ -118,6 +120,7 @@ def train(
     validation_chips: int = 4,
     on: str | torch.device = "cpu",
     dtype: torch.dtype = torch.float32,
+    precision: str = "float32",
     resume: Mapping[str, Tensor] | None = None,
     search: tuple[int, int, str] | None = None,
 ) -> Iterator[Epoch]:
@@ -144,6 +147,8 @@ def train(
         validation_chips: chips of the noisy validation accuracy after each epoch.
         on: where to compute, ``cpu`` or ``cuda``.
         dtype: of weights and images.
+        precision: of products, forwards and backwards: ``float32``, ``bf16`` or, on CUDA, ``tf32``; see
+            `nvlib.precision`. Weights, noise, optimiser and statistics are of ``dtype`` all the same.
         resume: an earlier record's ``state``; training goes on after its epoch to the same numbers.
         search: how a searching method scores its candidates: chips and images at a time, and the way; None measures.
 
@@ -175,6 +180,9 @@ def train(
     parts = [as_split(data, part) for part in ("train", "validation")]
     held = Held(select, patience, target, count)
 
+    if check_precision(precision, on) != "float32" and dtype != torch.float32:
+        raise InputError(f"precision={precision!r} is for weights of float32, not {dtype}; leave one of them out")
+
     candidates = getattr(method, "candidates", 1)
     owner = [training for training in range(count) for _ in range(candidates)]
     rows = population.stack([fresh[training] for training in owner])
@@ -196,6 +204,7 @@ def train(
         result=[training * candidates for training in range(count)],
         diverged=torch.zeros(len(owner), dtype=torch.bool, device=on),
         candidates=candidates,
+        precision=precision,
     )
     splits = [Split(s.x.to(on, dtype if s.x.is_floating_point() else s.x.dtype), s.y.to(on)) for s in parts]
     probe.inspect(run.model, *splits)
@@ -246,8 +255,9 @@ def _epochs(
                 group["lr"] = recipe.rate(run.step, epochs.stop * batches)
             run.optimiser.zero_grad(set_to_none=True)
             batch = Batch(recipe.images(training.x[take], run.seeds, run.step), training.y[take])
-            losses = method.loss(run, batch)
-            losses.sum().backward()  # w <- w - alpha d loss / d(w + dw), on the clean weights
+            with products(run.precision, training.x.device):
+                losses = method.loss(run, batch)
+                losses.sum().backward()  # w <- w - alpha d loss / d(w + dw), on the clean weights
             run.optimiser.step()
             run.loss += losses.detach()
         seconds = time.perf_counter() - began
@@ -282,7 +292,8 @@ def _validate(run: Run, validation: Split, chips: int) -> tuple[np.ndarray, np.n
     with torch.no_grad():
         way = population.way(run.model, validation.x)
         images = population.plan(run.model, validation.x, len(run.result), how=way).images
-        clean = score(run.model, results(run.noisy(None)), validation, images)[0]
+        how = images, way, run.precision
+        clean = score(run.model, results(run.noisy(None)), validation, *how)[0]
         chips = chips if (run.sigma_d > 0).any() else 0
-        noisy = [score(run.model, results(run.chip(i)), validation, images)[0] for i in range(chips)]
+        noisy = [score(run.model, results(run.chip(i)), validation, *how)[0] for i in range(chips)]
     return clean.numpy(), (torch.stack(noisy).mean(0) if noisy else clean).numpy()

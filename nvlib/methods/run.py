@@ -22,6 +22,7 @@ from nvlib.devices import Device
 from nvlib.errors import InputError, unknown
 from nvlib.evaluate import score
 from nvlib.noise import Law
+from nvlib.precision import PRECISIONS
 
 SPACES = ("weight", "conductance")
 
@@ -57,6 +58,7 @@ class Run:
     diverged: Tensor  # (members,) bool
     candidates: int = 1  # rows a training began with
     extra: dict[str, Tensor] = field(default_factory=dict)
+    precision: str = "float32"  # of the forwards and backwards
     attached: nn.Module | None = None  # what a method runs in training in place of the bare model
     memory: dict[str, Tensor] = field(default_factory=dict)
     optimiser: torch.optim.Optimizer | None = None
@@ -123,8 +125,9 @@ class Run:
     # -- running -----------------------------------------------------------------------------------------------------
 
     def forward(self, weights: Mapping[str, Tensor], x: Tensor, model: nn.Module | None = None) -> Tensor:
-        """Run the members on their own inputs: (members, batch, classes)."""
-        return population.forward(self.model if model is None else model, weights, x, per_member=True)
+        """Run the members on their own inputs in the run's precision: (members, batch, classes)."""
+        model = self.model if model is None else model
+        return population.forward(model, weights, x, per_member=True, precision=self.precision)
 
     def forwards(self, several: Sequence[Mapping[str, Tensor]], x: Tensor) -> Tensor:
         """Run several weight sets of each member as one population: (sets, members, batch, classes).
@@ -154,7 +157,7 @@ class Run:
         """
         rows = range(len(self.seeds)) if rows is None else rows
         if "plan" not in self.memory:
-            plan = population.plan(self.model, data.x, len(rows) * len(chips))
+            plan = population.plan(self.model, data.x, len(rows) * len(chips), precision=self.precision)
             self.memory["plan"] = torch.tensor([plan.members, plan.images, population.WAYS.index(plan.how)])
         at_once, images, how = self.memory["plan"].tolist()
         found = np.empty((len(rows), len(chips)))
@@ -165,7 +168,7 @@ class Run:
                 z = {name: self._luck(seed, part, name) for name in self.arrays}
                 for i in alike:
                     held = self._programmed(rows[i], z)
-                    scores = score(self.model, held, data, images, population.WAYS[how])[0].numpy()
+                    scores = score(self.model, held, data, images, population.WAYS[how], self.precision)[0].numpy()
                     found[i, start : start + len(part)] = scores
         return found
 
@@ -242,11 +245,15 @@ class Run:
             state |= {"owner": torch.tensor(self.owner), "result": torch.tensor(self.result)}
         if self.diverged.any():
             state["diverged"] = self.diverged.clone()
+        if self.precision != "float32":
+            state["precision"] = torch.tensor(PRECISIONS.index(self.precision))
         return state | {"epoch": torch.tensor(epoch)}
 
     @torch.no_grad()
     def restore(self, state: Mapping[str, Tensor]) -> int:
         """Put a flattened state back; returns how many epochs it has behind it."""
+        if (begun := PRECISIONS[int(state.get("precision", 0))]) != self.precision:
+            raise InputError(f"the checkpoint was trained in {begun}; go on with precision={begun!r}, or start afresh")
         if "owner" in state and (owner := state["owner"].tolist()) != self.owner:
             rows = [self.rows(t)[: owner.count(t)] for t in range(len(self.result))]
             self.keep([row for part in rows for row in part])

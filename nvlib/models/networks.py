@@ -49,7 +49,8 @@ class ActivationQuantiser(nn.Module):
         self.register_buffer("range", torch.zeros(()))
 
     def forward(self, x: Tensor) -> Tensor:
-        """Return `x`, of any shape and non-negative, on the grid."""
+        """Return `x`, of any shape and non-negative, on the grid; in float32 at least, whose steps bfloat16 has not."""
+        x = x.float() if x.dtype in (torch.bfloat16, torch.float16) else x
         if self.training:
             peak = x.detach().amax().to(self.range.dtype)
             # no Python branch on a value: under vmap each member has its own

@@ -84,6 +84,10 @@ class Store:
         write_whole(home / name, lambda path: block.to_parquet(path, index=False), listed=True)
         return home
 
+    def note(self, record: Training | Evaluation, what: str, values: Mapping[str, Any]) -> None:
+        """Write something that `about` gives again beside a run."""
+        write_json(self.open(record) / f"{what}.json", values, listed=True)
+
     def restore(self, held: Iterable[Training | Evaluation]) -> None:
         """Write the records again of runs that have lost theirs: a run's name says which record it had."""
         for record in held:
@@ -161,9 +165,10 @@ class Store:
     def about(self, name: str) -> dict[str, Any]:
         """Return what is noted beside a run; those there are.
 
-        environment, plan; of a training done (its time) and network (the file of a user's own).
+        environment, plan; of a training done (its time) and network (the file of a user's own); of an evaluation in
+        less than float32 rounding (what that changes).
         """
-        noted = ("environment", "plan", "network")
+        noted = ("environment", "plan", "network", "rounding")
         parts = {part: self._held(name, f"{part}.json", json.loads) for part in noted}
         with suppress(OSError, ValueError):  # that DONE is there says enough: it is never set aside alone
             parts["done"] = json.loads((self.runs / name / "DONE").read_text())

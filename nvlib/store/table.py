@@ -16,14 +16,16 @@ from nvlib.records import Training
 COLUMNS = [
     "run", "training", "network", "dataset", "method", "device", "sigma_d", "train_sigma_d", "reference", "mapping",
     "bits", "activation_bits", "epochs", "train_seed", "chip_seed", "chip", "accuracy", "loss", "ekl", "protocol",
-    "images", "origin", "deployment", "deployment_parameters", "before", "cells", "verified", "pulses", "passes",
-    "seconds",
+    "images", "origin", "deployment", "deployment_parameters", "precision", "train_precision", "before", "cells",
+    "verified", "pulses", "passes", "seconds",
 ]  # fmt: skip
 DEPLOYED = COLUMNS[-6:]  # what a deployed chip has beside its scores; NaN where nothing was deployed
 CATEGORIES = [
     "run", "training", "network", "dataset", "method", "device", "reference", "mapping", "protocol", "origin",
-    "deployment", "deployment_parameters",
+    "deployment", "deployment_parameters", "precision", "train_precision",
 ]  # fmt: skip
+# what a table that was written before there were these columns lacks, and what its rows have there
+_LATER = {"deployment": "", "deployment_parameters": "", "precision": "float32", "train_precision": "float32"}
 
 
 def describe(run: str, training: Mapping[str, Any], evaluation: Mapping[str, Any]) -> dict[str, Any]:
@@ -51,6 +53,7 @@ def describe(run: str, training: Mapping[str, Any], evaluation: Mapping[str, Any
         "protocol": "matched" if matched else "swept",
         "origin": "yours",
         "deployment": (evaluation["deployment"] or {}).get("name", ""),
+        "train_precision": training.get("precision", "float32"),
     }
 
 
@@ -60,7 +63,8 @@ def assembled(parts: Sequence[tuple[dict[str, Any], pd.DataFrame]]) -> pd.DataFr
         return empty()
     lengths = [len(block) for _, block in parts]
     table = filled(pd.concat([block for _, block in parts], ignore_index=True))
-    table["deployment_parameters"] = table["deployment_parameters"].fillna("")  # of blocks that are not deployed
+    for column in ("deployment_parameters", "precision"):  # blocks have them where they are not the default
+        table[column] = table[column].fillna(_LATER[column])
     for column in parts[0][0]:
         values = [said[column] for said, _ in parts]
         if column in CATEGORIES:
@@ -95,10 +99,10 @@ def read_shipped(paths: Sequence[Path]) -> pd.DataFrame:
         held = set(read_schema(path).names)
         with ParquetFile(path, read_dictionary=[c for c in CATEGORIES if c in held]) as file:
             part = file.read()
-        for column in CATEGORIES[-2:]:  # tables from before deployment lack its columns
+        for column, value in _LATER.items():
             if column not in held:
                 codes = pa.repeat(pa.scalar(0, pa.int32()), len(part))
-                part = part.append_column(column, pa.DictionaryArray.from_arrays(codes, [""]))
+                part = part.append_column(column, pa.DictionaryArray.from_arrays(codes, [value]))
         parts.append(part)
     try:
         whole = pa.concat_tables(parts, promote_options="permissive").unify_dictionaries().to_pandas()
@@ -120,8 +124,8 @@ def shipped_samples(path: Path, name: str, columns: list[str]) -> pd.DataFrame:
 
 
 def filled(table: pd.DataFrame) -> pd.DataFrame:
-    """Return a table with the columns of deployment, which tables without any may lack."""
-    lacking = {"deployment": "", "deployment_parameters": "", **dict.fromkeys(DEPLOYED, float("nan"))}
+    """Return a table with the columns that came later, which it may lack."""
+    lacking = {**_LATER, **dict.fromkeys(DEPLOYED, float("nan"))}
     return table.assign(**{c: value for c, value in lacking.items() if c not in table})
 
 

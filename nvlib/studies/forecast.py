@@ -199,7 +199,8 @@ class _Speeds:
     def _validation(self, desk: Desk, training: Training) -> float | None:
         """Return the seconds an image of scoring one chip the plain way, as validation does."""
         if "validation" not in self.held:
-            how = Plan(1, FEW, "loop", torch.get_num_threads(), torch.device(desk.on).type)
+            kind = torch.device(desk.on).type
+            how = Plan(1, FEW, "loop", torch.get_num_threads(), kind, training.precision)
             name = next(n for n, e in desk.evaluations.items() if e.training == digest(training))
             task = Task("evaluation", (name,), 1, asdict(how))
             self.held["validation"] = _evaluate_a_little(desk, task, False) if self.calibrate else None
@@ -227,7 +228,8 @@ def searched(desk: Desk, training: Training) -> int:
 def _key(training: Mapping[str, Any]) -> str:
     """Return what decides a training's speed, for comparison."""
     names = ("network", "width", "method", "parameters", "bits", "activation_bits", "images")
-    return json.dumps([training[n] for n in names] + [training["recipe"].get("batch_size")], sort_keys=True)
+    held = [training[n] for n in names] + [training["recipe"].get("batch_size"), training.get("precision", "float32")]
+    return json.dumps(held, sort_keys=True)
 
 
 def _stored(desk: Desk) -> dict[str, float]:
@@ -255,7 +257,7 @@ def _train_a_little(desk: Desk, training: Training) -> float:
         method, lambda seed: study.template(few.classes, few.shape[0], seed), few,
         device_of(training.device) if training.device else study.devices[0], training.sigma_d, seed=training.seed,
         epochs=2, recipe=study.recipe, reference=study.reference, mapping=study.mapping, validation_chips=1,
-        on=desk.on,
+        on=desk.on, precision=training.precision,
     )  # fmt: skip
     size = min(size, len(few.train))
     return last.seconds / (len(few.train) // size * size)

@@ -16,6 +16,7 @@ from nvlib.errors import InputError, unknown
 from nvlib.methods import Recipe
 from nvlib.methods.keep import Held, Selection
 from nvlib.models import factory, own
+from nvlib.precision import PRECISIONS
 from nvlib.records import Evaluation, Training, digest, values
 
 
@@ -52,6 +53,8 @@ class Study:
     images: int | None = None
     chips: int = 400
     chip_seed: int = 0
+    precision: str = "float32"  # of trainings; see `nvlib.precision`
+    chip_precision: str | None = None  # of evaluations; None: that of the trainings, where it pays
 
     def __post_init__(self) -> None:
         """Refuse an empty axis and anything that could not run, before anything runs."""
@@ -65,6 +68,12 @@ class Study:
         if self.chips < 1 or self.epochs < 1:
             raise InputError(f"chips={self.chips}, epochs={self.epochs} cannot run; expected at least 1 of each")
         Held(self.select, self.patience, self.target, 1)  # checks them
+        for word in (self.precision, self.chip_precision or "float32"):
+            if word not in PRECISIONS:
+                raise unknown("precision", word, PRECISIONS)
+        if any(self.deployments) and self.chip_precision not in (None, "float32"):
+            raise InputError(f"chip_precision={self.chip_precision!r} with deployments, whose chips are scored in "
+                             "float32: they could not be compared; leave chip_precision out")  # fmt: skip
         bits = self.template().bits
         for name in self.methods:
             methods.get(name, **self.parameters.get(name, {}))
@@ -165,6 +174,7 @@ class Study:
             epochs=self.epochs,
             recipe=values(self.recipe) | values(Selection(self.select, self.patience, self.target, self.start)),
             seed=seed,
+            precision=self.precision,
         )
 
     def _evaluation(

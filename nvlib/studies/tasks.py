@@ -24,6 +24,7 @@ import torch
 from nvlib import methods, population
 from nvlib.data import Dataset
 from nvlib.errors import InputError
+from nvlib.precision import check as check_precision
 from nvlib.records import Evaluation, Training, canonical, digest
 from nvlib.store import Store
 from nvlib.studies import checkpoint
@@ -142,6 +143,7 @@ def plan(desk: Desk, pack: int | str = "auto", threads: int | None = None) -> li
     kind, threads = torch.device(desk.on).type, threads or torch.get_num_threads()
     size = (PACK if kind == "cuda" else 1) if pack == "auto" else pack
     fitting = kind == "cuda" and pack == "auto"
+    check_precision(desk.study.precision, desk.on)
     desk.where.restore([*desk.trainings.values(), *desk.evaluations.values()])  # records that were damaged
     wanted = [name for name in desk.evaluations if desk.lacking(name)]
     needed = dict.fromkeys(desk.evaluations[name].training for name in wanted)
@@ -150,6 +152,8 @@ def plan(desk: Desk, pack: int | str = "auto", threads: int | None = None) -> li
     packs = {pack[0]: pack for pack in _packs(desk, missing, size, fitting)}
     members = {name for pack in packs.values() for name in pack[1:]}
     with running(threads):
+        if any(evaluation.deployment is None for evaluation in desk.evaluations.values()):
+            precision_of_chips(desk)  # refuses what was scored in another
         for training in needed:
             if training in members:
                 continue
@@ -175,14 +179,52 @@ def training_plan(desk: Desk, pack: Sequence[str], threads: int) -> dict[str, An
 
 
 def evaluation_plan(desk: Desk, name: str, count: int, threads: int) -> dict[str, Any]:
-    """Return the plan of an evaluation: the one it was begun under, or one made now, measured once a study."""
+    """Return the plan of an evaluation: the one it was begun under, or one made now, measured once a study.
+
+    Raises:
+        InputError: if evaluations of the study would differ in precision, or the hardware has not the one asked for.
+    """
     kind, evaluation = torch.device(desk.on).type, desk.evaluations[name]
     recorded = desk.where.plan(evaluation)
     if recorded is not None and recorded.get("device") == kind:
         return recorded
-    if evaluation.deployment is not None or _elsewhere(desk):
+    if evaluation.deployment is not None:
         return {"threads": threads, "device": kind}
-    return asdict(_fresh(desk, 1 if evaluation.sigma_d == 0 else count))
+    precision = precision_of_chips(desk)
+    if _elsewhere(desk):
+        return {"threads": threads, "device": kind, "precision": precision}
+    return asdict(population.in_precision(_fresh(desk, 1 if evaluation.sigma_d == 0 else count), precision))
+
+
+def precision_of_chips(desk: Desk) -> str:
+    """Return the one precision of all evaluations of a study: what some were begun in, else what is asked for and pays.
+
+    Raises:
+        InputError: if some were begun in another than is asked for, or the hardware has not the one asked for.
+    """
+    if "_precision" not in desk.__dict__:
+        desk.__dict__["_precision"] = _chosen(desk)
+    return desk.__dict__["_precision"]
+
+
+def _chosen(desk: Desk) -> str:
+    study, begun, ships = desk.study, {}, desk.where.shipped_records()
+    for name, evaluation in desk.evaluations.items():
+        held = desk.where.plan(evaluation) or ships.get(name, {}).get("plan")
+        if held is not None and desk.chips(name):
+            begun.setdefault(held.get("precision", "float32"), name)
+    asked = study.chip_precision or ("float32" if any(study.deployments) else study.precision)
+    free = study.chip_precision is None and asked != "float32"  # whichever pays
+    wrong = [word for word in begun if word != asked and not (free and len(begun) == 1)]
+    if wrong:
+        raise InputError(f"evaluation {begun[wrong[0]][:12]} of the study was begun in {wrong[0]}, not in {asked}, and "
+                         f"what is compared is of one precision; ask for chip_precision={wrong[0]!r}, or remove it: "
+                         f"python -m nvlib results remove {begun[wrong[0]][:12]}")  # fmt: skip
+    word = check_precision(next(iter(begun), asked), desk.on)
+    if begun or not free or _elsewhere(desk):
+        return word
+    model = desk.study.template(desk.loaded.classes, desk.loaded.shape[0], 0).to(desk.on)
+    return population.plan(model, desk.loaded.test.x.to(desk.on), study.chips, precision=word).precision
 
 
 @contextmanager
@@ -215,7 +257,7 @@ def _search(desk: Desk, pack: Sequence[str]) -> list[Any] | None:
         return None
     images = desk.loaded.validation.x[: getattr(method, "images", None)].to(desk.on)
     model = desk.study.template(desk.loaded.classes, desk.loaded.shape[0], 0).to(desk.on)
-    chosen = population.plan(model, images, rows * chips)
+    chosen = population.plan(model, images, rows * chips, precision=training.precision)
     return [chosen.members, chosen.images, chosen.how]
 
 

@@ -17,12 +17,15 @@ import pandas as pd
 import torch
 from torch import Tensor, nn
 
-from nvlib import claims, methods, models, store
+from nvlib import claims, methods, models, population, store
+from nvlib.data import Split
 from nvlib.errors import InputError
 from nvlib.evaluate import Samples, blocks
 from nvlib.models import own
 from nvlib.population import Plan
+from nvlib.precision import check as check_precision
 from nvlib.records import Evaluation, Training, digest
+from nvlib.rounding import rounding
 from nvlib.store import Store
 from nvlib.studies import checkpoint
 from nvlib.studies.checkpoint import Checkpoint
@@ -164,6 +167,7 @@ def _train(desk: Desk, task: Task, count: Tell) -> None:
             on=desk.on,
             resume=held.state or None,
             search=held.plan["search"],
+            precision=first.precision,
         ):
             for member, history in enumerate(held.history):
                 history.append(
@@ -217,6 +221,9 @@ def _evaluate(desk: Desk, task: Task, count: Tell) -> None:
     lacking = desk.lacking(task.name)
     held, began, have = [], time.monotonic(), desk.study.chips - len(lacking)
     count(desk, task, 0, {"begun": True})
+    if evaluation.deployment is None:
+        with running(plan["threads"]):
+            plan = _prepared(desk, evaluation, model, plan, begun=len(lacking) < desk.study.chips)
 
     def flush() -> None:
         nonlocal held, began
@@ -241,6 +248,33 @@ def _evaluate(desk: Desk, task: Task, count: Tell) -> None:
         raise
 
 
+def _prepared(
+    desk: Desk, evaluation: Evaluation, model: nn.Module, plan: Mapping[str, Any], begun: bool
+) -> Mapping[str, Any]:
+    """Return a plan in full: a job that was planned elsewhere chooses how it runs chips, on a machine with the GPU.
+
+    What a precision shorter than float32 changes is measured before the first chip, and kept beside the evaluation.
+
+    Raises:
+        InputError: if it changes accuracies by more than `nvlib.rounding.TOLERANCE`, or the hardware has it not.
+    """
+    split = Split(desk.loaded.test.x.to(desk.on), desk.loaded.test.y.to(desk.on))
+    precision = check_precision(plan.get("precision", "float32"), desk.on)
+    model = model.to(desk.on)
+    if "how" not in plan:
+        count = 1 if evaluation.sigma_d == 0 else desk.study.chips
+        plan = asdict(population.in_precision(population.plan(model, split.x, count), precision))
+    if precision != "float32" and not begun:
+        met = rounding(
+            model, split, Plan(**plan), device_of(evaluation.device), evaluation.sigma_d, seed=evaluation.seed,
+            bits=evaluation.bits, reference=evaluation.reference, mapping=evaluation.mapping,
+        )  # fmt: skip
+        if not met.allowed:
+            raise InputError(f"evaluation {digest(evaluation)[:12]}: {met.text()}; ask for chip_precision='float32'")
+        desk.where.note(evaluation, "rounding", asdict(met))
+    return plan
+
+
 def _parts(
     desk: Desk, evaluation: Evaluation, model: nn.Module, index: range, plan: Mapping[str, Any]
 ) -> Iterator[Any]:
@@ -250,8 +284,7 @@ def _parts(
         "mapping": evaluation.mapping, "on": desk.on,
     }  # fmt: skip
     if evaluation.deployment is None:
-        held = Plan(**plan) if "how" in plan else None  # None: a job chooses it, on a machine with the GPU
-        return blocks(model, desk.loaded, device, evaluation.sigma_d, plan=held, **options)
+        return blocks(model, desk.loaded, device, evaluation.sigma_d, plan=Plan(**plan), **options)
     method = desk.study.deployment(evaluation.deployment["name"])
     return method.apply(model, desk.loaded, device, evaluation.sigma_d, **options)
 
@@ -259,9 +292,8 @@ def _parts(
 def _frame(part: Any, desk: Desk, evaluation: Evaluation) -> pd.DataFrame:
     """Return a block as the store has it; deployed ones say which parameters are not the default."""
     if isinstance(part, Samples):
-        return pd.DataFrame(
-            {"chip": part.index, "accuracy": part.accuracy, "loss": part.loss, "ekl": part.ekl}
-        )
+        frame = pd.DataFrame({"chip": part.index, "accuracy": part.accuracy, "loss": part.loss, "ekl": part.ekl})
+        return frame if part.plan.precision == "float32" else frame.assign(precision=part.plan.precision)
     return part.frame().assign(deployment_parameters=_changed(desk.study.deployment(evaluation.deployment["name"])))
 
 
