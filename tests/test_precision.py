@@ -10,7 +10,7 @@ import torch
 from torch import nn
 
 import nvlib
-from nvlib import InputError, data, figures, methods, models, population, precision, records, rounding, store, studies
+from nvlib import InputError, data, methods, models, population, precision, records, rounding, store, studies, summary
 from nvlib.__main__ import main
 from nvlib.data import Split
 from nvlib.methods import Recipe
@@ -222,9 +222,9 @@ def test_precisions_are_never_mixed(done, bf16, capsys, monkeypatch):
         studies.run(Study(**GRID, chip_precision="bf16"), where, progress=False)
     both = store.results(where)
     with pytest.raises(InputError, match="mixes precision bf16, float32"):
-        figures.results_table(both)
+        summary.results_table(both)
     with pytest.raises(InputError, match="mixes train_precision"):
-        figures.results_table(both.assign(precision="bf16"))
+        summary.results_table(both.assign(precision="bf16"))
     monkeypatch.setenv("NVLIB_RUNS", str(where.runs))
     assert main(["results", "compare", table.run[0][:16], exact.run[0][:16]]) == 2
     assert "differ in precision" in capsys.readouterr().err
