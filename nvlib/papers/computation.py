@@ -13,6 +13,7 @@ from typing import TYPE_CHECKING, Any
 import pandas as pd
 
 from nvlib.errors import InputError
+from nvlib.papers.operating_points import settle
 from nvlib.papers.presets import Entry, as_study, entries
 from nvlib.papers.select import Evidence, Protocol
 from nvlib.records import digest
@@ -56,18 +57,22 @@ def compute(
     for name in [names] if isinstance(names, str) else names:
         for entry in entries(name, preset) if not only or name in only else ():
             try:
-                chosen.append(_resolved(entry))
+                chosen.append(resolved(entry))
             except MissingData as error:
                 print(f"{name}: left out, {error}")
-    parts = _run([study for entry in chosen for study in _first(entry)], where, on, progress, workers)
-    parts += _run([study for entry in chosen for study in _then(entry, where)], where, on, progress, workers)
+    chosen = settle(chosen, where, lambda studies: run_studies(studies, where, on, progress, workers))
+    parts = run_studies([study for entry in chosen for study in _first(entry)], where, on, progress, workers)
+    parts += run_studies([study for entry in chosen for study in _then(entry, where)], where, on, progress, workers)
     parts = [part for part in parts if len(part)]
     if not parts:
         return pd.DataFrame(columns=["run", "chip", "method"])
     return pd.concat(parts, ignore_index=True).drop_duplicates(["run", "chip"], ignore_index=True)
 
 
-def _run(studies: Sequence[Study], where: Store, on: str, progress: bool, workers: int) -> list[pd.DataFrame]:
+def run_studies(
+    studies: Sequence[Study], where: Store, on: str = "cpu", progress: bool = False, workers: int = 1
+) -> list[pd.DataFrame]:
+    """Run what is missing of studies and return their samples: one after another here, or all by several processes."""
     from nvlib import launch
     from nvlib.studies import run
 
@@ -76,7 +81,7 @@ def _run(studies: Sequence[Study], where: Store, on: str, progress: bool, worker
     return [launch.run(studies, "processes", workers, where=where, on=on, threads=1, progress=progress)]
 
 
-def _resolved(entry: Entry) -> Entry:
+def resolved(entry: Entry) -> Entry:
     """Return an entry with the data set that is here, and a published recipe by its values."""
     from nvlib.methods import preset as published_recipe
 

@@ -11,7 +11,8 @@ from nvlib.papers.artefact import Artefact, Claim
 from nvlib.papers.measures import Measure, change, fewer_failures, gain, half_width, least_gain
 from nvlib.papers.printed_numbers import number
 from nvlib.papers.select import Protocol
-from nvlib.papers.trice import ENOUGH, LENET, WIDTHS
+from nvlib.papers.substitutes import WIDTHS, whole
+from nvlib.papers.trice import ENOUGH, LENET
 
 NFT_BASE = {"device": "rram", "reference": "full_scale", "mapping": "signed", "protocol": "matched", "bits": 8}
 PANELS = (
@@ -21,7 +22,7 @@ PANELS = (
 
 def settings(network: str, dataset: str) -> tuple[Protocol, ...]:
     """Return where a panel's numbers are looked for: the panel itself, then what stands in for it."""
-    found = [Protocol({**NFT_BASE, "network": network, "dataset": dataset})]
+    found = list(whole(NFT_BASE, network, dataset))
     if dataset in ("mnist", "cifar10"):
         reduced = [f"{network} x{width:g}" for width in WIDTHS]
         found.append(Protocol({**NFT_BASE, "network": reduced, "dataset": "mnist", "images": ENOUGH},
@@ -58,15 +59,18 @@ def _less(artefact: str, method: str, usual: float, varied: float) -> float:
 
 _RESNET = settings("resnet18", "cifar10")
 _VGG = settings("vgg8", "mnist")
-_ABLATION = (_RESNET[0], *(Protocol(s.where, s.substitute or "VGG-8, MNIST") for s in _VGG))
+_ABLATION = (
+    *whole(NFT_BASE, "resnet18", "cifar10"), *whole(NFT_BASE, "vgg8", "cifar10", "VGG-8"),
+    *whole(NFT_BASE, "vgg8", "mnist", "VGG-8, MNIST"), *[s for s in _VGG if "train_images" not in s.where][1:],
+)  # fmt: skip
 FAILING = (0.35, 0.15)  # the paper's, and where a VGG-8 of a sixteenth of the width is about to fail
-_CONVERGENCE = "reproduce {} --preset full --on cuda; 10 trainings of VGG-8 a method at sigma_d = 0.35"
+_CONVERGENCE = "reproduce {} --preset full; 10 trainings of VGG-8 a method"
 
 NFT = (
     Artefact(
         "nft-fig3", "mean noisy accuracy against sigma_d: six panels of network and data set",
         _panels("nft-fig3", ("ovf", "irs")), "04_nft", _VGG,
-        "reproduce nft-fig3 --preset full --on cuda; with the data",
+        "reproduce nft-fig3 --preset full; with the data",
     ),
     Artefact(
         "nft-fig4", "EKL divergence of correct predictions",
@@ -142,7 +146,7 @@ NFT = (
 OVF = (
     Artefact(
         "ovf-fig3", "mean noisy accuracy against sigma_d: six panels, OVF alone", _panels("ovf-fig3", ("ovf",)),
-        "05_ovf", _VGG, "reproduce ovf-fig3 --preset full --on cuda; with the data",
+        "05_ovf", _VGG, "reproduce ovf-fig3 --preset full; with the data",
     ),
     Artefact(
         "ovf-fig4", "EKL divergence of correct predictions, OVF alone",

@@ -39,17 +39,17 @@ NOTEBOOKS = {
             "03_trice",
             ("trice-fig2", "trice-table1", "trice-fig4", "trice-fig8", "trice-fig6a", "trice-fig6b", "trice-fig5a",
              "trice-fig5b", "trice-n", "trice-text"),
-            {"smoke": 40, "quick": 1560, "full": 9e4, "paper": 3e7},
+            {"smoke": 40, "quick": 1560, "full": 1.2e5, "paper": 3e7},
         ),
         Notebook(
             "04_nft",
             ("nft-fig3", "nft-fig4", "nft-convergence", "nft-table1", "nft-reverse-gamma", "nft-reverse-sigma",
              "nft-classifier-noise", "nft-table2", "nft-n"),
-            {"smoke": 40, "quick": 600, "full": 9e5, "paper": 3e8},
+            {"smoke": 40, "quick": 600, "full": 7e4, "paper": 3e8},
         ),
         Notebook(
             "05_ovf", ("ovf-fig3", "ovf-fig4", "ovf-convergence"),
-            {"smoke": 20, "quick": 540, "full": 4e5, "paper": 1e8},
+            {"smoke": 20, "quick": 540, "full": 3e4, "paper": 1e8},
         ),
         Notebook(
             "06_tsb",

@@ -2,12 +2,15 @@
 
     smoke   seconds, to see that everything works: a thousand images or fewer, one epoch; the numbers mean nothing
     quick   real MNIST on two CPU cores, minutes: fewer images and epochs, large networks at a sixteenth of their width
-    full    one GPU, or what ships
-    paper   the paper's protocol to the letter
+    full    what ships, hours on two CPU cores: whole data sets; large networks at an eighth of their width, for 20
+            epochs in bfloat16, one training a point
+    paper   the paper's protocol to the letter: large networks at full width, for which a GPU is needed
 
-An entry holds arguments of `nvlib.Study`, and two that are resolved when it is run: ``pretrain`` (arguments of the
-study whose models are trained on) and ``manual`` (RC-Manual's sigma_t and th come from trice-fig4's grid, chosen on
-validation images). ``data`` sets that are not at hand are left out and said to be.
+An entry holds arguments of `nvlib.Study`, and three that are resolved when it is run: ``pretrain`` (arguments of the
+study whose models are trained on), ``manual`` (RC-Manual's sigma_t and th come from trice-fig4's grid, chosen on
+validation images) and ``operating_points`` (the study's file, and which of its two sigma_d are taken: first, second or
+both; `nvlib.papers.operating_points` chooses them on validation images). ``data`` sets that are not at hand are left
+out and said to be.
 """
 
 from __future__ import annotations
@@ -21,6 +24,7 @@ if TYPE_CHECKING:
     from nvlib.studies import Study
 
 PRESETS = ("smoke", "quick", "full", "paper")
+LADDER = (0.05, 0.1, 0.15, 0.2, 0.25, 0.3, 0.35, 0.4)  # rungs on which operating points are sought
 SIGMAS = (0.0, 0.05, 0.1, 0.15, 0.2, 0.25, 0.3, 0.35, 0.4)  # of Table I
 Entry = dict[str, Any]
 
@@ -56,11 +60,13 @@ _SMALL = {"width": 1 / 16, "dataset": "mnist", "recipe": {"lr": 3e-3, "batch_siz
 _LARGE = {
     "smoke": {**_SMALL, "images": 64, "epochs": 1, "chips": 3},
     "quick": {**_SMALL, "images": 2000, "epochs": 8, "chips": 200},
-    "full": {"epochs": 20, "chips": 200, "seeds": (0, 1, 2)},
+    "full": {"width": 1 / 8, "epochs": 20, "chips": 100, "seeds": (0,)},
     "paper": {"epochs": 200, "chips": 200, "seeds": (0, 1, 2, 3, 4)},
 }
+_HIDDEN = {"smoke": 32, "quick": 32, "full": 64}  # units of IRS's classifiers; whole: 512, a sixteenth: 32
 # a network of a sixteenth of its width is as far gone at 0.1 as the whole one at 0.3: at 0.2 Gauss stays near chance
 _NARROW = {"curves": (0.05, 0.1, 0.15), "ablation": 0.1, "convergence": 0.15}
+_FIG5_SEARCH = {**_SEARCH, "full": {"warm": 2, "n_train": 100, "images": 500, "tolerance": 0.02}}
 _SIX_BITS = {"bits": 6, "activation_bits": 6}  # TRICE's VGG-8 and ResNet-18
 BETA = {  # as NFT's authors published them (README of the artefacts, item 6)
     ("vgg8", "mnist"): (1e-3, 1e-2), ("vgg8", "cifar10"): (1e-3, 1e-1), ("resnet18", "mnist"): (1e-4, 1e-1),
@@ -96,7 +102,7 @@ def as_study(entry: Entry) -> Study:
     from nvlib.methods import Recipe
     from nvlib.studies import Study
 
-    values = {key: value for key, value in entry.items() if key not in ("pretrain", "manual")}
+    values = {key: value for key, value in entry.items() if key not in ("pretrain", "manual", "operating_points")}
     recipe = values.get("recipe", {})
     return Study(**{**values, "recipe": Recipe(**recipe) if isinstance(recipe, dict) else recipe})
 
@@ -142,12 +148,13 @@ def _fig4(preset: str) -> list[Entry]:
 
 
 def _fig5(network: str, preset: str) -> list[Entry]:
-    sigma_d = {"smoke": (0.1,), "quick": (0.05, 0.1), "full": (0.1, 0.2, 0.3), "paper": SIGMAS}[preset]
+    sigma_d = {"smoke": (0.1,), "quick": (0.05, 0.1), "full": LADDER, "paper": SIGMAS}[preset]
     size = {**_LARGE[preset], "chips": {"smoke": 3, "paper": 10_000}.get(preset, 400)}
     size |= {} if "dataset" in size else {"dataset": "cifar10", "recipe": network}
     size |= {"epochs": 100} if preset == "paper" else {}
     methods = ("gaussian", "trice") if preset == "smoke" else ("none", "gaussian", "trice_gauss", "trice")
-    parameters = {m: _SEARCH[preset] for m in methods if m.startswith("trice")}
+    parameters = {m: _FIG5_SEARCH[preset] for m in methods if m.startswith("trice")}
+    size |= {"operating_points": (f"trice-fig5-{network}", "both")} if preset == "full" else {}
     return [{**size, **_SIX_BITS, "network": network, "methods": methods, "sigma_d": sigma_d, "parameters": parameters}]
 
 
@@ -167,35 +174,46 @@ def _fig8(preset: str) -> list[Entry]:
 
 def _large(preset: str, network: str, dataset: str, methods: tuple[str, ...], **more: Any) -> Entry:
     ovf, irs = BETA[network, dataset]
-    beta = {"ovf": {"beta": ovf}, "irs": {"beta": irs, **({"hidden": 32} if preset in ("smoke", "quick") else {})}}
+    beta = {"ovf": {"beta": ovf}, "irs": {"beta": irs, **({"hidden": _HIDDEN[preset]} if preset in _HIDDEN else {})}}
     size = _LARGE[preset]
     size = size if "dataset" in size else {**size, "dataset": dataset, "recipe": network}
     return {**size, "network": network, "mapping": "signed", "methods": methods,
             "parameters": {m: beta[m] for m in methods if m in beta}, **more}  # fmt: skip
 
 
+def _at(network: str, dataset: str, which: str) -> Entry:
+    """Operating points of a panel, the same for every artefact."""
+    return {"sigma_d": LADDER, "operating_points": (f"nft-fig3-{network}-{dataset}", which)}
+
+
 def _curves(methods: tuple[str, ...], preset: str) -> list[Entry]:
     """The panels of Fig. 3 (Fig. 4 reads the same chips); smoke and quick make the first, at reduced width."""
-    sigma_d = {"smoke": (0.2,), "quick": _NARROW["curves"], "full": (0.1, 0.2, 0.3)}.get(preset, SIGMAS[1:])
-    panels = list(BETA)[:1] if preset in ("smoke", "quick") else list(BETA)
+    if preset == "full":
+        made = [_large(preset, *panel, methods, **_at(*panel, "both")) for panel in BETA]
+        return [*made, _large(preset, *next(iter(BETA)), methods[:2], sigma_d=(0.1,))]  # where Fig. 4's text looks
+    sigma_d = {"smoke": (0.2,), "quick": _NARROW["curves"]}.get(preset, SIGMAS[1:])
+    panels = list(BETA) if preset == "paper" else list(BETA)[:1]
     return [_large(preset, *panel, methods, sigma_d=sigma_d) for panel in panels]
 
 
 def _convergence(methods: tuple[str, ...], preset: str) -> list[Entry]:
     runs = {"smoke": (0, 1)}.get(preset, tuple(range(10)))
-    chips = {"smoke": 2, "quick": 40}.get(preset, 200)
+    chips = {"smoke": 2, "quick": 40, "full": 100}.get(preset, 200)
     sizes = {"epochs": 1, "images": 32} if preset == "smoke" else {}
-    at = _NARROW["convergence"] if preset == "quick" else 0.35
-    return [_large(preset, "vgg8", "mnist", methods, sigma_d=(at,), seeds=runs, chips=chips, **sizes)]
+    at = {"sigma_d": (_NARROW["convergence"] if preset == "quick" else 0.35,)}
+    at = _at("vgg8", "mnist", "second") if preset == "full" else at
+    return [_large(preset, "vgg8", "mnist", methods, **at, seeds=runs, chips=chips, **sizes)]
 
 
 def _variants(preset: str, *variants: tuple[str, dict[str, Any]], **more: Any) -> list[Entry]:
     """An ablation: one method under other parameters, ResNet-18 on CIFAR-10 at 0.3; smaller presets a narrow VGG-8."""
-    small = preset in ("smoke", "quick")
-    network, dataset, at = ("vgg8", "mnist", _NARROW["ablation"]) if small else ("resnet18", "cifar10", 0.3)
+    network, dataset, at = {
+        "full": ("vgg8", "cifar10", _at("vgg8", "cifar10", "first")),
+        "paper": ("resnet18", "cifar10", {"sigma_d": (0.3,)}),
+    }.get(preset, ("vgg8", "mnist", {"sigma_d": (_NARROW["ablation"],)}))
     made = []
     for method, parameters in variants:
-        entry = _large(preset, network, dataset, (method,), sigma_d=(at,), **more)
+        entry = _large(preset, network, dataset, (method,), **at, **more)
         made.append({**entry, "parameters": {method: {**entry["parameters"][method], **parameters}}})
     return made
 
@@ -230,22 +248,31 @@ _CHIPS = {
 }
 
 
+_SMALLER = {key: _LARGE["full"][key] for key in ("width", "epochs", "seeds")}
+_RETRAINED = {  # on each chip of VGG-8 at an eighth of its width
+    "last_layer": {"images": 10_000}, "last_layers": {"images": 10_000},
+    "tsb": {"epochs": 5, "images": 10_000, "lr": 1e-3, "redraws": 1},
+}  # fmt: skip
+
+
 def _distance(preset: str) -> list[Entry]:
     """LeNet-3, and where it is not small VGG-8 and ResNet-18: mended chips, then the ideal of each network."""
     sigma_d = (0.2,) if preset == "smoke" else (0.1, 0.2, 0.3, 0.4)
-    networks = [("lenet3", "mnist", {}), ("vgg8_tsb", "cifar10", {"recipe": "vgg8"}),
+    vgg8 = {"recipe": "vgg8", **({**_SMALLER, "deployment_parameters": _RETRAINED} if preset == "full" else {})}
+    networks = [("lenet3", "mnist", {}), ("vgg8_tsb", "cifar10", vgg8),
                 ("resnet18", "tiny-imagenet", {"recipe": "resnet18"})]  # fmt: skip
     made = []
     for network, dataset, more in networks[: {"smoke": 1, "quick": 1, "full": 2, "paper": 3}[preset]]:
         whole = {**_CHIPS[preset], "network": network, "dataset": dataset, "mapping": "signed", **more}
-        made.append({**whole, "methods": ("gaussian",), "sigma_d": sigma_d, "deployment_parameters": _MENDED[preset],
-                     "deployments": ("last_layer", "last_layers", "tsb")})  # fmt: skip
-        made.append({**whole, "methods": ("none",), "sigma_d": (0.0,)})
+        retrained = {"deployment_parameters": _MENDED[preset], "deployments": ("last_layer", "last_layers", "tsb")}
+        made.append({**retrained, **whole, "methods": ("gaussian",), "sigma_d": sigma_d})
+        ideal = {key: value for key, value in whole.items() if key != "deployment_parameters"}
+        made.append({**ideal, "methods": ("none",), "sigma_d": (0.0,)})
     return made
 
 
 def _block(preset: str, of: str, values: tuple[Any, ...]) -> list[Entry]:
-    """One parameter of TSB's block: VGG-8 on CIFAR-10; at smoke the extremes alone, at smoke and quick on MNIST.
+    """One parameter of TSB's block: VGG-8 on CIFAR-10, at full an eighth as wide; at smoke and quick on MNIST.
 
     ``values`` are those of the whole network, the default None; channels scale with the width.
     """
@@ -255,6 +282,8 @@ def _block(preset: str, of: str, values: tuple[Any, ...]) -> list[Entry]:
     elif preset == "quick":
         width, size = 1 / 8, {"epochs": 3, "chips": 4}
         tsb = {"epochs": 2, "images": 4000, "lr": 1e-3, "redraws": 1}
+    elif preset == "full":
+        width, size, tsb = 1 / 8, {**size, **_SMALLER}, _RETRAINED["tsb"]
     made = []
     for value in values:
         own = {} if value is None else {of: max(1, round(value * width)) if of == "channels" else value}
@@ -279,7 +308,7 @@ _MAKERS = {
     "nft-convergence": lambda preset: _convergence(("gaussian", "ovf", "irs"), preset),
     "nft-table1": lambda preset: _variants(
         preset, *(("ovf", {"n": n}) for n in (1, 2, 3, 4)),
-        *(("irs", {"n": n}) for n in ((1, 2, None, 4) if preset in ("smoke", "quick") else (1, 2, 3, None, 5))),
+        *(("irs", {"n": n}) for n in ((1, 2, 3, None, 5) if preset == "paper" else (1, 2, None, 4))),
     ),
     "nft-reverse-gamma": lambda preset: _variants(
         preset, *((m, {"reverse": r}) for m in ("ovf", "irs") for r in (False, True))

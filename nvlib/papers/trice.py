@@ -20,12 +20,12 @@ from nvlib.papers.artefact import Artefact, Claim
 from nvlib.papers.measures import Finding, Measure, gain, half_width, least_gain, protocol
 from nvlib.papers.printed_numbers import number
 from nvlib.papers.select import Evidence, Protocol
+from nvlib.papers.substitutes import WIDTHS, whole
 from nvlib.statistics import Estimate
 
 BASE = {"reference": "full_scale", "mapping": "differential", "protocol": "matched"}
 LENET = {**BASE, "network": "lenet", "dataset": "mnist", "device": "rram", "bits": 4, "images": 10_000}
 CIFAR = {**BASE, "device": "rram", "bits": 6}
-WIDTHS = (0.5, 0.25, 0.125, 0.0625)  # of what a small machine computes of a large network
 ENOUGH = (1000, 2000, 5000, 10_000)  # test images: fewer are a smoke test's
 GRID = {"ratio": (0.5, 1.0, 1.5, 2.0), "th": (0.5, 1.0, 1.5, 2.0, 2.5, 3.0)}  # of fig4, at sigma_d = 0.25
 
@@ -36,10 +36,10 @@ def lenet(**other: object) -> tuple[Protocol, ...]:
 
 
 def large(network: str) -> tuple[Protocol, ...]:
-    """Return a large network on CIFAR-10; then, as a substitute, reduced in width on MNIST."""
+    """Return a large network on CIFAR-10, at its width or parts of it; then reduced in width on MNIST."""
     reduced = [f"{network} x{width:g}" for width in WIDTHS]
     return (
-        Protocol({**CIFAR, "network": network, "dataset": "cifar10"}),
+        *whole(CIFAR, network, "cifar10"),
         Protocol({**CIFAR, "network": reduced, "dataset": "mnist", "images": ENOUGH}, "reduced width, MNIST"),
     )
 
@@ -225,7 +225,7 @@ TRICE = (
             f"trice-fig5{letter}", f"{shown} on CIFAR-10: first percentile against sigma_d",
             (Claim("TRICE lies above Gauss, up to", "gain", gain("trice", "gaussian"),
                    number(f"trice-fig5{letter}", method="trice")),),
-            NOTEBOOK, large(network), f"reproduce trice-fig5{letter} --preset full --on cuda; with CIFAR-10",
+            NOTEBOOK, large(network), f"reproduce trice-fig5{letter} --preset full; with CIFAR-10",
         )
         for letter, network, shown in (("a", "vgg8", "VGG-8"), ("b", "resnet18", "ResNet-18"))
     ),

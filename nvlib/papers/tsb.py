@@ -14,6 +14,7 @@ from nvlib.papers.deployment_measures import distance_cut, epochs_to_converge, s
 from nvlib.papers.measures import Finding, Measure
 from nvlib.papers.printed_numbers import number
 from nvlib.papers.select import Evidence, Protocol
+from nvlib.papers.substitutes import whole
 from nvlib.statistics import Estimate
 
 CHANNELS = {"lenet3": 5, "vgg8_tsb": 128, "resnet18": 128}  # of the block (4.2)
@@ -21,7 +22,7 @@ CLASSES = {"lenet3": 10, "vgg8_tsb": 10, "resnet18": 200}
 _CHIPS = {"device": "rram", "reference": "full_scale", "mapping": "signed", "protocol": "matched"}
 LENET3 = (Protocol({**_CHIPS, "network": "lenet3", "dataset": "mnist", "images": 10_000}),)
 VGG8 = (
-    Protocol({**_CHIPS, "network": "vgg8_tsb", "dataset": "cifar10", "images": 10_000}),
+    *whole(_CHIPS, "vgg8_tsb", "cifar10"),
     Protocol({**_CHIPS, "network": "vgg8_tsb x0.125", "dataset": "mnist", "images": 10_000},
             "VGG-8 at an eighth of its width on MNIST"),
 )  # fmt: skip
