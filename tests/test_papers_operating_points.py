@@ -167,6 +167,7 @@ def test_full_runs_on_whole_data_sets_where_its_claims_look(name):
     for entry in presets.entries(name, "full"):
         study = presets.as_study(entry)
         assert (study.width == 1 / 8 and study.images is None and study.epochs == 20) or "pretrain" in entry
+        assert (study.precision, study.chip_precision) == ("bf16", "float32")
         at = "vgg8" if name.startswith(("nft-table", "nft-conv")) else study.network
         where = nft.settings(at, study.dataset) if study.mapping == "signed" else papers.artefact(name).settings
         train, test = substitutes.WHOLE[study.dataset if study.dataset != "tiny-imagenet" else substitutes.TINY]

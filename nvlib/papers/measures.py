@@ -250,6 +250,8 @@ def protocol(rows: pd.DataFrame) -> str:
     how = f"{'/'.join(sorted(map(str, kinds)))}, {first.reference}, {first.mapping}, {first.bits}-bit"
     size = f"{span(seeds.tolist(), 'training')} of {span(sorted(set(rows.epochs)), 'epoch')}"
     size += f" on {span(sorted(set(rows.train_images)), 'image')}"
+    words = {str(word) for word in rows.train_precision} - {"float32"}
+    size += f" in {'/'.join(sorted(words))}" if words else ""
     tests = f"{span(sizes.tolist(), 'chip')} each on {span(sorted(set(rows.images)), 'image')}"
     return f"{what}; {how}; {size}; {tests}"
 

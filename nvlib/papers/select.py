@@ -4,9 +4,9 @@
               or data set; a claim measured there holds in direction at best.
     Evidence  a store read once, with what the table does not hold of a training: its parameters and its images
 
-Rows of different sizes (epochs, training images, test images, width) are never mixed: of those that have all methods
-asked for, the size with most training (epochs x images) answers, then most test images, then most chips. Nothing is
-chosen by its accuracy.
+Rows of different sizes (epochs, training images, test images, width) or precisions are never mixed: of those that have
+all methods asked for, the size with most training (epochs x images) answers, then most test images, then most chips.
+Nothing is chosen by its accuracy.
 """
 
 from __future__ import annotations
@@ -20,7 +20,7 @@ import pandas as pd
 
 from nvlib.store import Store, results
 
-_SIZE = ["network", "epochs", "train_images", "images", "bits", "activation_bits"]
+_SIZE = ["network", "epochs", "train_images", "images", "bits", "activation_bits", "precision", "train_precision"]
 # a method's own setting, where nothing else is asked for: the papers' values, whatever the class's defaults become
 _CUT = {"th": 2.0, "sigma_t": None, "ratio": 1.0, "space": "weight"}
 _SEARCH = {"th": 2.0, "start": 0.0, "end": 2.0, "k": 1, "space": "weight"}
