@@ -25,6 +25,7 @@ from torch.func import functional_call, vmap
 
 from nvlib import native
 from nvlib.errors import InputError, unknown
+from nvlib.native import layers
 from nvlib.precision import casting, check, products
 
 WAYS = ("loop", "vmap", "native")
@@ -151,11 +152,12 @@ def _loop(model: nn.Module, weights: Mapping[str, Tensor], x: Tensor, per_member
     arrange = _channels_last if last else (lambda images: images)
     inputs = [arrange(own) for own in x] if per_member else [arrange(x)] * members(weights)
     names, rows = list(weights), zip(*(tensor.unbind() for tensor in weights.values()), strict=True)
-    # unbind's derivative stacks members once; that of indexing would fill a whole stack for each member
-    return torch.stack([
-        functional_call(model, dict(zip(names, row, strict=True)), (own,))
-        for row, own in zip(rows, inputs, strict=True)
-    ])  # fmt: skip
+    with layers.faster(model):
+        # unbind's derivative stacks members once; that of indexing would fill a whole stack for each member
+        return torch.stack([
+            functional_call(model, dict(zip(names, row, strict=True)), (own,))
+            for row, own in zip(rows, inputs, strict=True)
+        ])  # fmt: skip
 
 
 def _takes_channels_last(model: nn.Module, weights: Mapping[str, Tensor], x: Tensor) -> bool:

@@ -31,6 +31,7 @@ from nvlib.evaluate import as_split, score
 from nvlib.methods.keep import Held
 from nvlib.methods.recipe import Recipe
 from nvlib.methods.run import Batch, Run
+from nvlib.native import layers
 from nvlib.precision import check as check_precision
 from nvlib.precision import products
 
@@ -205,6 +206,7 @@ def train(
         diverged=torch.zeros(len(owner), dtype=torch.bool, device=on),
         candidates=candidates,
         precision=precision,
+        compiled=torch.device(on).type == "cpu" and dtype == torch.float32 and layers.wanted(template),
     )
     splits = [Split(s.x.to(on, dtype if s.x.is_floating_point() else s.x.dtype), s.y.to(on)) for s in parts]
     probe.inspect(run.model, *splits)

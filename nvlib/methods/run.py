@@ -21,6 +21,7 @@ from nvlib.data import Split
 from nvlib.devices import Device
 from nvlib.errors import InputError, unknown
 from nvlib.evaluate import score
+from nvlib.native import layers
 from nvlib.noise import Law
 from nvlib.precision import PRECISIONS
 
@@ -59,6 +60,7 @@ class Run:
     candidates: int = 1  # rows a training began with
     extra: dict[str, Tensor] = field(default_factory=dict)
     precision: str = "float32"  # of the forwards and backwards
+    compiled: bool = False  # whether they take BatchNorm, ReLU and pooling from `nvlib.native.layers`
     attached: nn.Module | None = None  # what a method runs in training in place of the bare model
     memory: dict[str, Tensor] = field(default_factory=dict)
     optimiser: torch.optim.Optimizer | None = None
@@ -127,7 +129,8 @@ class Run:
     def forward(self, weights: Mapping[str, Tensor], x: Tensor, model: nn.Module | None = None) -> Tensor:
         """Run the members on their own inputs in the run's precision: (members, batch, classes)."""
         model = self.model if model is None else model
-        return population.forward(model, weights, x, per_member=True, precision=self.precision)
+        with layers.allowed(self.compiled):
+            return population.forward(model, weights, x, per_member=True, precision=self.precision)
 
     def forwards(self, several: Sequence[Mapping[str, Tensor]], x: Tensor) -> Tensor:
         """Run several weight sets of each member as one population: (sets, members, batch, classes).
@@ -247,6 +250,8 @@ class Run:
             state["diverged"] = self.diverged.clone()
         if self.precision != "float32":
             state["precision"] = torch.tensor(PRECISIONS.index(self.precision))
+        if self.compiled:
+            state["compiled"] = torch.tensor(1)
         return state | {"epoch": torch.tensor(epoch)}
 
     @torch.no_grad()
@@ -254,6 +259,11 @@ class Run:
         """Put a flattened state back; returns how many epochs it has behind it."""
         if (begun := PRECISIONS[int(state.get("precision", 0))]) != self.precision:
             raise InputError(f"the checkpoint was trained in {begun}; go on with precision={begun!r}, or start afresh")
+        begun = bool(state.get("compiled", 0))
+        if begun and not self.compiled:
+            raise InputError("the checkpoint was trained by compiled layers, which are not to be had here (see: python "
+                             "-m nvlib doctor); go on on a machine with a C++ compiler, or start afresh")  # fmt: skip
+        self.compiled = begun  # the same numbers as if it had not been interrupted
         if "owner" in state and (owner := state["owner"].tolist()) != self.owner:
             rows = [self.rows(t)[: owner.count(t)] for t in range(len(self.result))]
             self.keep([row for part in rows for row in part])

@@ -23,6 +23,7 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 
 from nvlib.errors import InputError
+from nvlib.native import layers
 
 
 class ActivationQuantiser(nn.Module):
@@ -50,14 +51,17 @@ class ActivationQuantiser(nn.Module):
 
     def forward(self, x: Tensor) -> Tensor:
         """Return `x`, of any shape and non-negative, on the grid; in float32 at least, whose steps bfloat16 has not."""
-        x = x.float() if x.dtype in (torch.bfloat16, torch.float16) else x
         if self.training:
             peak = x.detach().amax().to(self.range.dtype)
             # no Python branch on a value: under vmap each member has its own
             self.range.copy_(torch.where(self.range > 0, self.range.lerp(peak, self.momentum), peak))
         known = self.range > 0
-        step = torch.where(known, self.range / (2**self.bits - 1), 2.0**-20).to(x.dtype)
-        top = torch.where(known, self.range, torch.inf).to(x.dtype)
+        step = torch.where(known, self.range / (2**self.bits - 1), 2.0**-20)
+        top = torch.where(known, self.range, torch.inf)
+        if (fast := layers.quantised(x, step, top)) is not None:
+            return fast
+        x = x.float() if x.dtype in (torch.bfloat16, torch.float16) else x
+        step, top = step.to(x.dtype), top.to(x.dtype)
         x = torch.where(x > top, top, x)  # clamp would halve the gradient at x = range; NaN passes, to be seen
         q = (x / step).round() * step
         # x - x is exactly zero, so the value is q to the bit with derivatives and without
