@@ -29,10 +29,11 @@ from typing import TYPE_CHECKING
 import numpy as np
 import torch
 from torch import Tensor, nn
+from torch.nn.parameter import is_lazy
 
 from nvlib import devices, philox
 from nvlib.devices import Device
-from nvlib.errors import InputError, unknown
+from nvlib.errors import InputError, unknown, whole
 
 if TYPE_CHECKING:
     import pandas as pd
@@ -59,6 +60,7 @@ def array_weights(model: nn.Module, *, warn: bool = True) -> list[str]:
     Raises:
         InputError: if the model has no weight to put on arrays, or names one it does not have.
     """
+    usable(model)
     extra = set(getattr(model, "array_weights", ()))
     names, homeless = [], []
     for name, parameter in model.named_parameters():
@@ -90,6 +92,31 @@ def array_weights(model: nn.Module, *, warn: bool = True) -> list[str]:
             stacklevel=3,
         )
     return names
+
+
+def usable(model: nn.Module) -> None:
+    """Refuse what is no module whose weights can be exchanged; InputError says what to pass."""
+    if not isinstance(model, nn.Module):
+        raise InputError(f"a model of type {type(model).__name__} cannot be programmed; expected an nn.Module")
+    for name, part in model.named_modules():
+        if isinstance(part, torch.jit.ScriptModule):
+            said = f"{name} of {type(model).__name__}" if name else "the model"
+            raise InputError(f"{said} is compiled by TorchScript, which holds its weights; expected the module that it "
+                             "was made from")  # fmt: skip
+    for name, parameter in model.named_parameters():
+        if is_lazy(parameter):
+            raise InputError(f"{name} of {type(model).__name__} has no shape yet; run the model on an image first")
+        if parameter.is_meta:
+            raise InputError(f"{name} of {type(model).__name__} is on the meta device, without values; load them")
+
+
+def _programmable(name: str, w: Tensor) -> None:
+    """Refuse a tensor that cannot lie on arrays; InputError says why."""
+    what = "sparse" if w.layout != torch.strided else None if w.is_floating_point() else str(w.dtype)
+    if what:
+        raise InputError(f"weights {name} are {what.removeprefix('torch.')}; expected dense floats: convert them")
+    if not torch.isfinite(w).all():
+        raise InputError(f"weights {name} are not finite; a diverged model cannot be programmed, train it again")
 
 
 def mapping(
@@ -146,11 +173,14 @@ def deviations(
     bits, parameters, rows = weight_bits(model, bits), dict(model.named_parameters()), []
     _, spread = tables(device, bits, reference, mapping)
     for name in array_weights(model):
-        w = parameters[name].detach().unsqueeze(0)
+        _programmable(name, parameters[name].detach())
+        w = _precise(parameters[name].detach()).unsqueeze(0)
         s, n = scale_and_digits(w, bits)
         strays = sigma_d * float(s) * torch.as_tensor(spread)[n]
         typical, deviation = float(w.square().mean().sqrt()), float(strays.square().mean().sqrt())
-        rows.append((name, w.numel(), float(w.abs().max()), typical, deviation, deviation / typical))
+        ratio = deviation / typical if typical else float("nan")  # of a layer of zeros
+        largest = float(w.abs().max()) if w.numel() else 0.0
+        rows.append((name, w.numel(), largest, typical, deviation, ratio))
     return pd.DataFrame(rows, columns=["name", "weights", "largest", "typical", "deviation", "ratio"])
 
 
@@ -222,10 +252,17 @@ def _at(table: Tensor, n: Tensor) -> Tensor:
 
 
 def _scale_and_signed(w: Tensor, bits: int) -> tuple[Tensor, Tensor]:
-    """Return s and sign * n, in the dtype of ``w`` (members, ...), which has no derivatives."""
-    top = 2**bits - 1
+    """Return s and sign * n of ``w`` (members, ...), which has no derivatives: in its dtype, but at least float32."""
+    w, top = _precise(w), 2**bits - 1
+    if w[0].numel() == 0:
+        return _per_member(torch.zeros(len(w)), w), w
     s = _per_member(w.abs().flatten(1).amax(1), w) / top
     return s, ((w + 0.0) / torch.where(s > 0, s, 1)).round_().clamp_(-top, top)  # + 0.0 makes -0 a 0
+
+
+def _precise(w: Tensor) -> Tensor:
+    """Return a tensor of half precision in float32: of 8 bits of a weight it would lose some."""
+    return w.float() if w.dtype.itemsize < 4 else w
 
 
 def scale_and_digits(w: Tensor, bits: int) -> tuple[Tensor, Tensor]:
@@ -261,8 +298,8 @@ def read_back(
     Returns:
         Tensor of the broadcast shape of ``w`` and ``z``.
     """
-    value, deviation = _tensors(device, bits, reference, mapping, w.dtype, w.device)
-    clean = w.detach()
+    clean = _precise(w.detach())
+    value, deviation = _tensors(device, bits, reference, mapping, clean.dtype, w.device)
     s, signed = _scale_and_signed(clean, bits)
     if value is not None or deviation.ndim:
         n = signed.abs().to(torch.int32)
@@ -272,8 +309,10 @@ def read_back(
     held = s * signed
     if z is not None:
         spread = _at(deviation, n) if deviation.ndim else deviation
-        held = held + (s * _per_member(sigma_d, w)) * spread * z
-    return w + (held - clean).detach() if w.requires_grad else held
+        held = held + (s * _per_member(sigma_d, clean)) * spread * z
+    if w.requires_grad:
+        return w + (held - clean).detach() if w.dtype == clean.dtype else held.to(w.dtype) + (w - w.detach())
+    return held.to(w.dtype)
 
 
 @torch.no_grad()
@@ -311,9 +350,13 @@ def program(
     Raises:
         InputError: for values that cannot be used, and for weights that are not finite.
     """
-    if not isinstance(index, int | range):
-        raise InputError(f"index {index!r} is not usable; expected an integer or a range of them")
+    if not isinstance(index, range):
+        try:
+            index = whole("index", index, 0)
+        except InputError:
+            raise InputError(f"index {index!r} is not usable; expected an integer or a range of them") from None
     device, sigma_d = check(device, sigma_d, reference)
+    usable(model)
     bits = weight_bits(model, bits)
     indices = index if isinstance(index, range) else range(index, index + 1)
     parameters = dict(model.named_parameters())
@@ -325,7 +368,13 @@ def program(
 def check(device: str | Device, sigma_d: float | None, reference: str) -> tuple[Device, float]:
     """Resolve a device and a sigma_d (None: as measured), or raise InputError."""
     device = devices.get(device)
-    device.spread(sigma_d, reference)  # validates both
+    largest, top = max(device.spread(sigma_d, reference)), 2**device.bits - 1  # validates both
+    if largest > top and sigma_d is not None and sigma_d > 1:
+        warnings.warn(
+            f"sigma_d={sigma_d:g} lets the cells of {device.name} stray by {largest / top:.3g} times their full scale; "
+            "sigma_d is a fraction, not percent (10 % is 0.1)",
+            stacklevel=4,
+        )
     return device, 1.0 if sigma_d is None else float(sigma_d)
 
 
@@ -343,13 +392,13 @@ def stray(
     """Program each of ``indices`` with the same clean weights (1, ...): the draws of `program`, by tensor name."""
     chips = {}
     for name, w in clean.items():
-        if not torch.isfinite(w.detach()).all():
-            raise InputError(f"weights {name} are not finite; a diverged model cannot be programmed, train it again")
+        _programmable(name, w.detach())
         shape = (len(indices), *w.shape[1:])
         if sigma_d == 0:
             held = read_back(w, device, 0.0, None, bits=bits, reference=reference, mapping=mapping).expand(shape)
         else:
-            z = philox.normal(seed, indices, f"program/{name}", w[0].numel(), w.device).to(w.dtype).reshape(shape)
+            z = philox.normal(seed, indices, f"program/{name}", w[0].numel(), w.device)
+            z = z.to(torch.promote_types(w.dtype, torch.float32)).reshape(shape)
             held = read_back(w, device, sigma_d, z, bits=bits, reference=reference, mapping=mapping)
         chips[name] = held
     return chips

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import difflib
+import operator
 from collections.abc import Iterable
 
 
@@ -22,3 +23,26 @@ def unknown(kind: str, name: object, known: Iterable[str]) -> InputError:
     near = difflib.get_close_matches(str(name), known, n=1)
     hint = f" (did you mean {near[0]!r}?)" if near else ""
     return InputError(f"unknown {kind} {name!r}{hint}; expected one of: {', '.join(known)}")
+
+
+def whole(name: str, value: object, least: int, most: int | None = None, otherwise: str = "") -> int:
+    """Return a whole number of any kind (Python's, numpy's) as a plain one.
+
+    Args:
+        name: what it is.
+        value: what was given.
+        least: the smallest that is usable.
+        most: the largest.
+        otherwise: what else is usable, for the message: ``", or None"``.
+
+    Raises:
+        InputError: for anything else, True and 1.0 among it.
+    """
+    try:
+        number = None if isinstance(value, bool) or type(value).__name__ == "bool" else operator.index(value)
+    except TypeError:
+        number = None
+    if number is None or number < least or (most is not None and number > most):
+        limits = f"of at least {least}" if most is None else f"from {least} to {most}"
+        raise InputError(f"{name}={value!r} is not usable; expected a whole number {limits}{otherwise}")
+    return number

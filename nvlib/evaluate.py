@@ -26,7 +26,8 @@ from nvlib.crossbar import check, program
 from nvlib.data import Dataset, Split
 from nvlib.data.given import split_of as as_split
 from nvlib.devices import Device
-from nvlib.errors import InputError
+from nvlib.errors import InputError, whole
+from nvlib.philox import check_seed
 from nvlib.population import Plan
 from nvlib.precision import check as check_precision
 from nvlib.rounding import Rounding, rounding
@@ -151,6 +152,7 @@ def blocks(
 
     ``look``: whether the model is inspected on a few images first (`nvlib.probe`).
     """
+    population.usable(on)
     device, sigma_d = check(device, sigma_d, reference)
     split = as_split(data)
     split = probe.ready(model, Split(split.x.to(on), split.y.to(on)))
@@ -239,9 +241,8 @@ def monte_carlo(
         Interrupted: a KeyboardInterrupt that holds the finished chips. Going on from them gives, bit for bit, what an
             uninterrupted run would have given.
     """
-    for name, count in {"chips": chips, "max_chips": max_chips}.items():
-        if isinstance(count, bool) or not isinstance(count, int) or count < 1:
-            raise InputError(f"{name}={count!r} is not usable; expected a whole number of at least 1")
+    chips, max_chips, first = whole("chips", chips, 1), whole("max_chips", max_chips, 1), whole("first", first, 0)
+    seed = check_seed(seed)
     rule = None if until is None else Until(until, of, k, confidence, chips, max_chips)
     data = as_split(data)
     parts, done, estimate, met = [], 0, None, None

@@ -23,7 +23,7 @@ from functools import lru_cache
 import torch
 from torch import Tensor
 
-from nvlib.errors import InputError
+from nvlib.errors import InputError, whole
 from nvlib.native.philox import Kernel, kernel
 
 _MULTIPLIERS = (0xD2511F53, 0xCD9E8D57)
@@ -57,9 +57,10 @@ def words(key: tuple[int | Tensor, int | Tensor], counter: list[Tensor]) -> list
 
 def check_seed(seed: int) -> int:
     """Return ``seed`` if it is an integer in [0, 2^64), else raise InputError."""
-    if isinstance(seed, bool) or not isinstance(seed, int) or not 0 <= seed < 1 << 64:
-        raise InputError(f"seed {seed!r} is not usable; expected an integer from 0 to 2**64 - 1")
-    return seed
+    try:
+        return whole("seed", seed, 0, (1 << 64) - 1)
+    except InputError:
+        raise InputError(f"seed {seed!r} is not usable; expected an integer from 0 to 2**64 - 1") from None
 
 
 def uniform(

@@ -52,6 +52,21 @@ class Plan:
     precision: str = "float32"
 
 
+def usable(on: str | torch.device) -> None:
+    """Refuse to compute where nothing can; InputError says where one can."""
+    try:
+        place = torch.device(on)
+    except (RuntimeError, TypeError):
+        raise InputError(f"on={on!r} is no device; expected 'cpu' or 'cuda'") from None
+    if place.type not in ("cpu", "cuda"):
+        raise InputError(f"on={on!r} is not supported; expected 'cpu' or 'cuda'")
+    if place.type == "cuda" and not torch.cuda.is_available():
+        raise InputError(f"on={on!r}, but PyTorch finds no CUDA device here; expected 'cpu', or a machine with one")
+    if place.type == "cuda" and (place.index or 0) >= torch.cuda.device_count():
+        count = torch.cuda.device_count()
+        raise InputError(f"on={on!r}, but there are {count} CUDA devices here; expected at most 'cuda:{count - 1}'")
+
+
 def stack(models: Sequence[nn.Module]) -> dict[str, Tensor]:
     """Stack the parameters and buffers of models of one shape: name -> (members, ...), detached copies."""
     if not models:

@@ -11,7 +11,7 @@ from torch.nn import functional as F
 import nvlib
 import nvlib.data
 import nvlib.deploy
-from nvlib import models, probe
+from nvlib import crossbar, models, probe
 from nvlib.data import Split
 from nvlib.errors import InputError
 from nvlib.population import Plan
@@ -211,3 +211,112 @@ def test_networks_of_tokens_are_trained_on_whole_numbers():
     model = nn.Sequential(nn.Embedding(11, 6), nn.Flatten(), nn.Linear(30, 4))
     last = training(model, dataset(torch.randint(0, 11, (64, 5)), Y))
     assert np.isfinite(last.loss).all()
+
+
+# ---- what cannot be programmed, and numbers of other kinds
+
+
+def test_what_is_no_dense_float_module_is_refused_in_a_line():
+    base = nn.Sequential(nn.Linear(8, 4))
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore")  # torch's own: it is deprecated
+        compiled, traced = torch.jit.script(base), torch.jit.trace(base, torch.zeros(1, 8))
+        inner = nn.Sequential(torch.jit.script(nn.Linear(8, 8)), nn.Linear(8, 4))
+    lazy = nn.Sequential(nn.LazyLinear(4))
+    meta = nn.Linear(8, 4, device="meta")
+    sparse, numbers = nn.Linear(8, 4), nn.Linear(8, 4, dtype=torch.complex64)
+    sparse.weight = nn.Parameter(sparse.weight.detach().to_sparse())
+    for model, says in {
+        compiled: "the model is compiled by TorchScript",
+        traced: "the model is compiled by TorchScript",
+        inner: "0 of Sequential is compiled by TorchScript",
+        lazy: "0.weight of Sequential has no shape yet",
+        meta: "weight of Linear is on the meta device",
+        sparse: "weights weight are sparse; expected dense floats",
+        numbers: "weights weight are complex64; expected dense floats",
+    }.items():
+        with pytest.raises(InputError, match=says) as error:
+            nvlib.program(model, "rram", 0.1, bits=8)
+        assert "\n" not in str(error.value)
+    with pytest.raises(InputError, match="a model of type OrderedDict cannot be programmed"):
+        nvlib.program(base.state_dict(), "rram", 0.1, bits=8)
+
+
+def test_a_layer_without_weights_is_on_arrays_and_holds_nothing():
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore")  # torch's own: initialising such a layer does nothing
+        model = nn.ModuleDict({"none": nn.Linear(0, 4), "some": nn.Linear(8, 4)})
+    chips = nvlib.program(model, "rram", 0.1, bits=8, index=range(3))
+    assert chips["none.weight"].shape == (3, 4, 0) and chips["some.weight"].shape == (3, 4, 8)
+    assert list(nvlib.mapping(model, bits=8).cells) == [0, 0, 4 * 8 * 8, 0]
+
+
+def test_a_layer_of_zeros_has_no_ratio_and_stays_zero():
+    model = nn.Sequential(nn.Linear(8, 8), nn.Linear(8, 4))
+    nn.init.zeros_(model[1].weight)
+    table = crossbar.deviations(model, "rram", 0.1, bits=8)
+    assert np.isfinite(table.ratio[0]) and np.isnan(table.ratio[1]) and table.deviation[1] == 0
+    assert not nvlib.program(model, "rram", 0.1, bits=8)["1.weight"].any()
+
+
+@pytest.mark.parametrize("kind", [torch.bfloat16, torch.float16])
+def test_half_precision_has_its_scale_in_float32(kind):
+    """255 levels do not fit the 8 digits of bfloat16: the chip is the float32 one's, rounded once."""
+    torch.manual_seed(0)
+    model = nn.Linear(64, 32).to(kind)
+    exact = nn.Linear(64, 32)
+    exact.load_state_dict({name: tensor.float() for name, tensor in model.state_dict().items()})
+    for sigma_d in (0.0, 0.1):
+        low, high = (nvlib.program(m, "rram", sigma_d, bits=8, index=range(2))["weight"] for m in (model, exact))
+        assert low.dtype == kind and torch.equal(low, high.to(kind))
+    assert crossbar.deviations(model, "rram", 0.1, bits=8).equals(crossbar.deviations(exact, "rram", 0.1, bits=8))
+    grown = exact.weight.detach().to(kind)[None].requires_grad_()
+    held = crossbar.read_back(grown, nvlib.devices.get("rram"), 0.1, torch.ones(1, 32, 64), bits=8)
+    held.float().sum().backward()
+    assert held.dtype == kind and torch.equal(grown.grad, torch.ones_like(grown))
+
+
+def test_numbers_of_numpy_serve_as_index_count_and_seed():
+    model = nn.Linear(8, 4)
+    plain, of_numpy = {"index": 2, "seed": 1}, {"index": np.int64(2), "seed": np.int32(1)}
+    chip, same = (nvlib.program(model, "rram", 0.1, bits=8, **where) for where in (plain, of_numpy))
+    assert torch.equal(chip["weight"], same["weight"]) and same["weight"].shape == (4, 8)
+    found = nvlib.monte_carlo(
+        model, (X, Y), "rram", np.float32(0.5), chips=np.int64(3), seed=np.uint8(1), first=np.int16(2), bits=8
+    )
+    assert len(found) == 3 and found.index.tolist() == [2, 3, 4]
+    for bad in (True, 1.0, "2", None, -1, np.bool_(1)):
+        with pytest.raises(InputError, match=r"index .* is not usable"):
+            nvlib.program(model, "rram", 0.1, bits=8, index=bad)
+        with pytest.raises(InputError, match=r"chips=.* is not usable; expected a whole number of at least 1"):
+            nvlib.monte_carlo(model, (X, Y), "rram", 0.1, chips=bad, bits=8)
+
+
+def test_percent_for_a_fraction_is_said():
+    with pytest.warns(UserWarning, match=r"sigma_d=10 lets .* rram stray by 10 times .* not percent \(10 % is 0.1\)"):
+        nvlib.program(nn.Linear(8, 4), "rram", 10, bits=8)
+    with pytest.warns(UserWarning, match="stray by 1.67 times"):
+        nvlib.program(nn.Linear(8, 4), "rram", 5, reference="level", bits=8)
+    with pytest.warns(UserWarning, match="sigma_d=20 lets"):
+        nvlib.Study(network="lenet3", sigma_d=(20.0,))
+    with warnings.catch_warnings():
+        warnings.simplefilter("error")
+        for device, sigma_d, reference in (
+            ("rram", 1.0, "full_scale"), ("rram", 3.0, "level"), ("fefet1", 0.5, "full_scale"), ("sonos", None, "level")
+        ):
+            nvlib.program(nn.Linear(8, 4), device, sigma_d, reference=reference, bits=8)
+
+
+@pytest.mark.skipif(torch.cuda.is_available(), reason="what is said where there is no GPU")
+def test_a_gpu_that_is_not_there_is_said_in_a_line():
+    model, found, normalise = nn.Linear(8, 4), dataset(), nvlib.deploy.get("normalise")
+    for on, says in {"cuda": "PyTorch finds no CUDA device here", "gpu": "is no device; expected 'cpu' or 'cuda'",
+                     "mps": "is not supported; expected 'cpu' or 'cuda'"}.items():  # fmt: skip
+        for run in (
+            lambda on=on: nvlib.monte_carlo(model, (X, Y), "rram", 0.1, chips=1, bits=8, on=on),
+            lambda on=on: nvlib.train("gaussian", model, found, bits=8, on=on),
+            lambda on=on: list(normalise.apply(model, found, "rram", 0.1, index=range(1), bits=8, on=on)),
+            lambda on=on: nvlib.run(nvlib.Study(network="lenet3"), on=on),
+        ):
+            with pytest.raises(InputError, match=says):
+                run()

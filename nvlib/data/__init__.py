@@ -37,7 +37,7 @@ from nvlib.data.places import PLACES, available, folder_of
 from nvlib.data.pools import Scale, Source
 from nvlib.data.readers import NAMES, READERS, SUFFIXES, image_folder
 from nvlib.data.tiny_imagenet import TINY_SCALE, read_tiny_imagenet
-from nvlib.errors import InputError, unknown
+from nvlib.errors import InputError, unknown, whole
 
 __all__ = [
     "Split", "Dataset", "load", "resize", "available",
@@ -119,13 +119,13 @@ def load(
     """
     for what, value in (("limit", limit), ("size", size)):
         if value is not None:
-            _check_whole(what, value, 1, ", or None")
-    _check_whole("seed", seed, 0)
-    whole, classes = image_sets.parted(str(name))
-    if whole in READERS and (classes is None or READERS[whole] is read_tiny_imagenet):
+            whole(what, value, 1, otherwise=", or None")
+    seed, limit = whole("seed", seed, 0), limit if limit is None else int(limit)
+    known, classes = image_sets.parted(str(name))
+    if known in READERS and (classes is None or READERS[known] is read_tiny_imagenet):
         more = {} if classes is None else {"classes": classes}
-        source = READERS[whole](folder_of(root), download, **more)
-        data = _split(source.name or whole, source, seed, limit)
+        source = READERS[known](folder_of(root), download, **more)
+        data = _split(source.name or known, source, seed, limit)
         return data if size is None or data.shape[1:] == (size, size) else resize(data, size)
     path = Path(name).expanduser()
     if path.is_dir():
@@ -140,7 +140,7 @@ def resize(data: Dataset, size: int) -> Dataset:
 
     VGG-8 and ResNet-18 take MNIST this way, at 32. The fingerprint becomes one of the old one and the size.
     """
-    _check_whole("size", size, 1)
+    size = whole("size", size, 1)
 
     def one(split: Split) -> Split:
         x = torch.nn.functional.interpolate(split.x, (size, size), mode="bilinear", antialias=True)
@@ -149,11 +149,6 @@ def resize(data: Dataset, size: int) -> Dataset:
     mark = hashlib.sha256(f"{data.fingerprint} bilinear {size}".encode()).hexdigest()
     splits = {key: one(getattr(data, key)) for key in ("train", "validation", "test")}
     return replace(data, **splits, fingerprint=mark)
-
-
-def _check_whole(what: str, value: object, least: int, or_else: str = "") -> None:
-    if isinstance(value, bool) or not isinstance(value, int) or value < least:
-        raise InputError(f"{what}={value!r}: expected a whole number of at least {least}{or_else}")
 
 
 def _split(name: str, source: Source, seed: int, limit: int | None) -> Dataset:

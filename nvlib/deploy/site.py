@@ -147,6 +147,7 @@ def survey(
     Raises:
         InputError: for values that cannot be used.
     """
+    population.usable(on)
     device, sigma_d = check(device, sigma_d, reference)
     if not isinstance(data, Dataset):
         raise InputError(f"data of type {type(data).__name__} is not usable; expected a Dataset with its three splits")

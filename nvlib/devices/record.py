@@ -10,7 +10,7 @@ record is made, so that what is handed one need not check again.
 
 from __future__ import annotations
 
-import sys
+import math
 from collections.abc import Callable, Mapping
 from dataclasses import MISSING, dataclass, fields
 from itertools import pairwise
@@ -22,10 +22,18 @@ from nvlib.records import values
 REFERENCES = ("full_scale", "level")
 MAX_BITS = 8  # 256 levels, more than any published cell
 UNSOURCED = "assumed: no source given"
+UNITS = (
+    "level", "S", "mS", "uS", "nS", "pS", "A", "mA", "uA", "nA", "pA", "a.u.",
+)  # of conductances, or of the currents that they are read by
 
 
 def _finite(x: object) -> bool:
-    return isinstance(x, Real) and not isinstance(x, bool) and abs(x) <= sys.float_info.max  # false for nan
+    if not isinstance(x, Real) or isinstance(x, bool):
+        return False
+    try:
+        return math.isfinite(float(x))
+    except OverflowError:  # a whole number too large to be a float
+        return False
 
 
 def _rounded(x: float) -> float:
@@ -45,7 +53,7 @@ class Device:
     bits: int  # K
     levels: tuple[float, ...]  # 2^K target conductances, ascending, in `unit`
     deviation: tuple[float, ...]  # 2^K: multiples of sigma_d (relative), else standard deviations in `unit`
-    unit: str  # "level" for abstract devices, else "uS", "nA", ...
+    unit: str  # one of `UNITS`: "level" for abstract devices, else "uS", "nA", ...
     relative: bool
     source: str = UNSOURCED
     validity: str = UNSOURCED  # range, conditions, what is assumed
@@ -57,6 +65,7 @@ class Device:
             if not isinstance(text, str) or not text.strip():
                 raise InputError(f"device {key} is {text!r}; expected a text; name the {key}")
             object.__setattr__(self, key, " ".join(text.split()))  # one line: messages, CSV headers
+        object.__setattr__(self, "unit", _unit(self.name, self.unit))
         object.__setattr__(self, "bits", _bits(self.name, self.bits))
         if not isinstance(self.relative, bool):
             raise InputError(
@@ -146,6 +155,18 @@ class Device:
         if missing:
             raise InputError(f"device has no {', '.join(missing)}; expected {', '.join(known)}; add it")
         return cls(**record)
+
+
+def _unit(name: str, unit: str) -> str:
+    unit = unit.replace("\u00b5", "u").replace("\u03bc", "u")  # the micro sign, the Greek letter
+    if unit.lower().endswith(("ohm", "ohms", "\u03c9")):  # the last is a small omega
+        raise InputError(
+            f"device {name!r}: unit {unit!r} is one of resistance; expected conductances: give 1 / R as level and "
+            "sigma_R / R^2 as deviation, in S (or mS of kOhm, uS of MOhm), from the smallest conductance up"
+        )
+    if unit not in UNITS:
+        raise unknown(f"unit of device {name!r}", unit, UNITS)
+    return unit
 
 
 def _bits(name: str, bits: object) -> int:

@@ -11,13 +11,14 @@ from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
+from nvlib import population
 from nvlib.errors import InputError
 from nvlib.launch.folder import Launch
 from nvlib.models.own import Broken
 from nvlib.provenance import now
 from nvlib.store import DiskFull
 from nvlib.studies.grid import Study
-from nvlib.studies.tasks import Desk, Task, usable
+from nvlib.studies.tasks import Desk, Task
 from nvlib.studies.work import carry_out
 
 OFTEN = 0.5  # seconds between writes of how far it is
@@ -49,7 +50,7 @@ class Worker:
 
     def __call__(self, wait: bool = True) -> bool:
         """Do what can be done; returns whether all of it is there now."""
-        usable(self.launch.asked()["on"])
+        population.usable(self.launch.asked()["on"])
         self.write()
         try:
             left = carry_out(self.work, self.tell, wait=wait, failed=self.failed)

@@ -26,7 +26,7 @@ from nvlib import models, philox, population, probe
 from nvlib.crossbar import array_weights, check, tables, weight_bits
 from nvlib.data import Dataset, Split
 from nvlib.devices import Device
-from nvlib.errors import InputError
+from nvlib.errors import InputError, whole
 from nvlib.evaluate import as_split, score
 from nvlib.methods.keep import Held
 from nvlib.methods.recipe import Recipe
@@ -161,11 +161,10 @@ def train(
     """
     from nvlib.methods import get
 
-    method, recipe = get(method), recipe or Recipe()
-    if epochs < 1:
-        raise InputError(f"epochs={epochs!r} is not usable; expected at least 1")
-    sigmas = list(sigma_d) if isinstance(sigma_d, Sequence) else [sigma_d]
-    seeds = list(seed) if isinstance(seed, Sequence) else [seed]
+    population.usable(on)
+    method, recipe, epochs = get(method), recipe or Recipe(), whole("epochs", epochs, 1)
+    sigmas = list(sigma_d) if isinstance(sigma_d, Sequence | np.ndarray) else [sigma_d]
+    seeds = list(seed) if isinstance(seed, Sequence | np.ndarray) else [seed]
     count = max(len(sigmas), len(seeds))
     if {len(sigmas), len(seeds)} - {1, count} or not (sigmas and seeds):
         raise InputError(f"{len(sigmas)} values of sigma_d and {len(seeds)} seeds do not pair; expected equal lengths")

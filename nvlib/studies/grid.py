@@ -10,7 +10,7 @@ from typing import Any
 from torch import nn
 
 from nvlib import data, devices, methods, models
-from nvlib.crossbar import tables
+from nvlib.crossbar import check, tables
 from nvlib.data import Dataset
 from nvlib.errors import InputError, unknown
 from nvlib.methods import Recipe
@@ -81,10 +81,9 @@ class Study:
             if name not in methods.METHODS:
                 raise unknown("method with parameters", name, methods.METHODS)
         for name in self.devices:
-            device = devices.get(name)
-            tables(device, bits, self.reference, self.mapping)
+            tables(devices.get(name), bits, self.reference, self.mapping)
             for sigma_d in (*self.sigma_d, *(self.train_sigma_d or ())):
-                device.spread(sigma_d, self.reference)
+                check(name, sigma_d, self.reference)
         for name in (*filter(None, self.deployments), *self.deployment_parameters):
             self.deployment(name)
 

@@ -9,10 +9,10 @@ import pandas as pd
 import torch
 from tqdm.auto import tqdm
 
-from nvlib import store
+from nvlib import population, store
 from nvlib.store import Store
 from nvlib.studies.grid import Study
-from nvlib.studies.tasks import Desk, Task, plan, usable
+from nvlib.studies.tasks import Desk, Task, plan
 from nvlib.studies.work import carry_out
 
 UNITS = {"training": "epoch", "evaluation": "chip"}
@@ -42,7 +42,7 @@ def run(
     Returns:
         The tidy table of `store.results`, the study's rows, at most ``study.chips`` chips an evaluation.
     """
-    usable(on)
+    population.usable(on)
     desk = Desk(study, where or Store(), on)
     tasks = plan(desk, pack, threads)
     with Bars(tasks, progress) as bars:

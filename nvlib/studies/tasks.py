@@ -266,18 +266,6 @@ def _elsewhere(desk: Desk) -> bool:
     return torch.device(desk.on).type == "cuda" and not torch.cuda.is_available()
 
 
-def usable(on: str | torch.device) -> None:
-    """Refuse to compute where nothing can; InputError says where one can."""
-    try:
-        kind = torch.device(on).type
-    except RuntimeError:
-        raise InputError(f"on={on!r} is no device; expected 'cpu' or 'cuda'") from None
-    if kind not in ("cpu", "cuda"):
-        raise InputError(f"on={on!r} is not supported; expected 'cpu' or 'cuda'")
-    if kind == "cuda" and not torch.cuda.is_available():
-        raise InputError(f"on={on!r}, but PyTorch finds no CUDA device here; expected 'cpu', or a machine with one")
-
-
 def chips_of_search(method: object) -> int | None:
     """Return on how many chips a method scores its candidates."""
     return getattr(method, "n_train", None) or getattr(method, "search_chips", None)
