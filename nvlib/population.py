@@ -119,7 +119,8 @@ def forward(
             raise InputError(f"generated code computes in float32, not in {precision}; expected how='loop'")
         check(precision, x.device)
     with products(precision, x.device), casting(precision, x.device):
-        return _forward(model, weights, x, per_member, how).to(x.dtype)
+        outs = _forward(model, weights, x, per_member, how)
+        return outs.to(x.dtype) if x.is_floating_point() else outs  # of whole numbers (tokens) come floats
 
 
 def _forward(model: nn.Module, weights: Mapping[str, Tensor], x: Tensor, per_member: bool, how: str | None) -> Tensor:
