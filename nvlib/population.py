@@ -15,7 +15,7 @@ from __future__ import annotations
 import time
 import warnings
 from collections.abc import Callable, Iterator, Mapping, Sequence
-from contextlib import contextmanager
+from contextlib import contextmanager, nullcontext
 from dataclasses import dataclass, replace
 from weakref import WeakKeyDictionary
 
@@ -37,6 +37,7 @@ _WORTH = 15.0  # seconds of looping from which generating and compiling (2 to 12
 _GAIN = 1.25  # times that a shorter precision is to be faster, to be worth other last digits
 _refused: set[type] = set()
 _said: set[tuple[type, str]] = set()
+_drawing: WeakKeyDictionary[nn.Module, dict[bool, bool]] = WeakKeyDictionary()  # whether it draws random numbers
 _last: WeakKeyDictionary[nn.Module, dict[tuple[int, ...], bool]] = WeakKeyDictionary()  # whether channels may be last
 
 
@@ -94,6 +95,7 @@ def forward(
     per_member: bool = False,
     how: str | None = None,
     precision: str = "float32",
+    seeds: Sequence[int] | None = None,
 ) -> Tensor:
     """Run a module once for each member of stacked weights.
 
@@ -107,6 +109,8 @@ def forward(
         per_member: whether each member has inputs of its own.
         how: ``vmap``, ``loop`` or ``native``; None takes vmap on CUDA and the loop on a CPU.
         precision: of the products (`nvlib.precision`); ``native`` has float32 alone. Logits are of the inputs' type.
+        seeds: of the random numbers that the module draws itself (dropout), one a member, who then draws the same
+            whoever runs beside it, and leaves torch's generators as they were; None: those go on.
 
     Returns:
         (members, batch, classes); differentiable, but for ``native``.
@@ -119,11 +123,18 @@ def forward(
             raise InputError(f"generated code computes in float32, not in {precision}; expected how='loop'")
         check(precision, x.device)
     with products(precision, x.device), casting(precision, x.device):
-        outs = _forward(model, weights, x, per_member, how)
+        outs = _forward(model, weights, x, per_member, how, seeds)
         return outs.to(x.dtype) if x.is_floating_point() else outs  # of whole numbers (tokens) come floats
 
 
-def _forward(model: nn.Module, weights: Mapping[str, Tensor], x: Tensor, per_member: bool, how: str | None) -> Tensor:
+def _forward(
+    model: nn.Module,
+    weights: Mapping[str, Tensor],
+    x: Tensor,
+    per_member: bool,
+    how: str | None,
+    seeds: Sequence[int] | None,
+) -> Tensor:
     count = members(weights)
     if per_member and len(x) != count:
         raise InputError(f"inputs for {len(x)} members do not match weights of {count}; expected one set a member")
@@ -143,6 +154,8 @@ def _forward(model: nn.Module, weights: Mapping[str, Tensor], x: Tensor, per_mem
                 images = max(1, _CPU_BYTES // activation_bytes(model, x))
             return torch.cat([_loop(model, weights, part, False) for part in x.split(images)], 1)
     refusal = None
+    if how == "vmap" and seeds is not None and _draws(model, weights, x[0] if per_member else x):
+        how = "loop"  # vmap draws for all members at once
     if how == "vmap" and type(model) not in _refused:
         try:
             return vmap(
@@ -154,7 +167,7 @@ def _forward(model: nn.Module, weights: Mapping[str, Tensor], x: Tensor, per_mem
             raise
         except (RuntimeError, NotImplementedError, ValueError) as error:
             refusal = error
-    outs = _loop(model, weights, x, per_member)
+    outs = _loop(model, weights, x, per_member, seeds)
     if refusal is not None:  # and the loop went well: it is vmap's refusal, not an error of the model
         _refused.add(type(model))
         cause = str(refusal).strip().splitlines()[0]
@@ -162,18 +175,53 @@ def _forward(model: nn.Module, weights: Mapping[str, Tensor], x: Tensor, per_mem
     return outs
 
 
-def _loop(model: nn.Module, weights: Mapping[str, Tensor], x: Tensor, per_member: bool) -> Tensor:
+def _loop(
+    model: nn.Module,
+    weights: Mapping[str, Tensor],
+    x: Tensor,
+    per_member: bool,
+    seeds: Sequence[int] | None = None,
+) -> Tensor:
     """Run members one after another; on a CPU with channels last, which its convolutions are faster in."""
     last = not x.is_cuda and _takes_channels_last(model, weights, x[0] if per_member else x)
     arrange = _channels_last if last else (lambda images: images)
     inputs = [arrange(own) for own in x] if per_member else [arrange(x)] * members(weights)
     names, rows = list(weights), zip(*(tensor.unbind() for tensor in weights.values()), strict=True)
-    with layers.faster(model):
+    outs = []
+    with layers.faster(model), nullcontext() if seeds is None else torch.random.fork_rng(_where(x)):
         # unbind's derivative stacks members once; that of indexing would fill a whole stack for each member
-        return torch.stack([
-            functional_call(model, dict(zip(names, row, strict=True)), (own,))
-            for row, own in zip(rows, inputs, strict=True)
-        ])  # fmt: skip
+        for member, (row, own) in enumerate(zip(rows, inputs, strict=True)):
+            for generator in () if seeds is None else _generators(x):
+                generator.manual_seed(seeds[member])
+            outs.append(functional_call(model, dict(zip(names, row, strict=True)), (own,)))
+        return torch.stack(outs)
+
+
+def _where(x: Tensor) -> list[int]:
+    """Return the GPU that a tensor is on, if it is on one."""
+    return [x.device.index] if x.is_cuda else []
+
+
+def _generators(x: Tensor) -> list[torch.Generator]:
+    """Return torch's own generators, from which a module on this device draws."""
+    return [torch.default_generator, *(torch.cuda.default_generators[i] for i in _where(x))]
+
+
+def _draws(model: nn.Module, weights: Mapping[str, Tensor], x: Tensor) -> bool:
+    """Whether a module as it is draws random numbers for images (batch, ...); two of them tell, once a module and mode.
+
+    What it changes are buffers of the trial's own.
+    """
+    known, mode = _drawing.setdefault(model, {}), model.training
+    if mode not in known:
+        state = {name: buffer.clone() for name, buffer in model.named_buffers()}
+        state |= {name: tensor[0].detach().clone() for name, tensor in weights.items()}
+        with torch.no_grad(), torch.random.fork_rng(_where(x)):
+            before = [generator.get_state() for generator in _generators(x)]
+            functional_call(model, state, (x[:2].clone(),))
+            after = [generator.get_state() for generator in _generators(x)]
+        known[mode] = not all(map(torch.equal, before, after))
+    return known[mode]
 
 
 def _takes_channels_last(model: nn.Module, weights: Mapping[str, Tensor], x: Tensor) -> bool:

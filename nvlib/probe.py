@@ -75,9 +75,9 @@ def inspect(model: nn.Module, split: Split, *others: Split) -> None:
     if bool((out >= 0).all()) and bool(((out.sum(1) - 1).abs() < 1e-3).all()):
         _say(f"{_name(model)} gives probabilities (a softmax at its end): loss and EKL are those of a second softmax; "
              "let it return logits")  # fmt: skip
-    elif bool(((out > 0) & (out < 1)).all()) and out.numel() > _IMAGES:
-        _say(f"{_name(model)} gives numbers between 0 and 1 alone (a sigmoid at its end?): loss and EKL are those of a "
-             "softmax of them; let it return logits")  # fmt: skip
+    elif isinstance([*model.modules()][-1], nn.Sigmoid) and bool(((out >= 0) & (out <= 1)).all()):
+        _say(f"{_name(model)} gives numbers from 0 to 1 (a sigmoid at its end): loss and EKL are those of a softmax of "
+             "them; let it return logits")  # fmt: skip
 
 
 def _outputs(model: nn.Module, x: Tensor) -> tuple[object, Tensor | None, Tensor | None]:

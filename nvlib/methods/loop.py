@@ -21,6 +21,7 @@ from typing import Any, Protocol
 import numpy as np
 import torch
 from torch import Tensor, nn
+from torch.nn.modules.batchnorm import _BatchNorm
 
 from nvlib import models, philox, population, probe
 from nvlib.crossbar import array_weights, check, tables, weight_bits
@@ -133,6 +134,8 @@ def train(
     Args:
         method: a name of `METHODS`, or a method with its parameters.
         model: a network's name, a function seed -> module, or a module (its weights are where all members start).
+            Frozen parameters (``requires_grad=False``) stay as they are, and so do the statistics of BatchNorm whose
+            parameters are frozen, or of parts that alone are in evaluation mode.
         data: train and validation splits are used.
         device: a device's name, record or path.
         sigma_d: size of the variation; several make a population (one a member).
@@ -187,8 +190,10 @@ def train(
     owner = [training for training in range(count) for _ in range(candidates)]
     rows = population.stack([fresh[training] for training in owner])
     weights = {k: v.to(on, dtype if v.is_floating_point() else v.dtype) for k, v in rows.items()}
-    for name, _ in template.named_parameters():
-        weights[name].requires_grad_()
+    for name, parameter in template.named_parameters():
+        weights[name].requires_grad_(parameter.requires_grad)
+    if not any(tensor.requires_grad for tensor in weights.values()):
+        raise InputError(f"all parameters of {type(template).__name__} are frozen; expected some with requires_grad")
     run = Run(
         model=template.to(on, dtype),
         weights=weights,
@@ -204,6 +209,7 @@ def train(
         result=[training * candidates for training in range(count)],
         diverged=torch.zeros(len(owner), dtype=torch.bool, device=on),
         candidates=candidates,
+        resting=_resting(template),
         precision=precision,
         compiled=torch.device(on).type == "cpu" and dtype == torch.float32 and layers.wanted(template),
     )
@@ -227,7 +233,23 @@ def models_of(model: str | nn.Module | Callable[[int], nn.Module], seeds: list[i
         return [copy.deepcopy(model) for _ in seeds]
     if isinstance(model, str):
         return [models.build(model, seed=s) for s in seeds]
-    return [model(s) for s in seeds]
+    made = []
+    for s in seeds:
+        with torch.random.fork_rng(devices=[]):  # what a function draws without a seed is the member's own too
+            torch.default_generator.manual_seed(s)
+            made.append(model(s))
+    return made
+
+
+def _resting(model: nn.Module) -> tuple[str, ...]:
+    """Return the parts that stay in evaluation mode: put in it alone, or normalisation whose parameters are frozen."""
+    resting = []
+    for name, part in model.named_modules():
+        own = list(part.parameters(recurse=False))
+        frozen = isinstance(part, _BatchNorm) and own and not any(parameter.requires_grad for parameter in own)
+        if frozen or (model.training and not part.training):
+            resting.append(name)
+    return tuple(resting)
 
 
 def _epochs(
@@ -249,6 +271,8 @@ def _epochs(
         run.loss = torch.zeros(len(run.seeds), device=training.x.device)
         orders = torch.from_numpy(np.stack([order(s, run.epoch, n) for s in run.seeds])).to(training.x.device)
         run.model.train()
+        for name in run.resting:
+            run.model.get_submodule(name).training = False
         for b in range(batches):
             run.step = run.epoch * batches + b
             take = orders[:, b * size : (b + 1) * size]

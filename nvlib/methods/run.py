@@ -8,6 +8,7 @@ Noise is addressed by (seed, step), so a checkpoint needs weights, optimiser sta
 
 from __future__ import annotations
 
+import hashlib
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 
@@ -61,10 +62,12 @@ class Run:
     extra: dict[str, Tensor] = field(default_factory=dict)
     precision: str = "float32"  # of the forwards and backwards
     compiled: bool = False  # whether they take BatchNorm, ReLU and pooling from `nvlib.native.layers`
+    resting: tuple[str, ...] = ()  # parts of the model that stay in evaluation mode in training
     attached: nn.Module | None = None  # what a method runs in training in place of the bare model
     memory: dict[str, Tensor] = field(default_factory=dict)
     optimiser: torch.optim.Optimizer | None = None
     step: int = 0
+    passes: tuple[int, int] = (-1, 0)  # the step, and how many forward passes it has had
     epoch: int = 0  # from 0
     loss: Tensor | None = None  # summed over the epoch, (members,)
 
@@ -130,7 +133,17 @@ class Run:
         """Run the members on their own inputs in the run's precision: (members, batch, classes)."""
         model = self.model if model is None else model
         with layers.allowed(self.compiled):
-            return population.forward(model, weights, x, per_member=True, precision=self.precision)
+            return population.forward(
+                model, weights, x, per_member=True, precision=self.precision, seeds=self._drawing(len(x))
+            )
+
+    def _drawing(self, count: int) -> list[int]:
+        """Return the seeds of what rows draw in a forward pass (dropout): by a row's seed, step, pass, weight set."""
+        self.passes = (self.step, self.passes[1] + 1 if self.passes[0] == self.step else 0)
+        rows = (f"{self.seeds[row % len(self.seeds)]}/{row // len(self.seeds)}" for row in range(count))
+        address = f"train/dropout/{self.step}/{self.passes[1]}"
+        digests = (hashlib.blake2b(f"{address}/{row}".encode(), digest_size=8).digest() for row in rows)
+        return [int.from_bytes(digest) for digest in digests]
 
     def forwards(self, several: Sequence[Mapping[str, Tensor]], x: Tensor) -> Tensor:
         """Run several weight sets of each member as one population: (sets, members, batch, classes).

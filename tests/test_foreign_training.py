@@ -1,0 +1,163 @@
+"""Training networks as users bring them: what they draw is addressed, and what is frozen stays frozen."""
+
+import pytest
+import torch
+from torch import nn
+from torch.nn import functional as F
+
+import nvlib
+from nvlib import population
+from nvlib.data import Dataset, Split
+from nvlib.errors import InputError
+
+torch.manual_seed(0)
+SPLIT = Split(torch.randn(64, 8), torch.randint(0, 4, (64,)))
+DATA = Dataset("own", 4, SPLIT, SPLIT, SPLIT, "0" * 64, "memory")
+RECIPE = nvlib.Recipe(batch_size=16)
+
+
+class Draws(nn.Module):
+    """A network that draws random numbers in training, of one of many kinds."""
+
+    def __init__(self, kind):
+        super().__init__()
+        self.kind, self.a, self.b = kind, nn.Linear(8, 16), nn.Linear(16, 4)
+        self.drop = nn.AlphaDropout(0.3)
+        self.lstm = nn.LSTM(16, 16, 2, dropout=0.5, batch_first=True) if kind == "between recurrent layers" else None
+
+    def forward(self, x):
+        x = torch.relu(self.a(x))
+        if self.training:
+            if self.kind == "functional":
+                x = F.dropout(x, 0.5)
+            elif self.kind == "module":
+                x = self.drop(x)
+            elif self.kind == "noise":
+                x = x + 0.3 * torch.randn_like(x)
+            elif self.kind == "depth":  # stochastic depth
+                x = x * torch.empty(len(x), 1).bernoulli_(0.8)
+        if self.lstm is not None:
+            x = self.lstm(x[:, None])[0][:, 0]
+        return self.b(x)
+
+
+def trained(model, seeds, method="gaussian", **options):
+    options = {"epochs": 2, "recipe": RECIPE, "bits": 8, "seed": seeds} | options
+    return list(nvlib.train(method, model, DATA, "rram", 0.1, **options))
+
+
+def alike(a, b):
+    return all(torch.equal(a[name], b[name]) for name in a)
+
+
+@pytest.mark.parametrize("kind", ["functional", "module", "noise", "depth", "between recurrent layers"])
+def test_what_a_member_draws_in_training_is_its_own(kind):
+    """Alone, beside others, in another order, and whatever torch's generator was at before, which it leaves alone."""
+
+    def make(_):
+        return Draws(kind)
+
+    torch.manual_seed(7)
+    alone = trained(make, [1])[-1].weights()
+    torch.manual_seed(8)
+    state = torch.get_rng_state()
+    beside = trained(make, [0, 1, 2])[-1]
+    assert torch.equal(torch.get_rng_state(), state)
+    assert alike(beside.weights(1), alone)
+    assert not alike(beside.weights(0), alone) and not alike(beside.weights(2), alone)
+
+
+def test_dropout_differs_from_step_to_step_and_is_no_zero():
+    """The same images and weights at two steps meet two masks; half of the activations are dropped."""
+    kept = []
+
+    class Watch(nn.Module):
+        def __init__(self):
+            super().__init__()
+            self.f = nn.Linear(8, 4)
+
+        def forward(self, x):
+            mask = F.dropout(torch.ones(16, 100), 0.5, self.training)
+            if self.training and len(x) == 16:
+                kept.append(mask)
+            return self.f(x)
+
+    trained(Watch(), [0], epochs=1)
+    masks = torch.stack(kept[-4:])
+    assert len(torch.unique(masks.flatten(1), dim=0)) == 4
+    assert abs(float((masks > 0).float().mean()) - 0.5) < 4 * 0.5 / masks.numel() ** 0.5
+
+
+def test_a_resumed_training_draws_what_an_uninterrupted_one_draws():
+    whole = trained(Draws("functional"), 3, epochs=3)
+    torch.manual_seed(11)
+    resumed = trained(Draws("functional"), 3, epochs=3, resume=whole[0].state)
+    assert alike(resumed[-1].weights(), whole[-1].weights())
+
+
+def test_candidates_of_a_training_drop_alike_and_weight_sets_do_not():
+    """OVF runs several weight sets of a member: each set draws by itself, and the member is the same beside another."""
+    torch.manual_seed(0)
+    start = Draws("functional")
+    both = trained(start, [4, 5], "ovf")[-1]
+    assert alike(both.weights(1), trained(start, [5], "ovf")[-1].weights())
+
+
+def test_a_gpu_s_way_does_not_draw_for_all_members_at_once():
+    torch.manual_seed(0)
+    model, x = Draws("functional").train(), torch.randn(3, 6, 8)
+    weights = population.stack([model] * 3)
+    seeds = [5, 6, 5]
+    outs = {how: population.forward(model, weights, x[[0, 0, 0]], per_member=True, how=how, seeds=seeds)
+            for how in ("loop", "vmap")}  # fmt: skip
+    assert torch.equal(outs["loop"], outs["vmap"])
+    assert torch.equal(outs["loop"][0], outs["loop"][2]) and not torch.equal(outs["loop"][0], outs["loop"][1])
+
+
+# ---- what is frozen
+
+
+def network():
+    torch.manual_seed(1)
+    return nn.Sequential(nn.Linear(8, 8), nn.BatchNorm1d(8), nn.ReLU(), nn.Linear(8, 8), nn.Linear(8, 4))
+
+
+@pytest.mark.parametrize("method", ["none", "gaussian", "trice_gauss", "ovf", "correctnet"])
+@pytest.mark.parametrize("optimiser", ["adam", "sgd"])
+def test_frozen_parameters_stay_as_they_are(method, optimiser):
+    model = network()
+    model[0].requires_grad_(False)
+    model[3].bias.requires_grad_(False)
+    before = {name: tensor.clone() for name, tensor in model.state_dict().items()}
+    recipe = nvlib.Recipe(optimiser, batch_size=16, weight_decay=0.1)
+    options = {"warm": 0, "n_train": 2} if method == "trice_gauss" else {}
+    weights = trained(model, 0, nvlib.methods.get(method, **options), recipe=recipe)[-1].weights()
+    moved = {name for name in weights if not torch.equal(weights[name], before[name])}
+    assert moved.isdisjoint({"0.weight", "0.bias", "3.bias"})
+    assert {"3.weight", "4.weight", "4.bias", "1.weight", "1.running_mean"} <= moved
+
+
+def test_frozen_weights_are_strayed_in_training_all_the_same():
+    model = network()
+    model[0].requires_grad_(False)
+    noisy, quiet = (trained(model, 0, method)[-1].weights()["4.weight"] for method in ("gaussian", "none"))
+    assert not torch.equal(noisy, quiet)
+
+
+def test_normalisation_that_is_frozen_keeps_its_statistics():
+    for freeze in (
+        lambda model: model[1].requires_grad_(False),
+        lambda model: model[1].eval(),
+        lambda model: model.eval()[1].requires_grad_(False),
+    ):
+        model = network()
+        freeze(model)
+        last = trained(model, 0)[-1]
+        assert torch.equal(last.weights()["1.running_mean"], torch.zeros(8))
+    assert not torch.equal(trained(network(), 0)[-1].weights()["1.running_mean"], torch.zeros(8))
+    assert not torch.equal(trained(network().eval(), 0)[-1].weights()["1.running_mean"], torch.zeros(8))
+
+
+def test_a_network_without_anything_to_train_is_refused():
+    with pytest.raises(InputError, match="all parameters of Sequential are frozen"):
+        trained(network().requires_grad_(False), 0)
