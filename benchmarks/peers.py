@@ -1,7 +1,8 @@
 """The same LeNet in nvlib, IBM's aihwkit and aihwkit-lightning: seconds a chip, seconds an epoch of noise injection.
 
 The peers live in an environment of their own, made where ``--where`` says by ``python -m venv`` and pip; a process
-there runs theirs, this one ours, turn by turn on the same threads, so that what else runs here meets all alike. Seconds are the least of the rounds, of CPU time of all threads and of wall time.
+there runs theirs, this one ours, turn by turn on the same threads, so that what else runs here meets all alike. Seconds
+are the least of the rounds, of CPU time of all threads and of wall time.
 
     a chip      program all weights once with the deviations of a device, then label 10,000 MNIST images: converters and
                 wires perfect, activations not quantised. aihwkit: `TorchInferenceRPUConfig` with ``forward.is_perfect``

@@ -34,6 +34,7 @@ _CUDA_SHARE = 0.25  # share of a GPU's free memory that activations of one pass 
 _NATIVE_BYTES = 256 << 20  # images of one pass of generated code: a second copy of them, laid out for it
 _FEW = 20_000  # images times members that are not worth measuring
 _WORTH = 15.0  # seconds of looping from which generating and compiling (2 to 12 s) pays
+_BATCH = 128  # images at a time of a loop in bfloat16, whose products want long columns
 _GAIN = 1.25  # times that a shorter precision is to be faster, to be worth other last digits
 _refused: set[type] = set()
 _said: set[tuple[type, str]] = set()
@@ -331,16 +332,18 @@ def plan(model: nn.Module, x: Tensor, count: int, *, how: str | None = None, pre
 
 
 def in_precision(best: Plan, precision: str) -> Plan:
-    """Return a plan in a precision, by a way that has it."""
-    how = "loop" if best.how == "native" and precision != "float32" else best.how
-    return replace(best, how=how, precision=precision)
+    """Return a plan in a precision, by a way that has it; on a CPU by the loop, a batch of images at a time."""
+    if precision == "float32" or best.device != "cpu":
+        return replace(best, precision=precision)
+    return replace(best, how="loop", images=_BATCH, precision=precision)
 
 
 def _shorter(best: Plan, model: nn.Module, x: Tensor, count: int, precision: str) -> Plan:
     """Return the best plan in float32, or the one in a shorter precision where it is faster by enough to change."""
     if count * len(x) < _FEW:
         return best
-    few, short = x[: min(best.images, 256)], in_precision(best, precision)
+    short = in_precision(best, precision)
+    few, batch = x[: min(best.images, 256)], x[: min(short.images, 256)]
     with torch.inference_mode(), _evaluating(model):
         one = {name: rows.to(x.device) for name, rows in stack([model]).items()}
         if best.how == "native":
@@ -348,7 +351,7 @@ def _shorter(best: Plan, model: nn.Module, x: Tensor, count: int, precision: str
             now = _seconds(native.rehearsal(model, block)) / len(block) / best.threads
         else:
             now = _seconds(lambda: forward(model, one, few, how=best.how)) / len(few)
-        then = _seconds(lambda: forward(model, one, few, how=short.how, precision=precision)) / len(few)
+        then = _seconds(lambda: forward(model, one, batch, how=short.how, precision=precision)) / len(batch)
     return short if then * _GAIN < now else best
 
 
