@@ -233,7 +233,7 @@ def _per_member(value: float | Tensor, like: Tensor) -> Tensor:
 
 
 @lru_cache(maxsize=256)
-def _tensors(
+def lookup(
     device: Device, bits: int, reference: str, mapping: str, dtype: torch.dtype, on: torch.device
 ) -> tuple[Tensor | None, Tensor]:
     """Return `tables` as tensors: values, None where they are 0, 1, 2, ...; deviations, one number if all are alike."""
@@ -299,7 +299,7 @@ def read_back(
         Tensor of the broadcast shape of ``w`` and ``z``.
     """
     clean = _precise(w.detach())
-    value, deviation = _tensors(device, bits, reference, mapping, clean.dtype, w.device)
+    value, deviation = lookup(device, bits, reference, mapping, clean.dtype, w.device)
     s, signed = _scale_and_signed(clean, bits)
     if value is not None or deviation.ndim:
         n = signed.abs().to(torch.int32)

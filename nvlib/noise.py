@@ -74,6 +74,11 @@ class Gaussian:
         """Return noise of the shape and dtype of u, uniform in (0, 1)."""
         return _ndtri(u)
 
+    @property
+    def transform(self) -> tuple[float, float, float, float]:
+        """(a, b, low, high): `quantile` is clamp(Phi^-1(a u + b), low, high), for compiled code."""
+        return 1.0, 0.0, -math.inf, math.inf
+
     def mean(self) -> float:
         """Return E z."""
         return 0.0
@@ -105,6 +110,11 @@ class RightCensored:
     def quantile(self, u: Tensor) -> Tensor:
         """Return noise of the shape and dtype of u, uniform in (0, 1)."""
         return _ndtri(u).clamp(max=self.th)
+
+    @property
+    def transform(self) -> tuple[float, float, float, float]:
+        """(a, b, low, high): `quantile` is clamp(Phi^-1(a u + b), low, high)."""
+        return 1.0, 0.0, -math.inf, self.th
 
     def mean(self) -> float:
         """Return the mean: below zero, the point of the law (TRICE III-D)."""
@@ -138,6 +148,11 @@ class LeftCensored:
     def quantile(self, u: Tensor) -> Tensor:
         """Return noise of the shape and dtype of u, uniform in (0, 1)."""
         return _ndtri(u).clamp(min=-self.th)
+
+    @property
+    def transform(self) -> tuple[float, float, float, float]:
+        """(a, b, low, high): `quantile` is clamp(Phi^-1(a u + b), low, high)."""
+        return 1.0, 0.0, -self.th, math.inf
 
     def mean(self) -> float:
         """Return the mean: above zero."""
@@ -173,6 +188,11 @@ class RightTruncated:
         # The clamp takes off what rounding of Phi^-1 may put above th.
         return _ndtri(u * float(ndtr(self.th))).clamp(max=self.th)
 
+    @property
+    def transform(self) -> tuple[float, float, float, float]:
+        """(a, b, low, high): `quantile` is clamp(Phi^-1(a u + b), low, high)."""
+        return float(ndtr(self.th)), 0.0, -math.inf, self.th
+
     def mean(self) -> float:
         """Return the mean: below zero."""
         return _right_truncated(self.th)[0]
@@ -206,6 +226,12 @@ class LeftTruncated:
         """Return noise of the shape and dtype of u, uniform in (0, 1)."""
         below = float(ndtr(-self.th))
         return _ndtri(below + u * (1 - below)).clamp(min=-self.th)
+
+    @property
+    def transform(self) -> tuple[float, float, float, float]:
+        """(a, b, low, high): `quantile` is clamp(Phi^-1(a u + b), low, high)."""
+        below = float(ndtr(-self.th))
+        return 1 - below, below, -self.th, math.inf
 
     def mean(self) -> float:
         """Return the mean: above zero."""

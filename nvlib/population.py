@@ -3,8 +3,8 @@
 A programmed chip is the same module with other weights, so chips of a Monte-Carlo run, TRICE's candidates, OVF's
 louder forwards and a grid of trainings are all one thing: a dict of tensors (members, ...) and a module that is
 called with each member's slice. `forward` does that in one of three ways, which agree to the last bits: by
-`torch.func.vmap`, by a loop over members, or by code generated for the network (`nvlib.native`; on CPUs, without
-derivatives). What refuses a module is replaced by the loop, with one warning that names the cause.
+`torch.func.vmap`, by a loop over members, or by code generated for the network (`nvlib.native`; on CPUs; in training
+mode with derivatives). What refuses a module is replaced by the loop, with one warning that names the cause.
 
 Floats differ in the last bits between ways of running, never the chips (their weights): a `Plan` names the way, is
 recorded with the samples, and is what a resumed or distributed run reuses.
@@ -17,6 +17,7 @@ import warnings
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager, nullcontext
 from dataclasses import dataclass, replace
+from functools import partial
 from weakref import WeakKeyDictionary
 
 import torch
@@ -114,7 +115,7 @@ def forward(
             whoever runs beside it, and leaves torch's generators as they were; None: those go on.
 
     Returns:
-        (members, batch, classes); differentiable, but for ``native``.
+        (members, batch, classes); differentiable, but for ``native`` in evaluation mode.
 
     Raises:
         InputError: for stacked weights of different lengths, an unknown way, or a precision that it has not.
@@ -144,6 +145,9 @@ def _forward(
         raise unknown("way to run a population", how, WAYS)
     if how == "native":
         try:
+            if model.training:
+                own = x if per_member else x.expand(count, *x.shape)
+                return native.training.logits(model, weights, own)
             if per_member:
                 raise native.Unsupported("each member has inputs of its own")
             return native.logits(model, weights, x)
@@ -371,6 +375,69 @@ def _native_pays(model: nn.Module, x: Tensor, count: int, images: int) -> bool:
             _say(model, str(reason))
             return False
     return generated < loop
+
+
+def training_way(
+    model: nn.Module, weights: Mapping[str, Tensor], x: Tensor, steps: int, precision: str = "float32"
+) -> str:
+    """Choose how the steps of a training are run, by measuring one of each way where that can pay.
+
+    Args:
+        model: the module, in training mode; it and the weights are not changed.
+        weights: name -> (members, ...), all parameters and buffers.
+        x: a batch a member, (members, batch, ...).
+        steps: how many there will be.
+        precision: of products; generated code has float32 alone.
+    """
+    if x.is_cuda or x.dtype != torch.float32 or precision != "float32":
+        return way(model, x)
+    held = {name: tensor.detach().clone() for name, tensor in weights.items()}
+    for name, _ in model.named_parameters():
+        held[name].requires_grad_()
+
+    def step(how: str) -> None:
+        forward(model, held, x, per_member=True, how=how).square().mean().backward()
+
+    loop = _seconds(lambda: step("loop"), budget=0.2)
+    if loop * steps < _WORTH:
+        return "loop"
+    try:
+        native.training.program(model, held, x)
+    except native.Unsupported as reason:
+        _say(model, str(reason))
+        return "loop"
+    return "native" if _seconds(lambda: step("native"), budget=0.2) < loop else "loop"
+
+
+def refusal(model: nn.Module, weights: Mapping[str, Tensor], x: Tensor) -> str | None:
+    """Return why training steps cannot be run by generated code, with one warning; None if they can."""
+    try:
+        native.training.program(model, weights, x)
+    except native.Unsupported as reason:
+        _say(model, str(reason))
+        return str(reason)
+    return None
+
+
+def stepper(
+    model: nn.Module, weights: Mapping[str, Tensor], x: Tensor, how: str, precision: str = "float32"
+) -> Callable[..., Tensor]:
+    """Return `forward` for the steps of a training: (weights, x), inputs a member, the way and the code looked up once.
+
+    Args:
+        model: the module, in training mode; it must not be changed afterwards.
+        weights: as those to come.
+        x: as those to come.
+        how: the way; generated code that is not to be had is replaced by the loop, with one warning.
+        precision: of products.
+    """
+    if how == "native":
+        try:
+            return partial(native.training.step, native.training.program(model, weights, x))
+        except native.Unsupported as reason:
+            _say(model, str(reason))
+            how = "loop"
+    return partial(forward, model, per_member=True, how=how, precision=precision)
 
 
 def _seconds(run: Callable[[], object], budget: float = 0.5) -> float:

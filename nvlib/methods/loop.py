@@ -27,7 +27,7 @@ from nvlib import models, philox, population, probe
 from nvlib.crossbar import array_weights, check, tables, weight_bits
 from nvlib.data import Dataset, Split
 from nvlib.devices import Device
-from nvlib.errors import InputError, whole
+from nvlib.errors import InputError, unknown, whole
 from nvlib.evaluate import as_split, score
 from nvlib.methods.keep import Held
 from nvlib.methods.recipe import Recipe
@@ -63,6 +63,7 @@ class Epoch:
         trace: what a searching method found this epoch, a row a candidate.
         stopped: which members have stopped early, (members,) bool.
         held: the epoch whose weights `weights` gives, (members,).
+        way: how steps were run.
     """
 
     epoch: int
@@ -77,6 +78,7 @@ class Epoch:
     trace: tuple[dict[str, Any], ...] = field(default=(), repr=False)
     stopped: np.ndarray = field(default_factory=lambda: np.zeros(0, dtype=bool), repr=False)
     held: np.ndarray = field(default_factory=lambda: np.zeros(0, dtype=int), repr=False)
+    way: str = "loop"
 
     def weights(self, member: int = 0) -> dict[str, Tensor]:
         """Return a member's clean parameters and buffers by name: this epoch's, or those selection holds."""
@@ -125,6 +127,7 @@ def train(
     precision: str = "float32",
     resume: Mapping[str, Tensor] | None = None,
     search: tuple[int, int, str] | None = None,
+    how: str | None = None,
 ) -> Iterator[Epoch]:
     """Train a population by a method; yields a record after each epoch, whose last holds the models.
 
@@ -155,6 +158,8 @@ def train(
             `nvlib.precision`. Weights, noise, optimiser and statistics are of ``dtype`` all the same.
         resume: an earlier record's ``state``; training goes on after its epoch to the same numbers.
         search: how a searching method scores its candidates: chips and images at a time, and the way; None measures.
+        how: the way that steps are run (`nvlib.forward`), kept in checkpoints; None measures which is fastest. Ways
+            agree to training noise; going on needs the way that was begun with.
 
     Yields:
         `Epoch` records.
@@ -182,6 +187,8 @@ def train(
                          "splits: nvlib.load, or nvlib.data.Dataset of splits of one's own")  # fmt: skip
     parts = [as_split(data, part) for part in ("train", "validation")]
     held = Held(select, patience, target, count)
+    if how is not None and how not in population.WAYS:
+        raise unknown("way to run a population", how, population.WAYS)
 
     if check_precision(precision, on) != "float32" and dtype != torch.float32:
         raise InputError(f"precision={precision!r} is for weights of float32, not {dtype}; leave one of them out")
@@ -224,7 +231,28 @@ def train(
     if resume is not None:
         done = run.restore(resume)
         held.restore(resume)
+    _choose_way(run, splits[0], recipe, epochs - done, how)
     return _epochs(method, run, *splits, recipe, range(done, epochs), held, validation_chips)
+
+
+def _choose_way(run: Run, training: Split, recipe: Recipe, epochs: int, asked: str | None) -> None:
+    """Fix the way that steps are run: the one that was begun with, the one asked for, or the fastest."""
+    begun = population.WAYS[int(run.memory["way"])] if "way" in run.memory else None
+    if begun and asked not in (None, begun):
+        raise InputError(f"how={asked!r} does not go on with a training begun by {begun!r}; leave it out")
+    run.model.train()
+    size = min(recipe.batch_size, len(training.y))
+    few = training.x[:size].expand(len(run.seeds), size, *training.x.shape[1:])
+    steps = epochs * (len(training.y) // size)
+    with layers.allowed(run.compiled):
+        chosen = begun or asked
+        run.way = chosen or population.training_way(run.model, run.weights, few, steps, run.precision)
+    if run.way == "native" and (reason := population.refusal(run.model, run.weights, few)):
+        if begun:
+            raise InputError(f"this training was begun by generated code, and there is none here ({reason}); go on "
+                             "where there is, or begin anew")  # fmt: skip
+        run.way = "loop"
+    run.memory["way"] = torch.tensor(population.WAYS.index(run.way))
 
 
 def models_of(model: str | nn.Module | Callable[[int], nn.Module], seeds: list[int]) -> list[nn.Module]:
@@ -305,6 +333,7 @@ def _epochs(
             trace=tuple({"epoch": run.epoch + 1, **row} for row in trace or ()),
             stopped=held.stopped.copy(),
             held=held.epoch.copy(),
+            way=run.way,
         )
 
 
@@ -315,7 +344,7 @@ def _validate(run: Run, validation: Split, chips: int) -> tuple[np.ndarray, np.n
         return weights if run.candidates == 1 else {name: tensor[run.result] for name, tensor in weights.items()}
 
     with torch.no_grad():
-        way = population.way(run.model, validation.x)
+        way = "native" if run.way == "native" else population.way(run.model, validation.x)
         images = population.plan(run.model, validation.x, len(run.result), how=way).images
         how = images, way, run.precision
         clean = score(run.model, results(run.noisy(None)), validation, *how)[0]

@@ -9,7 +9,7 @@ Noise is addressed by (seed, step), so a checkpoint needs weights, optimiser sta
 from __future__ import annotations
 
 import hashlib
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Hashable, Mapping, Sequence
 from dataclasses import dataclass, field
 
 import numpy as np
@@ -17,12 +17,13 @@ import torch
 from torch import Tensor, nn
 
 from nvlib import philox, population
-from nvlib.crossbar import read_back
+from nvlib.crossbar import lookup, read_back
 from nvlib.data import Split
 from nvlib.devices import Device
 from nvlib.errors import InputError, unknown
 from nvlib.evaluate import score
 from nvlib.native import layers
+from nvlib.native.perturb import Draw, perturb
 from nvlib.noise import Law
 from nvlib.precision import PRECISIONS
 
@@ -59,6 +60,7 @@ class Run:
     result: list[int]
     diverged: Tensor  # (members,) bool
     candidates: int = 1  # rows a training began with
+    way: str = "loop"  # how members are run: `population.forward`'s way; ``native`` also draws in compiled code
     extra: dict[str, Tensor] = field(default_factory=dict)
     precision: str = "float32"  # of the forwards and backwards
     compiled: bool = False  # whether they take BatchNorm, ReLU and pooling from `nvlib.native.layers`
@@ -70,6 +72,7 @@ class Run:
     passes: tuple[int, int] = (-1, 0)  # the step, and how many forward passes it has had
     epoch: int = 0  # from 0
     loss: Tensor | None = None  # summed over the epoch, (members,)
+    steppers: dict[Hashable, Callable[..., Tensor]] = field(default_factory=dict, repr=False)
 
     # -- straying ----------------------------------------------------------------------------------------------------
 
@@ -108,12 +111,25 @@ class Run:
         """Return one stacked tensor as `noisy` has it; for weights that are not the network's own."""
         if space not in SPACES:
             raise unknown("space of the noise", space, SPACES)
+        if self.way == "native" and (law is None or hasattr(law, "transform")):
+            return _StraightThrough.apply(w, self._compiled(name, w, law, sigma, stream, space))
         z = None
         if law is not None:
             u = philox.uniform(self.seeds, self.step, f"train/{stream}/{name}", w[0].numel(), w.device)
             z = law.quantile(u).to(w.dtype).view_as(w)
             z = torch.where(w.detach() < 0, -z, z) if space == "conductance" else z
         return self._read(w, self.sigma_d if sigma is None else sigma, z)
+
+    def _compiled(
+        self, name: str, w: Tensor, law: Law | None, sigma: Tensor | float | None, stream: str, space: str
+    ) -> Tensor:
+        """Return what `stray` does to the values, by compiled code."""
+        clean = w.detach().contiguous()
+        value, deviation = lookup(self.device, self.bits, self.reference, self.mapping, w.dtype, w.device)
+        sigma = self.sigma_d if sigma is None else torch.as_tensor(sigma)
+        address = f"train/{stream}/{name}"
+        draw = law and Draw(self.seeds, self.step, address, law.transform, space == "conductance")
+        return perturb(clean, self.bits, value, deviation, sigma.expand(len(w)).tolist(), draw)
 
     def chip(self, index: int) -> dict[str, Tensor]:
         """Return all members programmed on validation chip ``index``: the same deviations for each."""
@@ -131,11 +147,12 @@ class Run:
 
     def forward(self, weights: Mapping[str, Tensor], x: Tensor, model: nn.Module | None = None) -> Tensor:
         """Run the members on their own inputs in the run's precision: (members, batch, classes)."""
-        model = self.model if model is None else model
+        module = self.model if model is None else model
+        key = id(module), len(x), tuple(x.shape[1:]), torch.is_grad_enabled()
+        if key not in self.steppers:
+            self.steppers[key] = population.stepper(module, weights, x, self.way, self.precision)
         with layers.allowed(self.compiled):
-            return population.forward(
-                model, weights, x, per_member=True, precision=self.precision, seeds=self._drawing(len(x))
-            )
+            return self.steppers[key](weights, x, seeds=self._drawing(len(x)))
 
     def _drawing(self, count: int) -> list[int]:
         """Return the seeds of what rows draw in a forward pass (dropout): by a row's seed, step, pass, weight set."""
@@ -300,6 +317,18 @@ class Run:
         if "diverged" in state:
             self.diverged = state["diverged"].to(self.diverged.device)
         return int(state["epoch"])
+
+
+class _StraightThrough(torch.autograd.Function):
+    """The second tensor's values with the first one's gradient."""
+
+    @staticmethod
+    def forward(ctx: object, w: Tensor, held: Tensor) -> Tensor:
+        return held
+
+    @staticmethod
+    def backward(ctx: object, g: Tensor) -> tuple[Tensor, None]:
+        return g, None
 
 
 def _rowed(value: object, parameter: Tensor) -> bool:

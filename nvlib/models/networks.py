@@ -25,6 +25,14 @@ from torch import Tensor, nn
 from nvlib.errors import InputError
 from nvlib.native import layers
 
+torch.library.define("nvlib::running_quantise", "(Tensor x, Tensor range, int bits, float momentum) -> Tensor")
+
+
+@torch.library.register_fake("nvlib::running_quantise")
+def _quantised_like(x: Tensor, range: Tensor, bits: int, momentum: float) -> Tensor:
+    """A quantiser in training as one operator of an exported graph, which generated code knows; it has no other use."""
+    return torch.empty_like(x)
+
 
 class ActivationQuantiser(nn.Module):
     """Quantise non-negative activations to 2^bits levels over [0, running maximum].
@@ -51,6 +59,8 @@ class ActivationQuantiser(nn.Module):
 
     def forward(self, x: Tensor) -> Tensor:
         """Return `x`, of any shape and non-negative, on the grid; in float32 at least, whose steps bfloat16 has not."""
+        if self.training and torch.compiler.is_exporting():
+            return torch.ops.nvlib.running_quantise(x, self.range, self.bits, self.momentum)
         if self.training:
             peak = x.detach().amax().to(self.range.dtype)
             # no Python branch on a value: under vmap each member has its own

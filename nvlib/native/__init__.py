@@ -9,12 +9,15 @@ use (`run`).
 
     nvlib.native.logits(model, chips, x)        (chips, batch, classes)
 
+    nvlib.native.training.logits(module, weights, x)    the same in training mode, with derivatives
+
 It is a way to be fast, never needed to be right: whatever is not known here raises `Unsupported` with the reason, and
 the engine loops over chips.
 """
 
+from nvlib.native import training
 from nvlib.native.build import description
 from nvlib.native.graph import Unsupported
 from nvlib.native.run import logits, rehearsal
 
-__all__ = ["Unsupported", "description", "logits", "rehearsal"]
+__all__ = ["Unsupported", "description", "logits", "rehearsal", "training"]

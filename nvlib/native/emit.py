@@ -32,7 +32,7 @@ class Source:
 
 def generate(network: Network, machine: Machine) -> Source:
     """Return the C++ that computes a network on a machine."""
-    kernels, wide = fuse(network), borders(network)
+    kernels, wide = fuse(network), borders(network.operations)
     if wide.get(network.result, Border()) != Border():
         raise Unsupported("its result is also read inside")
     stored = [network.source, *(value for kernel in kernels for value in kernel.stored)]

@@ -143,10 +143,10 @@ def _takes_pool(kernel: Kernel, pool: Pool, users: dict[Value, list[Operation]],
     return all(v is not result and all(user in inside for user in users[v]) for v in kernel.made)
 
 
-def borders(network: Network) -> dict[Value, Border]:
+def borders(operations: Iterable[Operation]) -> dict[Value, Border]:
     """Return how wide a border of zeros each value needs."""
     found: dict[Value, Border] = {}
-    for operation in network.operations:
+    for operation in operations:
         if isinstance(operation, Convolution):
             rows, columns = (_reach(operation, axis) for axis in (0, 1))
             known = found.get(operation.source, Border())

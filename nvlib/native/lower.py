@@ -48,7 +48,7 @@ def _network(program: torch.export.ExportedProgram) -> Network:
             source = Value(*shape) if len(shape) == 3 else Value(shape[0], 1, 1)
             known.views[node] = View(Storage(source), flat=len(shape) == 1)
         elif node.op == "placeholder":
-            known.steps[node] = known.recipe.add(_leaf(node, program))
+            known.steps[node] = known.recipe.add(leaf(node, program))
         elif node.op == "call_function" and name_of(node) == "_assert_tensor_metadata":
             continue
         elif node.op == "call_function" and any(argument in known.views for argument in node.all_input_nodes):
@@ -67,7 +67,7 @@ def _network(program: torch.export.ExportedProgram) -> Network:
     return Network(source, value, shape_of(result[0]), tuple(known.operations), known.recipe)
 
 
-def _leaf(node: fx.Node, program: torch.export.ExportedProgram) -> Step:
+def leaf(node: fx.Node, program: torch.export.ExportedProgram) -> Step:
     """A tensor of the module, or one that its code makes of numbers."""
     signature = program.graph_signature
     name = signature.inputs_to_parameters.get(node.name) or signature.inputs_to_buffers.get(node.name)

@@ -26,7 +26,7 @@ _ARGUMENTS = (
     *(ctypes.c_void_p, ctypes.c_void_p, ctypes.c_ssize_t, ctypes.c_void_p),  # out; seeds and their stride; indices
     *(ctypes.c_ssize_t, ctypes.c_ssize_t, ctypes.c_uint32, ctypes.c_uint32),  # rows, blocks; the stream's name
 )
-_SOURCE = """
+SOURCE = """
 typedef unsigned int u32;
 typedef unsigned long long u64;
 typedef __PTRDIFF_TYPE__ size;
@@ -130,4 +130,4 @@ def kernel(*, make: bool) -> Kernel:
     Raises:
         Unsupported: if it is not to be had.
     """
-    return Kernel(load(_SOURCE, machine(), "uniform", _ARGUMENTS, make=make))
+    return Kernel(load(SOURCE, machine(), "uniform", _ARGUMENTS, make=make))

@@ -67,7 +67,7 @@ class Program:
         """Lay images out in blocks, images innermost: (blocks, channels, rows, columns, lanes), zeros around."""
         buffer, lanes = self.source.images, self.machine.lanes
         blocks = -(-len(x) // (lanes * BLOCKS)) * BLOCKS
-        laid = _aligned(blocks, buffer.value.channels, buffer.rows, buffer.columns, lanes).zero_()
+        laid = aligned(blocks, buffer.value.channels, buffer.rows, buffer.columns, lanes).zero_()
         border, value = buffer.border, buffer.value
         inside = laid[:, :, border.rows : border.rows + value.rows, border.columns : border.columns + value.columns]
         x = x.reshape(len(x), *value.shape)
@@ -80,14 +80,14 @@ class Program:
     def logits(self, chips: Tensor, images: Tensor, count: int, threads: int) -> Tensor:
         """Run packed chips on laid-out images; (chips, ``count``, ...)."""
         groups = len(images) // BLOCKS
-        out = _aligned(len(chips), len(images), self.source.logits.size // self.machine.lanes, self.machine.lanes)
+        out = aligned(len(chips), len(images), self.source.logits.size // self.machine.lanes, self.machine.lanes)
         parts = 1 if len(chips) % threads == 0 else min(threads, groups)  # so that no thread waits for the last chip
         jobs = [(chip, groups * part // parts, groups * (part + 1) // parts)
                 for chip in range(len(chips)) for part in range(parts)]  # fmt: skip
         threads = min(threads, len(jobs))
         memory: queue.SimpleQueue[Tensor] = queue.SimpleQueue()
         for _ in range(threads):
-            memory.put(_aligned(max(1, self.source.scratch)).zero_())
+            memory.put(aligned(max(1, self.source.scratch)).zero_())
 
         def work(job: tuple[int, int, int]) -> None:
             chip, first, last = job
@@ -242,7 +242,7 @@ def _frozen(value: object, where: str, own: set[int], depth: int = 0) -> Hashabl
     raise Unsupported(f"{where or 'the module'} holds a {type(value).__name__}, which may change what it computes")
 
 
-def _aligned(*shape: int) -> Tensor:
+def aligned(*shape: int) -> Tensor:
     """Uninitialised floats that start where a vector may."""
     extra = _ALIGN // 4
     whole = torch.empty(math.prod(shape) + extra)

@@ -180,6 +180,7 @@ def _train(desk: Desk, task: Task, count: Tell) -> None:
                         "seconds": epoch.seconds / len(records),
                     }
                 )
+            held.plan["way"] = epoch.way
             held.state, held.spent = epoch.state, held.spent + epoch.seconds
             held.trace += epoch.trace
             held.save(path)
