@@ -22,18 +22,18 @@ Source: TRICE Eqs. 11-14, NFT Eqs. 4-5. Everything here works on stacked weights
 from __future__ import annotations
 
 import warnings
-from collections.abc import Mapping
+from collections.abc import Callable, Iterable, Mapping
 from functools import lru_cache
 from typing import TYPE_CHECKING
 
 import numpy as np
 import torch
 from torch import Tensor, nn
-from torch.nn.parameter import is_lazy
 
-from nvlib import devices, philox
+from nvlib import devices, modules, philox
 from nvlib.devices import Device
 from nvlib.errors import InputError, unknown, whole
+from nvlib.modules import bare, usable
 
 if TYPE_CHECKING:
     import pandas as pd
@@ -47,67 +47,52 @@ _DIGITAL = (nn.Embedding, nn.EmbeddingBag)
 
 
 def array_weights(model: nn.Module, *, warn: bool = True) -> list[str]:
-    """Return the names of the parameters that lie on arrays.
+    """Return the names of the tensors that lie on arrays.
 
     These are the weights of convolutions and linear layers, attention projections and recurrent matrices. Biases and
-    normalisation are digital; so are embeddings, which are looked up, not multiplied. A model may name further
-    matrices of its own in an attribute ``array_weights`` (a collection of parameter names).
+    normalisation are digital; so are embeddings, which are looked up, not multiplied, unless such a layer shares their
+    matrix. A tensor that several layers share has its first name. A parametrised weight (weight_norm, spectral_norm,
+    pruned, ...) is named as its layer has it, and what is meant is the weight that the layer uses. A model may name
+    further matrices of its own in an attribute ``array_weights`` (a collection of parameter names).
 
     Args:
         model: any module.
-        warn: warn about a weight matrix that found no place.
+        warn: warn about a weight matrix that found no place, and about a layer that multiplies with other weights than
+            it is given.
 
     Raises:
-        InputError: if the model has no weight to put on arrays, or names one it does not have.
+        InputError: if the model has no weight to put on arrays, or names one it does not have; for a scripted module.
     """
     usable(model)
-    extra = set(getattr(model, "array_weights", ()))
-    names, homeless = [], []
-    for name, parameter in model.named_parameters():
-        owner = model.get_submodule(name.rpartition(".")[0])
-        leaf = name.rpartition(".")[2]
-        known = (
-            (isinstance(owner, _MATRICES) and leaf == "weight")
-            or (isinstance(owner, nn.MultiheadAttention) and leaf.endswith("proj_weight"))
-            or (isinstance(owner, nn.RNNBase | nn.RNNCellBase) and leaf.startswith("weight"))
-        )
-        if known or name in extra:
-            names.append(name)
-        elif parameter.ndim > 1 and not isinstance(owner, _DIGITAL):
-            homeless.append(name)
-    if missing := extra.difference(dict(model.named_parameters())):
+    inner, address = bare(model), modules.address(model)
+    extra = set(getattr(model, "array_weights", ())) | set(getattr(inner, "array_weights", ()))
+    every = _matrices_of(model)
+    known = {n for slots, _ in every.values() for slot in slots for n in (slot, address(slot))}
+    if missing := extra.difference(known):
         raise InputError(
-            f"array_weights names {sorted(missing)}, which {type(model).__name__} does not have; "
+            f"array_weights names {sorted(missing)}, which {type(inner).__name__} does not have; "
             "use names from model.named_parameters()"
         )
+    names, homeless = [], []
+    for name, (slots, ndim) in every.items():
+        owners = [(model.get_submodule(slot.rpartition(".")[0]), slot.rpartition(".")[2]) for slot in slots]
+        named = extra.intersection((*slots, *map(address, slots)))
+        if named or any(_is_matrix(owner, leaf) for owner, leaf in owners):
+            names.append(name)
+        elif ndim > 1 and not all(isinstance(owner, _DIGITAL) for owner, _ in owners):
+            homeless.append(name)
     if not names:
         raise InputError(
-            f"{type(model).__name__} has no weight to put on arrays; expected a convolution or linear layer, "
+            f"{type(inner).__name__} has no weight to put on arrays; expected a convolution or linear layer, "
             "or an attribute array_weights that names parameters"
         )
     if homeless and warn:
         warnings.warn(
-            f"no noise on {', '.join(homeless)} of {type(model).__name__}: a matrix outside the layers nvlib knows; "
+            f"no noise on {', '.join(homeless)} of {type(inner).__name__}: a matrix outside the layers nvlib knows; "
             "name it in model.array_weights to put it on arrays",
             stacklevel=3,
         )
     return names
-
-
-def usable(model: nn.Module) -> None:
-    """Refuse what is no module whose weights can be exchanged; InputError says what to pass."""
-    if not isinstance(model, nn.Module):
-        raise InputError(f"a model of type {type(model).__name__} cannot be programmed; expected an nn.Module")
-    for name, part in model.named_modules():
-        if isinstance(part, torch.jit.ScriptModule):
-            said = f"{name} of {type(model).__name__}" if name else "the model"
-            raise InputError(f"{said} is compiled by TorchScript, which holds its weights; expected the module that it "
-                             "was made from")  # fmt: skip
-    for name, parameter in model.named_parameters():
-        if is_lazy(parameter):
-            raise InputError(f"{name} of {type(model).__name__} has no shape yet; run the model on an image first")
-        if parameter.is_meta:
-            raise InputError(f"{name} of {type(model).__name__} is on the meta device, without values; load them")
 
 
 def _programmable(name: str, w: Tensor) -> None:
@@ -117,6 +102,38 @@ def _programmable(name: str, w: Tensor) -> None:
         raise InputError(f"weights {name} are {what.removeprefix('torch.')}; expected dense floats: convert them")
     if not torch.isfinite(w).all():
         raise InputError(f"weights {name} are not finite; a diverged model cannot be programmed, train it again")
+
+
+def _is_matrix(owner: nn.Module, leaf: str) -> bool:
+    """Whether a layer multiplies with its tensor of this name."""
+    return (
+        (isinstance(owner, _MATRICES) and leaf == "weight")
+        or (isinstance(owner, nn.MultiheadAttention) and leaf.endswith("proj_weight"))
+        or (isinstance(owner, nn.RNNBase | nn.RNNCellBase) and leaf.startswith("weight"))
+    )
+
+
+def _matrices_of(model: nn.Module) -> dict[str, tuple[list[str], int]]:
+    """Return what a module computes with: name -> (its slots, its axes); parametrised tensors for their originals."""
+    made = modules.parametrised(model)
+    originals = {id(tensor) for part in made.values() for name, tensor in part.named_parameters()
+                 if name.startswith("parametrizations.") or name.rpartition("_")[2] in ("g", "v", "orig")}  # fmt: skip
+    found, parameters = {}, {id(p) for p in model.parameters()}
+    for path, part in model.named_modules():
+        at = f"{path}." if path else ""
+        for leaf, tensor in part._parameters.items():
+            if tensor is not None and id(tensor) in parameters and id(tensor) not in originals:
+                found.setdefault(id(tensor), (f"{at}{leaf}", [], tensor.ndim))[1].append(f"{at}{leaf}")
+        for name in (name for name, owner in made.items() if owner is part):
+            found[name] = (name, [name], modules.made(part, name.rpartition(".")[2]).ndim)
+    return {name: (slots, ndim) for name, slots, ndim in found.values()}
+
+
+def own_weights(model: nn.Module, names: Iterable[str]) -> dict[str, Tensor]:
+    """Return tensors of a model by the names that `array_weights` gives, parametrised ones as evaluation makes them."""
+    parameters, made = dict(model.named_parameters()), modules.parametrised(model)
+    return {name: modules.made(made[name], name.rpartition(".")[2]) if name in made else parameters[name]
+            for name in names}  # fmt: skip
 
 
 def mapping(
@@ -140,7 +157,7 @@ def mapping(
     on_arrays = set(array_weights(model))
     chains = 2 if mapping == "differential" else 1
     rows = []
-    for name, parameter in model.named_parameters():
+    for name, parameter in own_weights(model, _matrices_of(model)).items():
         on = name in on_arrays
         cells = parameter.numel() * bits // device.bits * chains if on else 0
         place = "array" if on else "digital"
@@ -170,11 +187,11 @@ def deviations(
     import pandas as pd
 
     device, sigma_d = check(device, sigma_d, reference)
-    bits, parameters, rows = weight_bits(model, bits), dict(model.named_parameters()), []
+    bits, rows = weight_bits(model, bits), []
     _, spread = tables(device, bits, reference, mapping)
-    for name in array_weights(model):
-        _programmable(name, parameters[name].detach())
-        w = _precise(parameters[name].detach()).unsqueeze(0)
+    for name, own in own_weights(model, array_weights(model)).items():
+        _programmable(name, own.detach())
+        w = _precise(own.detach()).unsqueeze(0)
         s, n = scale_and_digits(w, bits)
         strays = sigma_d * float(s) * torch.as_tensor(spread)[n]
         typical, deviation = float(w.square().mean().sqrt()), float(strays.square().mean().sqrt())
@@ -189,7 +206,7 @@ def deviations(
 
 def weight_bits(model: nn.Module, bits: int | None) -> int:
     """Return M: ``bits`` if given, else what the model was built for (its attribute ``bits``)."""
-    bits = getattr(model, "bits", None) if bits is None else bits
+    bits = getattr(model, "bits", getattr(bare(model), "bits", None)) if bits is None else bits
     if bits is None:
         raise InputError(f"{type(model).__name__} does not say its weight bits; pass bits= (8, 6 or 4 in the papers)")
     return bits
@@ -359,9 +376,9 @@ def program(
     usable(model)
     bits = weight_bits(model, bits)
     indices = index if isinstance(index, range) else range(index, index + 1)
-    parameters = dict(model.named_parameters())
-    clean = {name: parameters[name].unsqueeze(0) for name in array_weights(model)}
-    chips = stray(clean, device, sigma_d, seed, indices, bits=bits, reference=reference, mapping=mapping)
+    clean = {name: w.unsqueeze(0) for name, w in own_weights(model, array_weights(model)).items()}
+    chips = stray(clean, device, sigma_d, seed, indices, bits=bits, reference=reference, mapping=mapping,
+                  address=modules.address(model))  # fmt: skip
     return chips if isinstance(index, range) else {name: w[0] for name, w in chips.items()}
 
 
@@ -388,8 +405,12 @@ def stray(
     bits: int,
     reference: str,
     mapping: str,
+    address: Callable[[str], str] = str,
 ) -> dict[str, Tensor]:
-    """Program each of ``indices`` with the same clean weights (1, ...): the draws of `program`, by tensor name."""
+    """Program each of ``indices`` with the same clean weights (1, ...): the draws of `program`, by tensor name.
+
+    ``address`` turns a tensor's name into what its draws are addressed by.
+    """
     chips = {}
     for name, w in clean.items():
         _programmable(name, w.detach())
@@ -397,7 +418,7 @@ def stray(
         if sigma_d == 0:
             held = read_back(w, device, 0.0, None, bits=bits, reference=reference, mapping=mapping).expand(shape)
         else:
-            z = philox.normal(seed, indices, f"program/{name}", w[0].numel(), w.device)
+            z = philox.normal(seed, indices, f"program/{address(name)}", w[0].numel(), w.device)
             z = z.to(torch.promote_types(w.dtype, torch.float32)).reshape(shape)
             held = read_back(w, device, sigma_d, z, bits=bits, reference=reference, mapping=mapping)
         chips[name] = held

@@ -27,6 +27,7 @@ from nvlib.data import Dataset, Split
 from nvlib.data.given import split_of as as_split
 from nvlib.devices import Device
 from nvlib.errors import InputError, whole
+from nvlib.modules import evaluating, private
 from nvlib.philox import check_seed
 from nvlib.population import Plan
 from nvlib.precision import check as check_precision
@@ -115,21 +116,16 @@ def score(
     """
     count = population.members(weights)
     correct, loss, divergence = torch.zeros(3, count, dtype=torch.float64, device=split.x.device)
-    training = model.training
-    model.eval()
-    try:
-        with torch.inference_mode():
-            for start in range(0, len(split.y), images):
-                x, y = split.x[start : start + images], split.y[start : start + images]
-                logits = population.forward(model, weights, x, how=how, precision=precision)
-                labels = y.expand(count, -1)
-                nll = cross_entropy(logits.flatten(0, 1), labels.flatten(), reduction="none").view(count, -1)
-                right = logits.argmax(-1) == labels
-                correct += right.sum(1)
-                loss += nll.sum(1, dtype=torch.float64)
-                divergence += torch.where(right, nll, 0).sum(1, dtype=torch.float64)
-    finally:
-        model.train(training)
+    with evaluating(model), torch.inference_mode():
+        for start in range(0, len(split.y), images):
+            x, y = split.x[start : start + images], split.y[start : start + images]
+            logits = population.forward(model, weights, x, how=how, precision=precision)
+            labels = y.expand(count, -1)
+            nll = cross_entropy(logits.flatten(0, 1), labels.flatten(), reduction="none").view(count, -1)
+            right = logits.argmax(-1) == labels
+            correct += right.sum(1)
+            loss += nll.sum(1, dtype=torch.float64)
+            divergence += torch.where(right, nll, 0).sum(1, dtype=torch.float64)
     return (100 * correct / len(split.y)).cpu(), (loss / len(split.y)).cpu(), (divergence / correct).cpu()
 
 
@@ -156,7 +152,7 @@ def blocks(
     device, sigma_d = check(device, sigma_d, reference)
     split = as_split(data)
     split = probe.ready(model, Split(split.x.to(on), split.y.to(on)))
-    model = model.to(on)
+    model = private(model).to(on)
     if look:
         probe.inspect(model, split)
     alike = sigma_d == 0  # every chip is the quantised model: compute one, repeat it
@@ -210,7 +206,7 @@ def monte_carlo(
     """Program a model on many chips and score each.
 
     Args:
-        model: any module, with the weights as trained; not changed (moved to ``on``).
+        model: any module, with the weights as trained; not changed: a copy of it is run.
         data: a data set (its test split is used), a split, a pair (x, y) of tensors, arrays or lists, a `DataLoader`
             or a PyTorch data set of pairs.
         device: a device's name, record or path.

@@ -14,18 +14,19 @@ from __future__ import annotations
 
 import time
 import warnings
-from collections.abc import Callable, Iterator, Mapping, Sequence
-from contextlib import contextmanager, nullcontext
+from collections.abc import Callable, Mapping, Sequence
+from contextlib import nullcontext
 from dataclasses import dataclass, replace
 from functools import partial
 from weakref import WeakKeyDictionary
 
 import torch
 from torch import Tensor, nn
-from torch.func import functional_call, vmap
+from torch.func import vmap
 
-from nvlib import native
+from nvlib import modules, native
 from nvlib.errors import InputError, unknown
+from nvlib.modules import Caller, evaluating
 from nvlib.native import layers
 from nvlib.precision import casting, check, products
 
@@ -102,7 +103,8 @@ def forward(
     """Run a module once for each member of stacked weights.
 
     Tensors that ``weights`` lacks come from the module, shared. In training mode, buffers that change (BatchNorm's
-    statistics) must be among the stacked weights; they are updated in place, a row a member.
+    statistics) must be among the stacked weights; they are updated in place, a row a member. In evaluation mode each
+    member starts from the module's buffers, and neither they nor ``x`` are changed.
 
     Args:
         model: any module.
@@ -118,7 +120,8 @@ def forward(
         (members, batch, classes); differentiable, but for ``native`` in evaluation mode.
 
     Raises:
-        InputError: for stacked weights of different lengths, an unknown way, or a precision that it has not.
+        InputError: for stacked weights of different lengths, of names that the module does not have, an unknown way,
+            a precision that it has not, or a module that returns something else than one tensor.
     """
     if precision != "float32":
         if how == "native":
@@ -143,6 +146,7 @@ def _forward(
     how = how or way(model, x)
     if how not in WAYS:
         raise unknown("way to run a population", how, WAYS)
+    model, weights = modules.as_private(model, weights)
     if how == "native":
         try:
             if model.training:
@@ -162,12 +166,13 @@ def _forward(
     if how == "vmap" and seeds is not None and _draws(model, weights, x[0] if per_member else x):
         how = "loop"  # vmap draws for all members at once
     if how == "vmap" and type(model) not in _refused:
+        run = Caller.of(model)
         try:
             return vmap(
-                lambda w, inputs: functional_call(model, w, (inputs,)),
+                lambda w, inputs: logits_of(model, run(w, inputs)),
                 in_dims=(0, 0 if per_member else None),
                 randomness="different",
-            )(dict(weights), x)
+            )(dict(weights), x.clone())
         except torch.OutOfMemoryError:
             raise
         except (RuntimeError, NotImplementedError, ValueError) as error:
@@ -190,16 +195,20 @@ def _loop(
     """Run members one after another; on a CPU with channels last, which its convolutions are faster in."""
     last = not x.is_cuda and _takes_channels_last(model, weights, x[0] if per_member else x)
     arrange = _channels_last if last else (lambda images: images)
-    inputs = [arrange(own) for own in x] if per_member else [arrange(x)] * members(weights)
+    inputs = x if per_member else [x] * members(weights)
+    arranged = [arrange(own) for own in x] if per_member else [arrange(x)] * len(inputs)
     names, rows = list(weights), zip(*(tensor.unbind() for tensor in weights.values()), strict=True)
-    outs = []
+    run, outs, writes = Caller.of(model), [], None
     with layers.faster(model), nullcontext() if seeds is None else torch.random.fork_rng(_where(x)):
         # unbind's derivative stacks members once; that of indexing would fill a whole stack for each member
-        for member, (row, own) in enumerate(zip(rows, inputs, strict=True)):
+        for member, (row, plain, own) in enumerate(zip(rows, inputs, arranged, strict=True)):
             for generator in () if seeds is None else _generators(x):
                 generator.manual_seed(seeds[member])
-            outs.append(functional_call(model, dict(zip(names, row, strict=True)), (own,)))
-        return torch.stack(outs)
+            given = own if writes is False else arrange(plain.clone())  # the first: does it write to its input?
+            outs.append(logits_of(model, run(dict(zip(names, row, strict=True)), given)))
+            if writes is None:
+                writes = not torch.equal(given, own)
+    return torch.stack(outs)
 
 
 def _where(x: Tensor) -> list[int]:
@@ -223,7 +232,7 @@ def _draws(model: nn.Module, weights: Mapping[str, Tensor], x: Tensor) -> bool:
         state |= {name: tensor[0].detach().clone() for name, tensor in weights.items()}
         with torch.no_grad(), torch.random.fork_rng(_where(x)):
             before = [generator.get_state() for generator in _generators(x)]
-            functional_call(model, state, (x[:2].clone(),))
+            modules.call(model, state, x[:2].clone())
             after = [generator.get_state() for generator in _generators(x)]
         known[mode] = not all(map(torch.equal, before, after))
     return known[mode]
@@ -241,12 +250,21 @@ def _takes_channels_last(model: nn.Module, weights: Mapping[str, Tensor], x: Ten
         state = {name: buffer.clone() for name, buffer in model.named_buffers()}
         state |= {name: tensor[0].detach().clone() for name, tensor in weights.items()}
         try:
-            with torch.no_grad(), torch.random.fork_rng(devices=[]):
-                functional_call(model, state, (_channels_last(x[:2].clone()),))
+            with torch.no_grad(), torch.random.fork_rng(devices=[]), modules.unchanged(model):
+                modules.call(model, state, _channels_last(x[:2].clone()))
             known[size] = True
         except Exception:  # whatever it is, the call that counts says it too
             known[size] = False
     return known[size]
+
+
+def logits_of(model: nn.Module, out: object) -> Tensor:
+    """Return what a module returned, or raise InputError unless it is one tensor."""
+    if not isinstance(out, Tensor):
+        held = f" of {', '.join(map(repr, out))}" if isinstance(out, Mapping) else ""
+        raise InputError(f"{type(model).__name__} returns a {type(out).__name__}{held}; expected logits, one tensor "
+                         "(batch, classes): wrap it in a module that returns them alone")  # fmt: skip
+    return out
 
 
 def _channels_last(x: Tensor) -> Tensor:
@@ -283,24 +301,12 @@ def activation_bytes(model: nn.Module, x: Tensor) -> int:
     leaves = [m for m in model.modules() if not list(m.children())]
     hooks = [m.register_forward_hook(count) for m in leaves]
     try:
-        with torch.no_grad(), _evaluating(model):
-            model(x[:2])  # of one image alone, normalisation over a batch would complain
+        with torch.no_grad(), evaluating(model):
+            modules.call(model, {}, x[:2].clone())  # of one image alone, normalisation over a batch would complain
     finally:
         for hook in hooks:
             hook.remove()
     return max(total // len(x[:2]), x[:1].numel() * x.element_size())
-
-
-@contextmanager
-def _evaluating(model: nn.Module) -> Iterator[None]:
-    """Put a module in evaluation mode for a while, each part of it back as it was."""
-    modes = [(part, part.training) for part in model.modules()]
-    try:
-        model.eval()
-        yield
-    finally:
-        for part, mode in modes:
-            part.training = mode
 
 
 def plan(model: nn.Module, x: Tensor, count: int, *, how: str | None = None, precision: str = "float32") -> Plan:
@@ -348,7 +354,7 @@ def _shorter(best: Plan, model: nn.Module, x: Tensor, count: int, precision: str
         return best
     short = in_precision(best, precision)
     few, batch = x[: min(best.images, 256)], x[: min(short.images, 256)]
-    with torch.inference_mode(), _evaluating(model):
+    with torch.inference_mode(), evaluating(model):
         one = {name: rows.to(x.device) for name, rows in stack([model]).items()}
         if best.how == "native":
             block = x[:1024]
@@ -364,7 +370,7 @@ def _native_pays(model: nn.Module, x: Tensor, count: int, images: int) -> bool:
     if count * len(x) < _FEW:
         return False
     few, block, threads = x[: min(images, 256)], x[:1024], torch.get_num_threads()  # more: its weights cost a packing
-    with torch.inference_mode(), _evaluating(model):
+    with torch.inference_mode(), evaluating(model):
         one = stack([model])
         loop = _seconds(lambda: forward(model, one, few, how="loop")) / len(few)
         if loop * count * len(x) < _WORTH:

@@ -13,7 +13,6 @@ What cannot be a result is refused in a line (`InputError`); what can, but is no
 
 from __future__ import annotations
 
-import copy
 import warnings
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -23,6 +22,7 @@ from torch import Tensor, nn
 
 from nvlib.data import Split
 from nvlib.errors import InputError
+from nvlib.modules import copied
 
 _IMAGES = 4
 _AGAIN = {torch.float64: 1e-9}  # of the outputs' scale: what the same sums in another order do not reach
@@ -143,7 +143,7 @@ def _looked_at(model: nn.Module) -> Iterator[nn.Module]:
     devices = [torch.cuda.current_device()] if torch.cuda.is_available() and torch.cuda.is_initialized() else []
     with torch.random.fork_rng(devices=devices), warnings.catch_warnings():
         warnings.simplefilter("ignore")  # they come again where it counts
-        yield copy.deepcopy(model).eval()
+        yield copied(model).eval()
 
 
 def _generators(x: Tensor) -> list[Tensor]:

@@ -16,6 +16,7 @@ from nvlib import population
 from nvlib.crossbar import check, program
 from nvlib.data import Split
 from nvlib.devices import Device
+from nvlib.modules import evaluating
 from nvlib.population import Plan
 
 COMPARED = 4  # chips that are scored both in float32 and in a shorter precision before that is used
@@ -67,18 +68,13 @@ def rounding(
     """
     count = 1 if check(device, sigma_d, crossbar.get("reference", "full_scale"))[1] == 0 else COMPARED
     found = {}
-    training = model.training
-    model.eval()
-    try:
-        with torch.inference_mode():
-            chips = program(model, device, sigma_d, index=range(count), **crossbar)
-            for precision in (plan.precision, "float32"):
-                found[precision] = torch.cat([
-                    population.forward(model, chips, x, how=plan.how, precision=precision).argmax(-1)
-                    for x in split.x.split(plan.images)
-                ], 1)  # fmt: skip
-    finally:
-        model.train(training)
+    with evaluating(model), torch.inference_mode():
+        chips = program(model, device, sigma_d, index=range(count), **crossbar)
+        for precision in (plan.precision, "float32"):
+            found[precision] = torch.cat([
+                population.forward(model, chips, x, how=plan.how, precision=precision).argmax(-1)
+                for x in split.x.split(plan.images)
+            ], 1)  # fmt: skip
     short, long = found[plan.precision] == split.y, found["float32"] == split.y
     total = short.numel()
     won, lost = int((short & ~long).sum()), int((long & ~short).sum())

@@ -185,7 +185,7 @@ def program(module: nn.Module, x: Tensor, target: Machine | None = None) -> Prog
 def _try(made: Program, module: nn.Module, x: Tensor) -> None:
     """Raise Unsupported unless code agrees with its module, but for roundings that quantisers of activations widen."""
     with torch.inference_mode():
-        expected = module(x)
+        expected = module(x.clone())
         own = {name: tensor[None] for name, tensor in module.named_parameters()} or {"": torch.empty(1)}
         got = made.logits(made.chips(module, own), made.images(x), len(x), 1)[0]
     finite = expected.isfinite()
