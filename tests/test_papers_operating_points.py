@@ -1,8 +1,10 @@
 """Where large networks are computed: the rule, the ladder, the study's file; and what stands in for a paper's case."""
 
+import pandas as pd
 import pytest
+from synthetic import tidy
 
-from nvlib import InputError, papers, studies
+from nvlib import InputError, figures, papers, studies
 from nvlib.__main__ import main
 from nvlib.papers import computation, operating_points, presets, substitutes, write_studies
 from nvlib.papers.rules import judge
@@ -175,3 +177,24 @@ def test_full_runs_on_whole_data_sets_where_its_claims_look(name):
                and s.where["train_images"] == train]  # fmt: skip
         assert len(fit) == 1 and "an eighth of the width" in fit[0].substitute
         assert fit[0].where["mapping"] == study.mapping and fit[0].where["bits"] == study.template().bits
+
+
+def test_panels_side_by_side_each_with_what_guessing_scores_there():
+    parts = [
+        tidy(("none", "gaussian", "ovf"), (0.1, 0.2), 20, seeds, network=f"{network} x0.125", dataset=dataset)
+        for (network, dataset), seeds in (
+            (("vgg8", "mnist"), 1), (("resnet18", "cifar100"), 2), (("resnet18", substitutes.TINY), 1))
+    ]  # fmt: skip
+    fig = figures.mean_panels(pd.concat(parts, ignore_index=True))
+    titles = [a.text for a in fig.layout.annotations]
+    assert titles == ["VGG-8 x0.125<br>MNIST", "ResNet-18 x0.125<br>CIFAR-100",
+                      "ResNet-18 x0.125<br>Tiny ImageNet (25 of 200 classes)"]  # fmt: skip
+    assert [shape.y0 for shape in fig.layout.shapes] == [10, 1, 4]
+    assert len(fig.data) == 9 and [t.name for t in fig.data if t.showlegend] == ["w/o noise", "Gauss", "OVF"]
+    one, two = (p[(p.method == "ovf") & (p.sigma_d == 0.2)] for p in parts[:2])
+    assert fig.data[2].y[1] == pytest.approx(one.accuracy.mean())
+    assert fig.data[5].y[1] == pytest.approx(two.groupby("train_seed").accuracy.mean().mean())
+    with pytest.raises(InputError, match="no chip of a network and data set"):
+        figures.mean_panels(pd.DataFrame())
+    with pytest.raises(InputError, match="mixes bits"):
+        figures.mean_panels(pd.concat([parts[0], parts[0].assign(bits=6)], ignore_index=True))

@@ -116,7 +116,7 @@ def one(name: str, table: pd.DataFrame) -> None:
 def making(artefact: papers.Artefact) -> None:
     """Show what makes an artefact."""
     st.markdown("##### Make it yourself")
-    text = "smoke: seconds. quick: minutes on two cores. full: what ships, one GPU. paper: its protocol to the letter."
+    text = "smoke: seconds. quick: minutes on two cores. full: what ships, hours. paper: its protocol to the letter."
     presets = list(papers.PRESETS)
     preset = common.choice(st.segmented_control, "Size", "preset", presets, "quick", text, required=True)
     book, out = artefact.notebook, f"{artefact.notebook}-{preset}.ipynb"

@@ -67,6 +67,7 @@ _HOME = {
     "verdicts": "claims",
     "converging": "claims",
     "mean_curves": "means",
+    "mean_panels": "means",
     "noise_grid": "grid",
     "hardware_layers": "hardware",
     "hardware_designs": "hardware",
@@ -99,7 +100,8 @@ _HOME = {
 
 __all__ = [
     "accuracy_distribution", "percentile_curves", "fan", "FAN", "ecdf",
-    "hardware_layers", "hardware_designs", "beside_printed", "verdicts", "converging", "mean_curves", "noise_grid",
+    "hardware_layers", "hardware_designs", "beside_printed", "verdicts", "converging", "mean_curves",
+    "mean_panels", "noise_grid",
     "difference_curves", "ranks", "ranking", "device_levels", "noise_laws", "search_trace", "to_png", "picture",
     "lacking", "share_map", "share_table", "sigma_title", "detach_title", "layer_deviations",
     "one_weight", "slope_effect", "loss_cut", "loss_percentiles", "loss_quantiles",
@@ -126,7 +128,7 @@ if TYPE_CHECKING:
     from nvlib.figures.grid import noise_grid
     from nvlib.figures.hardware import hardware_designs, hardware_layers
     from nvlib.figures.layout import TEMPLATE, detach_title, sigma_title
-    from nvlib.figures.means import mean_curves
+    from nvlib.figures.means import mean_curves, mean_panels
     from nvlib.figures.places import ranking, ranks
     from nvlib.figures.search import search_trace
     from nvlib.figures.taylor import chip_losses, loss_cut, loss_percentiles, loss_quantiles, one_weight, slope_effect

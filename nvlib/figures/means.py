@@ -1,14 +1,19 @@
-"""Curves of a mean over chips against sigma_d: accuracy (NFT and OVF, Fig. 3) and EKL divergence (their Fig. 4)."""
+"""Curves of a mean over chips against sigma_d: accuracy (NFT and OVF, Fig. 3) and EKL divergence (their Fig. 4).
+
+Of one network and data set, or of several side by side, each with the level of guessing on its own data.
+"""
 
 from __future__ import annotations
 
 import pandas as pd
 import plotly.graph_objects as go
+from plotly.subplots import make_subplots
 
 from nvlib import statistics
-from nvlib.errors import unknown
-from nvlib.figures.layout import describe, fill, finish, sigma_axis
-from nvlib.figures.names import style
+from nvlib.errors import InputError, unknown
+from nvlib.figures.layout import FRAME, describe, fill, finish, sigma_axis
+from nvlib.figures.names import name, style
+from nvlib.image_sets import classes_of
 from nvlib.summary import by_method, checked
 
 _WHAT = {
@@ -68,3 +73,61 @@ def mean_curves(df: pd.DataFrame, of: str = "accuracy") -> go.Figure:
     over = "chips" if counts == {1} else "trainings" + (", over chips where there is one" if 1 in counts else "")
     dots = "" if counts == {1} else "dots: single trainings"
     return finish(fig, title, describe(df, f"band: 95 % interval over {over}", dots))
+
+
+def mean_panels(df: pd.DataFrame, of: str = "accuracy") -> go.Figure:
+    """Return the mean over chips against sigma_d, a panel a network and data set, a curve a method.
+
+    Dotted is what guessing scores on a panel's own data: 10 % of ten classes, 4 % of 25. Bars are 95 % intervals over
+    trainings, over chips where there is one training.
+
+    Args:
+        df: tidy frame with the columns network and dataset.
+        of: ``accuracy``, ``ekl`` or ``loss``.
+
+    Raises:
+        InputError: for an unknown quantity, an empty selection, or a panel that mixes what is no curve.
+    """
+    if of not in _WHAT:
+        raise unknown("mean to draw", of, _WHAT)
+    if df.empty or not {"network", "dataset"} <= set(df.columns):
+        raise InputError("no chip of a network and data set to draw; expected rows with the columns of nvlib.results")
+    parts = [(key, checked(part)) for key, part in df.groupby(["network", "dataset"], observed=True, sort=False)]
+    columns = min(3, len(parts))
+    titles = [f"{name(network)}<br>{name(dataset)}" for (network, dataset), _ in parts]
+    fig = make_subplots(-(-len(parts) // columns), columns, subplot_titles=titles, vertical_spacing=0.2)
+    fig.update_annotations(font={"size": 13.5})
+    title, axis, unit = _WHAT[of]
+    shown: set[str] = set()
+    for i, ((_, dataset), part) in enumerate(parts):
+        place = {"row": i // columns + 1, "col": i % columns + 1}
+        for method, rows in by_method(part):
+            look, table = style(method), _means(rows, of)
+            fig.add_scatter(
+                x=table.sigma_d, y=table.value, name=look.label, legendgroup=method, showlegend=method not in shown,
+                mode="lines+markers", line={"color": look.colour, "dash": look.dash, "width": 2},
+                marker={"symbol": look.marker, "size": 8}, **place,
+                error_y={"type": "data", "symmetric": False, "array": table.high - table.value,
+                         "arrayminus": table.value - table.low, "thickness": 1, "width": 3},
+                hovertemplate=f"<b>{look.label}</b> at σ<sub>d</sub> = %{{x:g}}: %{{y:.2f}} {unit}<extra></extra>",
+            )  # fmt: skip
+            shown.add(method)
+        if of == "accuracy" and (classes := classes_of(str(dataset))):
+            fig.add_hline(y=100 / classes, line={"color": FRAME, "dash": "dot", "width": 1}, **place)
+    fig.update_xaxes(title="σ<sub>d</sub>")
+    fig.update_yaxes(title=axis, col=1)
+    chips, seeds = len(df), df.groupby(["network", "dataset"], observed=True).train_seed.nunique().max()
+    over = "trainings" if seeds > 1 else "chips"
+    note = f"{chips:,} chips in all · bars: 95 % intervals over {over}" + (
+        " · dotted: guessing" if of == "accuracy" else "")  # fmt: skip
+    return finish(fig, title, note, height=170 + 270 * (-(-len(parts) // columns)))
+
+
+def _means(rows: pd.DataFrame, of: str) -> pd.DataFrame:
+    """Return sigma_d, the mean and its limits: over trainings, over chips where there is one."""
+    found = []
+    for sigma_d, chips in rows.groupby("sigma_d"):
+        seeds = [held[of] for _, held in chips.groupby("train_seed")]
+        over = statistics.mean([held.mean() for held in seeds]) if len(seeds) > 1 else statistics.mean(seeds[0])
+        found.append((sigma_d, over.value, over.low, over.high))
+    return pd.DataFrame(found, columns=["sigma_d", "value", "low", "high"]).astype(float)

@@ -1,8 +1,8 @@
 """The papers' artefacts: what each claims, what is run for it, what came out, and the notebooks that show it.
 
 A notebook chooses studies and shows them; ``preset`` decides their size. smoke: seconds, to see that everything
-works. quick: real MNIST, two CPU cores, minutes. full: one GPU, or what ships. paper: the paper's protocol to the
-letter. Each file imports only from those before it:
+works. quick: real MNIST, two CPU cores, minutes. full: what ships, hours on two cores. paper: the paper's protocol
+to the letter. Each file imports only from those before it:
 
     printed_numbers         what the papers print, with its sources
     select                  which of the store's chips answer for an artefact: `Protocol`, `Evidence`
@@ -11,8 +11,10 @@ letter. Each file imports only from those before it:
     deployment_measures     of chips deployed one by one: distances to the ideal, a block's parameters, time
     rules                   verdicts, from a printed number and ours with its interval
     artefact                what an artefact and a claim are
+    substitutes             what stands in for a paper's network or data set: width, classes
     trice, nft, tsb, registry    every artefact of the four papers with its claims
-    presets, computation    the studies behind each at smoke, quick, full, paper, and running them
+    presets, operating_points    the studies behind each at smoke, quick, full, paper; at which sigma_d large ones are
+    computation, write_studies   running them; writing the large ones down in studies/
     evidence                what notebooks show: the largest rows there are
     ablations               a paper's rows beside ours
     kpp_convergence         many chips on few images (trice-n)
@@ -30,7 +32,7 @@ from nvlib.papers.ablations import convergence, variants
 from nvlib.papers.artefact import Artefact, Claim
 from nvlib.papers.computation import compute
 from nvlib.papers.deployment_tables import ablated, ablation, ahead, causes, converged, learned, most, repaired
-from nvlib.papers.evidence import draw, grid, origin, protocols, rows
+from nvlib.papers.evidence import draw, grid, origin, panels, protocols, rows
 from nvlib.papers.executor import clock, execute
 from nvlib.papers.gallery import drawings
 from nvlib.papers.independent_checks import agree, ekl_by_temperature, kpp_by_hand, scale_said
@@ -48,6 +50,6 @@ __all__ = [
     "ARTEFACTS", "NOTEBOOKS", "PRESETS", "RULES", "SHORT", "VERDICTS", "Artefact", "Claim", "Notebook", "Evidence",
     "Protocol", "ablated", "ablation", "agree", "ahead", "artefact", "beside", "causes", "choose", "claims",
     "claims_table", "clock", "compute", "converged", "convergence", "draw", "drawings", "ekl_by_temperature", "execute",
-    "grid", "judge", "kpp_by_hand", "learned", "many_chips", "most", "onchip", "openings", "origin", "protocols",
-    "published", "repaired", "rows", "say", "scale_said", "study", "variants", "widths", "write_claims",
+    "grid", "judge", "kpp_by_hand", "learned", "many_chips", "most", "onchip", "openings", "origin", "panels",
+    "protocols", "published", "repaired", "rows", "say", "scale_said", "study", "variants", "widths", "write_claims",
 ]  # fmt: skip

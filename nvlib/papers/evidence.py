@@ -12,6 +12,7 @@ from typing import Any
 import pandas as pd
 
 from nvlib.errors import InputError
+from nvlib.papers.nft import PANELS, panel
 from nvlib.papers.presets import Entry, entries, has_studies
 from nvlib.papers.registry import ARTEFACTS, artefact
 from nvlib.papers.select import Evidence, Protocol
@@ -32,11 +33,24 @@ def rows(
         name: of the artefact.
         methods: wanted; the first two must be there, of the others those that are.
         results: the store, read; None reads the project's own.
-        **select: ``parameters``, ``sigma_d``, ``zero`` of `Evidence.select`.
+        **select: ``parameters``, ``sigma_d``, ``zero``, ``runs`` of `Evidence.select`.
     """
     settings = (*artefact(name).settings, sketch(name))
     found = (results or Evidence()).select(settings, methods, need=min(2, len(methods)), **select)
     return pd.DataFrame() if found is None else found[0]
+
+
+def panels(methods: Sequence[str], results: Evidence | None = None) -> pd.DataFrame:
+    """Return the rows of all panels of NFT's Fig. 3 that were computed on the whole of their data, at whatever width.
+
+    Args:
+        methods: wanted; the first two must be there in a panel, of the others those that are.
+        results: the store, read; None reads the project's own.
+    """
+    results = results or Evidence()
+    found = [results.select(panel(*which), methods, need=min(2, len(methods))) for which in PANELS]
+    held = [part[0] for part in found if part is not None]
+    return pd.concat(held, ignore_index=True) if held else pd.DataFrame()
 
 
 def grid(results: Evidence | None = None) -> pd.DataFrame:

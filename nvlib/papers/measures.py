@@ -193,22 +193,19 @@ def share_difference(a: int, b: int, n: int, confidence: float = 0.95) -> Estima
     return Estimate(100 * (pa - pb), 100 * low, 100 * high, n, f"{a} and {b} of {n} runs")
 
 
-def fewer_failures(a: str, b: str, sigma_d: Sequence[float], least: int = 5) -> Measure:
+def fewer_failures(a: str, b: str, least: int = 5) -> Measure:
     """Return the measure of how much rarer a run of ``a`` fails to converge than one of ``b``, in percent of runs.
 
-    The largest of several ``sigma_d`` that is there counts; fewer than ``least`` runs say nothing.
+    At the largest sigma_d at which both have ``least`` runs; fewer say nothing.
     """
 
     def measure(results: Evidence, settings: Sequence[Protocol]) -> Finding | None:
-        found = results.select(settings, (a, b), None, sigma_d)
+        found = results.select(settings, (a, b), runs=least)
         if found is None:
             return None
         rows, setting = found
-        rows = rows[rows.sigma_d == rows.sigma_d.max()]
         means = {m: part.groupby("train_seed").accuracy.mean() for m, part in rows.groupby("method", observed=True)}
-        runs = min(len(means.get(m, ())) for m in (a, b))
-        if runs < least:
-            return None
+        runs = min(len(means[m]) for m in (a, b))
         counts = [not_converging(means[m].iloc[:runs]) for m in (b, a)]
         return Finding(share_difference(*counts, runs), f"sigma_d = {rows.sigma_d.max():g}", protocol(rows),
                        setting.substitute)  # fmt: skip

@@ -81,6 +81,7 @@ class Evidence:
         sigma_d: float | Sequence[float] | None = None,
         need: int | None = None,
         zero: bool = False,
+        runs: int = 1,
     ) -> tuple[pd.DataFrame, Protocol] | None:
         """Return the rows that answer for these methods, all of one size, and the setting they are of.
 
@@ -91,6 +92,7 @@ class Evidence:
             sigma_d: only these.
             need: only so many of the methods, from the first on, must be there; None: all.
             zero: whether sigma_d = 0 is wanted too.
+            runs: of more than one: the largest sigma_d alone at which each of them has so many trainings.
 
         Returns:
             None where no setting has them all.
@@ -102,9 +104,12 @@ class Evidence:
                 continue
             wanted = {m: {**USUAL.get(m, {}), **(parameters or {}).get(m, {})} for m in methods}
             rows = rows[rows.training.isin([t for t, m, p in _trainings(rows) if _fits(p, wanted[m])])]
-            sizes = [part for _, part in rows.groupby(_SIZE, observed=True) if _complete(part, methods[:need])]
+            sizes = {}
+            for size, part in rows.groupby(_SIZE, observed=True):
+                if at := _complete(part, methods[:need], runs):
+                    sizes[size] = part if runs == 1 else part[part.sigma_d == max(at)]
             if sizes:
-                return _one_training_each(max(sizes, key=_size)), setting
+                return _one_training_each(max(sizes.values(), key=_size)), setting
         return None
 
     def under(self, setting: Protocol, **where: Any) -> pd.DataFrame:
@@ -145,9 +150,11 @@ def _fits(parameters: Mapping[str, Any], wanted: Mapping[str, Any]) -> bool:
     return all(parameters.get(name) == value for name, value in wanted.items())
 
 
-def _complete(part: pd.DataFrame, methods: Sequence[str]) -> bool:
-    """Whether all methods meet at one sigma_d at least."""
-    return (part.groupby("sigma_d")["method"].agg(lambda m: set(methods) <= set(m))).any()
+def _complete(part: pd.DataFrame, methods: Sequence[str], runs: int) -> list[float]:
+    """Return at which sigma_d all methods meet, each with so many trainings."""
+    seeds = part.groupby(["sigma_d", "method"], observed=True)["train_seed"].nunique()
+    seeds = seeds[seeds >= runs]
+    return [at for at, held in seeds.groupby(level=0) if set(methods) <= set(held.index.get_level_values(1))]
 
 
 def _size(part: pd.DataFrame) -> tuple[float, ...]:
