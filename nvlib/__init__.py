@@ -11,6 +11,7 @@ from typing import TYPE_CHECKING
 __version__ = "0.1.0"
 
 _HOME = {
+    "Crossbar": "nvlib.crossbar",
     "program": "nvlib.crossbar",
     "mapping": "nvlib.crossbar",
     "forward": "nvlib.population",
@@ -33,15 +34,15 @@ _HOME = {
 }
 
 __all__ = [
-    "program", "mapping", "forward", "stack", "monte_carlo", "Samples", "Interrupted", "train", "METHODS", "Recipe",
-    "DEPLOYMENTS", "build", "MODELS", "load", "Study", "run", "results", "Estimate", "InputError",
+    "Crossbar", "program", "mapping", "forward", "stack", "monte_carlo", "Samples", "Interrupted", "train", "METHODS",
+    "Recipe", "DEPLOYMENTS", "build", "MODELS", "load", "Study", "run", "results", "Estimate", "InputError",
     "anova", "catalogue", "crossbar", "data", "deploy", "devices", "errors", "evaluate", "explore", "figures",
     "hardware", "launch", "methods", "models", "noise", "papers", "philox", "population", "precision", "provenance",
     "records", "rounding", "sequential", "statistics", "store", "studies", "summary", "taylor",
 ]  # fmt: skip
 
 if TYPE_CHECKING:
-    from nvlib.crossbar import mapping, program
+    from nvlib.crossbar import Crossbar, mapping, program
     from nvlib.data import load
     from nvlib.deploy import DEPLOYMENTS
     from nvlib.errors import InputError

@@ -14,6 +14,7 @@ from __future__ import annotations
 import warnings
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass, field, replace
+from typing import Unpack
 
 import numpy as np
 import torch
@@ -22,7 +23,8 @@ from torch.nn.functional import cross_entropy
 from tqdm.auto import tqdm
 
 from nvlib import population, probe, statistics
-from nvlib.crossbar import check, program
+from nvlib.conditions import LEFT_OUT, Conditions, Crossbar, as_crossbar
+from nvlib.crossbar import program
 from nvlib.data import Dataset, Split
 from nvlib.data.given import split_of as as_split
 from nvlib.devices import Device
@@ -132,40 +134,35 @@ def score(
 def blocks(
     model: nn.Module,
     data: Dataset | Split | tuple[Tensor, Tensor],
-    device: str | Device,
-    sigma_d: float | None,
+    crossbar: Crossbar | Device | str | None = None,
+    sigma_d: float | None = LEFT_OUT,
     *,
     index: range,
     seed: int = 0,
-    bits: int | None = None,
-    reference: str = "full_scale",
-    mapping: str = "differential",
     on: str | torch.device = "cpu",
     plan: Plan | None = None,
     look: bool = True,
+    **conditions: Unpack[Conditions],
 ) -> Iterator[Samples]:
     """Yield the samples of chips ``index`` block by block, as they are computed; see `monte_carlo`.
 
     ``look``: whether the model is inspected on a few images first (`nvlib.probe`).
     """
     population.usable(on)
-    device, sigma_d = check(device, sigma_d, reference)
+    crossbar = as_crossbar(crossbar, sigma_d, **conditions)
     split = as_split(data)
     split = probe.ready(model, Split(split.x.to(on), split.y.to(on)))
     model = private(model).to(on)
     if look:
         probe.inspect(model, split)
-    alike = sigma_d == 0  # every chip is the quantised model: compute one, repeat it
+    alike = crossbar.sigma_d == 0 and not crossbar.effects  # every chip is the quantised model: compute one, repeat it
     plan = plan or population.plan(model, split.x, 1 if alike else len(index))
     start = 0
     while start < len(index):
         part = index[start : start + (len(index) if alike else plan.members)]
         try:
             with torch.inference_mode():
-                chips = program(
-                    model, device, sigma_d, seed=seed, index=part[:1] if alike else part, bits=bits,
-                    reference=reference, mapping=mapping,
-                )
+                chips = program(model, crossbar, seed=seed, index=part[:1] if alike else part)
             scores = score(model, chips, split, plan.images, plan.how, plan.precision)
         except torch.OutOfMemoryError:
             torch.cuda.empty_cache()
@@ -183,8 +180,8 @@ def blocks(
 def monte_carlo(
     model: nn.Module,
     data: Dataset | Split | tuple[Tensor, Tensor],
-    device: str | Device,
-    sigma_d: float | None,
+    crossbar: Crossbar | Device | str | None = None,
+    sigma_d: float | None = LEFT_OUT,
     *,
     chips: int = 1000,
     seed: int = 0,
@@ -194,14 +191,12 @@ def monte_carlo(
     k: float = 1,
     confidence: float = 0.95,
     max_chips: int = 20_000,
-    bits: int | None = None,
-    reference: str = "full_scale",
-    mapping: str = "differential",
     on: str | torch.device = "cpu",
     plan: Plan | None = None,
     precision: str = "float32",
     progress: bool | Callable[[int, int], None] = False,
     resume: Samples | None = None,
+    **conditions: Unpack[Conditions],
 ) -> Samples:
     """Program a model on many chips and score each.
 
@@ -209,7 +204,7 @@ def monte_carlo(
         model: any module, with the weights as trained; not changed: a copy of it is run.
         data: a data set (its test split is used), a split, a pair (x, y) of tensors, arrays or lists, a `DataLoader`
             or a PyTorch data set of pairs.
-        device: a device's name, record or path.
+        crossbar: the conditions, or a device's name, record or path with ``sigma_d`` and ``conditions`` beside it.
         sigma_d: size of the variation; see `nvlib.program`.
         chips: how many; with ``until``, how many at the first look.
         seed: the family of draws; two models evaluated with one seed meet the same chips.
@@ -219,15 +214,13 @@ def monte_carlo(
         k: percentile of the KPP.
         confidence: of the interval, at all looks together.
         max_chips: where ``until`` gives up; the estimate's note then says so.
-        bits: M; None takes what the model was built for.
-        reference: ``full_scale`` or ``level``.
-        mapping: ``differential`` or ``signed``.
         on: where to compute, ``cpu`` or ``cuda``.
         plan: how to run, from an earlier result; None chooses.
         precision: of the products where there is no plan (`nvlib.precision`). A shorter one than float32 is taken where
             it is faster, and after a few chips scored both ways agree in accuracy within 0.05 points; else float32.
         progress: True for a bar with the time left (to the next look), or a function called with (done, chips).
         resume: samples of an earlier call like this one, to go on from under their plan.
+        **conditions: other fields of `nvlib.Crossbar`: ``bits``, ``reference``, ``mapping``, ``range``, ...
 
     Returns:
         Samples of shape (chips,): accuracy in percent, loss and EKL in nats; with ``until`` its estimate.
@@ -240,23 +233,20 @@ def monte_carlo(
     chips, max_chips, first = whole("chips", chips, 1), whole("max_chips", max_chips, 1), whole("first", first, 0)
     seed = check_seed(seed)
     rule = None if until is None else Until(until, of, k, confidence, chips, max_chips)
-    data = as_split(data)
+    data, crossbar = as_split(data), as_crossbar(crossbar, sigma_d, **conditions)
     parts, done, estimate, met = [], 0, None, None
     if resume is not None:
         parts, done = [_continued(resume, first, seed)], len(resume)
         plan, met = resume.plan or plan, resume.rounding
     if plan is None and check_precision(precision, on) != "float32":
-        plan, met = _in_precision(
-            model, data, device, sigma_d, precision, chips, on, seed=seed, bits=bits, reference=reference,
-            mapping=mapping,
-        )  # fmt: skip
+        plan, met = _in_precision(model, data, crossbar, precision, chips, on, seed)
     try:
         with tqdm(initial=done, unit="chip", disable=progress is not True, desc="chips") as bar:
             for look in rule.looks if rule else (chips,):
                 bar.total = look
                 for part in blocks(
-                    model, data, device, sigma_d, index=range(first + done, first + look), seed=seed, bits=bits,
-                    reference=reference, mapping=mapping, on=on, plan=plan, look=not parts,
+                    model, data, crossbar, index=range(first + done, first + look), seed=seed, on=on, plan=plan,
+                    look=not parts,
                 ):  # fmt: skip
                     parts.append(part)
                     done, plan = done + len(part), part.plan
@@ -274,9 +264,8 @@ def monte_carlo(
 
 
 def _in_precision(
-    model: nn.Module, data: Split, device: str | Device, sigma_d: float | None, precision: str, chips: int,
-    on: str | torch.device, **crossbar: object,
-) -> tuple[Plan, Rounding | None]:  # fmt: skip
+    model: nn.Module, data: Split, crossbar: Crossbar, precision: str, chips: int, on: str | torch.device, seed: int
+) -> tuple[Plan, Rounding | None]:
     """Return a plan in a precision, and what that changes; one in float32 where it does not pay or changes too much."""
     split = probe.ready(model, Split(data.x.to(on), data.y.to(on)))
     model = model.to(on)
@@ -284,7 +273,7 @@ def _in_precision(
     plan = population.plan(model, split.x, chips, precision=precision)
     if plan.precision == "float32":
         return plan, None
-    met = rounding(model, split, plan, device, sigma_d, **crossbar)
+    met = rounding(model, split, plan, crossbar, seed=seed)
     if met.allowed:
         return plan, met
     warnings.warn(f"{met.text()}; evaluating in float32", stacklevel=3)

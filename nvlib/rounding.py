@@ -8,12 +8,14 @@ allowed where |off| <= 0.05 + 2 standard errors.
 from __future__ import annotations
 
 from dataclasses import dataclass
+from typing import Unpack
 
 import torch
 from torch import nn
 
 from nvlib import population
-from nvlib.crossbar import check, program
+from nvlib.conditions import LEFT_OUT, Conditions, Crossbar, as_crossbar
+from nvlib.crossbar import program
 from nvlib.data import Split
 from nvlib.devices import Device
 from nvlib.modules import evaluating
@@ -54,22 +56,25 @@ class Rounding:
 
 
 def rounding(
-    model: nn.Module, split: Split, plan: Plan, device: str | Device, sigma_d: float | None, **crossbar: object
-) -> Rounding:
+    model: nn.Module, split: Split, plan: Plan, crossbar: Crossbar | Device | str | None = None,
+    sigma_d: float | None = LEFT_OUT, *, seed: int = 0, **conditions: Unpack[Conditions],
+) -> Rounding:  # fmt: skip
     """Score a few chips in a plan's precision and in float32, and compare.
 
     Args:
         model: any module, on the device that computes.
         split: images and labels there.
         plan: with a precision other than float32.
-        device: of the chips.
+        crossbar: of the chips: the conditions, or a device with ``sigma_d`` and ``conditions`` beside it.
         sigma_d: of the chips.
-        **crossbar: of `nvlib.program`: seed, bits, reference, mapping.
+        seed: the family of chips.
+        **conditions: other fields of `nvlib.Crossbar`.
     """
-    count = 1 if check(device, sigma_d, crossbar.get("reference", "full_scale"))[1] == 0 else COMPARED
+    crossbar = as_crossbar(crossbar, sigma_d, **conditions)
+    count = 1 if crossbar.sigma_d == 0 else COMPARED
     found = {}
     with evaluating(model), torch.inference_mode():
-        chips = program(model, device, sigma_d, index=range(count), **crossbar)
+        chips = program(model, crossbar, seed=seed, index=range(count))
         for precision in (plan.precision, "float32"):
             found[precision] = torch.cat([
                 population.forward(model, chips, x, how=plan.how, precision=precision).argmax(-1)

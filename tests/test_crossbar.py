@@ -8,7 +8,7 @@ from torch import nn
 
 import nvlib
 from nvlib import InputError, devices
-from nvlib.crossbar import array_weights, read_back, tables
+from nvlib.crossbar import Crossbar, array_weights, read_back, tables
 
 CASES = [
     (device, bits, reference, mapping)
@@ -88,7 +88,7 @@ def test_any_bits_that_cells_divide(k_and_m):
     k, m = k_and_m
     device = devices.Device("cell", k, tuple(range(2**k)), (1.0,) * 2**k, "level", True)
     w = torch.linspace(-1, 1, 101).view(1, -1)
-    held = read_back(w, device, 0.0, None, bits=m)
+    held = read_back(w, Crossbar(device, 0.0, m), None)
     assert (held - w).abs().max() <= 0.5 / (2**m - 1) + 1e-6
     _, deviation = tables(device, m, "level", "signed")
     assert deviation[0] == pytest.approx(sum(4.0 ** (j * k) for j in range(m // k)) ** 0.5)
@@ -96,7 +96,7 @@ def test_any_bits_that_cells_divide(k_and_m):
 
 def test_uneven_levels_are_read_where_they_lie():
     device = devices.Device("uneven", 2, (10.0, 20.0, 30.0, 70.0), (0.0,) * 4, "uS", False)
-    held = read_back(torch.tensor([[3.0, 2.0, 1.0, -1.0, 0.0]]), device, 1.0, None, bits=2)
+    held = read_back(torch.tensor([[3.0, 2.0, 1.0, -1.0, 0.0]]), Crossbar(device, 1.0, 2), None)
     assert held[0].tolist() == [3.0, 1.0, 0.5, -0.5, 0.0]
 
 
@@ -131,7 +131,7 @@ def test_gradients_pass_straight_through_with_the_maximum_constant():
     w = torch.tensor([[0.9, -0.3, 0.1]], dtype=torch.float64, requires_grad=True)
     z = torch.tensor([[0.5, -1.0, 2.0]], dtype=torch.float64)
     factor = torch.tensor([1.0, 2.0, 3.0], dtype=torch.float64)
-    (read_back(w, devices.get("rram"), 0.1, z, bits=4) * factor).sum().backward()
+    (read_back(w, Crossbar("rram", 0.1, 4), z) * factor).sum().backward()
     assert torch.equal(w.grad, factor.view(1, -1))
 
 

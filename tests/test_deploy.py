@@ -11,7 +11,7 @@ from torch import nn
 
 import nvlib
 from nvlib import InputError, deploy, devices, models
-from nvlib.crossbar import read_back
+from nvlib.crossbar import Crossbar, read_back
 from nvlib.data import Split
 from nvlib.deploy import redraw, sensitivity, swim
 from nvlib.deploy.cells import cells_of
@@ -77,7 +77,7 @@ def test_parameters_that_cannot_be_used_are_refused(name, parameters):
 def test_cells_have_the_devices_spread_and_add_up_to_the_chip(device, mapping):
     record, options = devices.get(device), {"bits": 4, "reference": "full_scale", "mapping": mapping}
     w = torch.tensor([-1.0, 0.3, 0.75, 0.0], dtype=torch.float64)
-    cells = cells_of(w, record, 0.1, **options)
+    cells = cells_of(w, Crossbar(record, 0.1, **options))
     assert cells.spread.shape == (4, 4 if mapping == "differential" else 2)
     table = record.spread(0.1, "full_scale")
     n = (w.abs() * 15).round().long()
@@ -86,8 +86,8 @@ def test_cells_have_the_devices_spread_and_add_up_to_the_chip(device, mapping):
         assert cells.spread[i].tolist() == held + ([table[0]] * 2 if mapping == "differential" else [])
     chips = range(20_000)
     z = nvlib.philox.normal(3, chips, "program/w", 4)
-    clean = read_back(w[None], record, 0.0, None, **options)
-    total = (read_back(w[None], record, 0.1, z, **options) - clean) / cells.step
+    clean = read_back(w[None], Crossbar(record, 0.0, **options), None)
+    total = (read_back(w[None], Crossbar(record, 0.1, **options), z) - clean) / cells.step
     drawn = cells.draw(total, 3, chips, "w")
     torch.testing.assert_close(drawn.sum(-1), total, rtol=0, atol=1e-12)
     # the covariance of a weight's cells is diagonal, the device's; an entry's standard error is at most
@@ -122,8 +122,8 @@ def test_pulses_and_residual_follow_the_closed_form(device):
     record, chips, weights = devices.get(device), range(30), 1000
     w = torch.linspace(-1, 1, weights, dtype=torch.float64)
     options = {"bits": 4, "reference": "full_scale", "mapping": "differential"}
-    cells = cells_of(w, record, 0.2, **options)
-    how = Verification.of(record, 0.2, "full_scale", margin=0.1, max_pulses=200)
+    cells = cells_of(w, Crossbar(record, 0.2, **options))
+    how = Verification.of(Crossbar(record, 0.2), margin=0.1, max_pulses=200)
     assert how.margin == pytest.approx(0.1 * max(record.spread(1.0, "full_scale")))
     first = nvlib.philox.normal(0, chips, "first", cells.spread.numel()).view(30, *cells.spread.shape)
     left, pulses = how.repeat(cells, first * cells.deviation, 5, chips, "w")
@@ -147,8 +147,8 @@ def test_pulses_and_residual_follow_the_closed_form(device):
 
 def test_a_cell_that_never_converges_stops_at_max_pulses():
     record = devices.get("rram")
-    cells = cells_of(torch.ones(50), record, 0.4, bits=2, reference="full_scale", mapping="signed")
-    how = Verification.of(record, 0.4, "full_scale", margin=1e-9, max_pulses=6)
+    cells = cells_of(torch.ones(50), Crossbar(record, 0.4, 2, mapping="signed"))
+    how = Verification.of(Crossbar(record, 0.4), margin=1e-9, max_pulses=6)
     first = torch.ones(1, 50, 1, dtype=torch.float64)
     left, pulses = how.repeat(cells, first, 0, range(1), "w")
     assert (pulses == 6).all() and (left != first).all()
@@ -157,7 +157,7 @@ def test_a_cell_that_never_converges_stops_at_max_pulses():
 def test_verifying_some_cells_leaves_all_others_as_they_are(lenet3, mnist):
     site = site_of(lenet3, mnist)
     chips = site.program(range(3))
-    how = Verification.of(site.device, 0.2, "full_scale")
+    how = Verification.of(site.crossbar)
     none = {name: torch.zeros(chips[name][0].numel(), 1, dtype=torch.bool) for name in site.arrays}
     some = {name: mask.clone() for name, mask in none.items()}
     some["conv1.weight"][::2] = True
@@ -177,7 +177,7 @@ def test_verifying_some_cells_leaves_all_others_as_they_are(lenet3, mnist):
 def test_a_part_of_a_weights_cells_can_be_verified(process, lenet3, mnist):
     """Verifying the top slice alone leaves the deviation of the others: the closed form's sum of variances."""
     site = site_of(lenet3, mnist, mapping="signed")
-    how = Verification.of(site.device, 0.2, "full_scale", process=process)
+    how = Verification.of(site.crossbar, process=process)
     name, index = "fc1.weight", range(4)
     chips = site.program(index)
     mask = torch.zeros(4900, 4, dtype=torch.bool)
@@ -185,7 +185,7 @@ def test_a_part_of_a_weights_cells_can_be_verified(process, lenet3, mnist):
     held, _, verified = verify(site, how, index, chips, {name: mask})
     assert verified == 4900
     w = site.model.fc1.weight
-    cells = cells_of(w, site.device, 0.2, **site.options)
+    cells = cells_of(w, site.crossbar)
     clean = site.program(range(1), 0.0)[name]
     off = ((held[name] - clean).double() / cells.step).flatten()
     variance = sum((4.0**j * 3 * 0.2) ** 2 for j in range(3)) + (4.0**3 * 3 * 0.03) ** 2
@@ -309,7 +309,7 @@ def test_expected_ranks_by_what_a_deviation_adds_to_the_loss(lenet3, mnist):
     order = deploy.get("swim", ranking="expected", images=200).order(site)
     rise = []
     for name in site.arrays:
-        cells = cells_of(dict(site.model.named_parameters())[name], site.device, 0.05, **site.options)
+        cells = cells_of(dict(site.model.named_parameters())[name], site.crossbar.at(0.05))
         rise.append(0.5 * bends[name].flatten() * cells.step**2 * (cells.deviation**2).sum(1))
     wanted = torch.cat(rise)
     assert (wanted[torch.from_numpy(order.ranks)].diff() <= 0).all()

@@ -92,7 +92,7 @@ def test_identity_leaves_the_network_bit_equal(network, options, dtype):
         around = Attached(model, places, [w[0] for w in block])
         assert torch.equal(around(x), wanted)
         # also as it lies on cells, quantised
-        held = nvlib.crossbar.read_back(block[0], nvlib.devices.get("rram"), 0.0, None, bits=8)
+        held = nvlib.crossbar.read_back(block[0], nvlib.Crossbar("rram", 0.0, 8), None)
         assert torch.equal(held, block[0])
         if foldable(model, places):
             weights = method.placed(model, {k: w[None] for k, w in model.named_parameters()}, block)

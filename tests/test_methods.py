@@ -8,8 +8,8 @@ import torch
 from torch import nn
 
 import nvlib
-from nvlib import InputError, data, devices, methods, models, noise, philox
-from nvlib.crossbar import read_back
+from nvlib import InputError, data, methods, models, noise, philox
+from nvlib.crossbar import Crossbar, read_back
 from nvlib.methods import METHODS, Batch, Recipe
 from nvlib.methods.loop import order
 
@@ -44,7 +44,7 @@ def test_first_update_equals_one_by_hand(name, few):
     z = None  # the draw of step 0, by its address
     if name == "gaussian":
         z = torch.special.ndtri(philox.uniform(7, 0, "train/noise/fc.weight", w.numel())).view(1, *w.shape)
-    noisy = read_back(w.unsqueeze(0), devices.get("fefet1"), 0.2, z, bits=4)[0]
+    noisy = read_back(w.unsqueeze(0), Crossbar("fefet1", 0.2, 4), z)[0]
     take = torch.from_numpy(order(7, 0, 32))
     x, y = few.train.x[take].flatten(1).double(), few.train.y[take]
     error = torch.softmax(x @ noisy.T + b, 1) - nn.functional.one_hot(y, 10)

@@ -12,7 +12,7 @@ import torch
 from torch import nn
 
 from nvlib import data, devices, methods, noise, philox
-from nvlib.crossbar import read_back, tables
+from nvlib.crossbar import Crossbar, read_back, tables
 from nvlib.methods import Recipe
 from nvlib.methods.loop import order
 
@@ -64,7 +64,7 @@ def draw(shape, name="fc.weight", law=None, stream="noise"):
 
 
 def held(w, sigma, z):
-    return read_back(w[None], DEVICE, sigma, None if z is None else z[None], bits=4)[0]
+    return read_back(w[None], Crossbar(DEVICE, bits=4), None if z is None else z[None], sigma)[0]
 
 
 def after(method, model, few):
@@ -152,12 +152,12 @@ def test_correctnets_bound_holds_for_chips():
 
     q, _ = torch.linalg.qr(torch.randn(60, 24, dtype=torch.float64, generator=torch.Generator().manual_seed(0)))
     w = q.T.clone()[None]
-    run = Run(nn.Linear(60, 24), {"weight": w}, ["weight"], DEVICE, torch.tensor([0.1]).double(), [0.1], [0], 4,
-              "full_scale", "differential", [0], [0], torch.zeros(1, dtype=torch.bool))  # fmt: skip
+    run = Run(nn.Linear(60, 24), {"weight": w}, ["weight"], Crossbar(DEVICE, 0.1, 4),
+              torch.tensor([0.1]).double(), [0.1], [0], [0], [0], torch.zeros(1, dtype=torch.bool))  # fmt: skip
     lam = lowered(run, "weight", torch.ones(1, dtype=torch.float64))
     assert 0.1 < float(lam) < 1
     z = philox.normal(0, range(200), "norms", w.numel()).view(200, 24, 60)
-    chips = read_back(lam * w, DEVICE, 0.1, z, bits=4)
+    chips = read_back(lam * w, Crossbar(DEVICE, 0.1, 4), z)
     norms = torch.linalg.matrix_norm(chips, 2)
     # quantisation to 4 bits may add to the norm what the bound does not count; the bound's slack covers it here
     assert 0.6 < norms.mean() + 3 * norms.std() < 1

@@ -10,7 +10,7 @@ from torch import nn
 
 import nvlib
 from nvlib import native, noise, philox, population
-from nvlib.crossbar import lookup, read_back
+from nvlib.crossbar import Crossbar, lookup, read_back
 from nvlib.native.perturb import Draw, perturb
 
 pytestmark = pytest.mark.skipif("g++" not in native.description() and "clang" not in native.description(),
@@ -187,14 +187,14 @@ def test_compiled_noise_is_that_of_the_laws(device, law, space):
     w = torch.randn(2, 5, 61, generator=torch.Generator().manual_seed(0))
     w[0, 0, 0] = -0.0
     device, seeds, sigma = nvlib.devices.get(device), [3, 2**40], torch.tensor([0.1, 0.4])
-    value, deviation = lookup(device, 4, "full_scale", "differential", w.dtype, w.device)
+    value, deviation = lookup(Crossbar(device, bits=4), w.dtype, w.device)
     draw = law and Draw(seeds, 7, "train/noise/w", law.transform, space == "conductance")
     mine = perturb(w, 4, value, deviation, sigma.tolist(), draw)
     z = None
     if law is not None:
         z = law.quantile(philox.uniform(seeds, 7, "train/noise/w", w[0].numel())).view_as(w)
         z = torch.where(w < 0, -z, z) if space == "conductance" else z
-    exact = read_back(w.double(), device, sigma.double(), z, bits=4)
+    exact = read_back(w.double(), Crossbar(device, bits=4), z, sigma.double())
     s = w.abs().flatten(1).amax(1)[:, None, None] / 15
     bound = s * 15 * 1e-6
     if z is not None:

@@ -367,8 +367,7 @@ class Halved:
     deep: tuple[int, ...] = (1, 2)
     name: ClassVar[str] = "halved"
 
-    def apply(self, model, data, device, sigma_d, *, index, seed=0, bits=None, reference="full_scale",
-              mapping="differential", on="cpu", progress=False):  # fmt: skip
+    def apply(self, model, data, crossbar, *, index, seed=0, on="cpu", progress=False):
         from nvlib.deploy import Deployed
 
         for start in range(index.start, index.stop, 2):

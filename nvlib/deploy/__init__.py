@@ -1,7 +1,7 @@
 """What is done to one programmed chip, one method a file; `DEPLOYMENTS` names them.
 
-A deployment method is a frozen dataclass of plain parameters with one entry point, ``apply(model, data, device,
-sigma_d, index=range, ...)``, which yields `Deployed` blocks: accuracies of the same chips with and without the remedy,
+A deployment method is a frozen dataclass of plain parameters with one entry point, ``apply(model, data, crossbar,
+index=range, ...)``, which yields `Deployed` blocks: accuracies of the same chips with and without the remedy,
 cells, verified cells, pulses, training images and seconds. Any training's model can be deployed by any of them.
 
     deployed       the record that all of them give

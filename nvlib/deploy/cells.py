@@ -14,13 +14,11 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 
-import numpy as np
 import torch
 from torch import Tensor
 
 from nvlib import philox
-from nvlib.crossbar import scale_and_digits
-from nvlib.devices import Device
+from nvlib.crossbar import Crossbar, scale_and_digits
 
 
 @dataclass(frozen=True)
@@ -28,12 +26,13 @@ class Cells:
     """The cells of one tensor: (weights, cells of a weight), the holding chain's slices first, then the idle one's.
 
     Attributes:
-        step: s, the weight of a deviation of one level in the lowest slice.
+        step: s, the weight of a deviation of one level in the lowest slice, float64: (), or (weights, 1) where each
+            channel has its own range.
         weight: 2^(jK) of each cell, (cells,).
         spread: deviation of each cell in level units at the device's sigma_d, float64.
     """
 
-    step: float
+    step: Tensor
     weight: Tensor
     spread: Tensor
 
@@ -63,21 +62,19 @@ class Cells:
         return free + share * (total - free.sum(-1)).unsqueeze(-1)
 
 
-def cells_of(w: Tensor, device: Device, sigma_d: float, *, bits: int, reference: str, mapping: str) -> Cells:
+def cells_of(w: Tensor, crossbar: Crossbar) -> Cells:
     """Return the cells of one clean tensor (its own shape, no leading axis)."""
-    s, n = scale_and_digits(w.detach().unsqueeze(0), bits)
-    k = device.bits
-    slices = torch.arange(bits // k, device=w.device)
+    s, n = scale_and_digits(w.detach().unsqueeze(0), crossbar)
+    k = crossbar.device.bits
+    slices = torch.arange(crossbar.bits // k, device=w.device)
     digits = (n.reshape(-1, 1) >> (slices * k)) % 2**k
-    spread = torch.tensor(device.spread(sigma_d, reference), dtype=torch.float64, device=w.device)
+    each = crossbar.device.spread(crossbar.sigma_d, crossbar.reference)
+    spread = torch.tensor(each, dtype=torch.float64, device=w.device)
     held = spread[digits]
     weight = 2.0 ** (slices * k).double()
-    if mapping == "differential":
+    if crossbar.mapping == "differential":
         held = torch.cat([held, spread[0].expand_as(held)], 1)
         weight = torch.cat([weight, weight])
-    return Cells(float(s.reshape(-1)[0].double()), weight, held)
-
-
-def count(shapes: int | np.integer, device: Device, bits: int, mapping: str) -> int:
-    """Return how many cells so many weights take."""
-    return int(shapes) * (bits // device.bits) * (2 if mapping == "differential" else 1)
+    s = s.double()
+    step = s.reshape(()) if s.numel() == 1 else s.expand(1, *w.shape).reshape(-1, 1)
+    return Cells(step, weight, held)

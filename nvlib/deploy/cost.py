@@ -13,12 +13,13 @@ schedule is the full training's, cut off.
 from __future__ import annotations
 
 from collections.abc import Iterable, Mapping, Sequence
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, Unpack
 
 import numpy as np
 import torch
 from torch import nn
 
+from nvlib.conditions import LEFT_OUT, Conditions, Crossbar
 from nvlib.data import Dataset
 from nvlib.deploy.site import BLOCK, Trains, mean_scores, survey
 from nvlib.devices import Device
@@ -33,9 +34,9 @@ STOPS = (0.15, 0.3, 0.5)
 
 
 def history(
-    method: Trains, model: nn.Module, data: Dataset, device: str | Device, sigma_d: float | None, *, index: range,
-    redraws: int = 1, seed: int = 0, bits: int | None = None, reference: str = "full_scale",
-    mapping: str = "differential", on: str | torch.device = "cpu",
+    method: Trains, model: nn.Module, data: Dataset, crossbar: Crossbar | Device | str | None = None,
+    sigma_d: float | None = LEFT_OUT, *, index: range, redraws: int = 1, seed: int = 0, on: str | torch.device = "cpu",
+    **conditions: Unpack[Conditions],
 ) -> pd.DataFrame:  # fmt: skip
     """Train a deployment method on some chips and score them on validation data after each epoch.
 
@@ -45,8 +46,8 @@ def history(
     """
     import pandas as pd
 
-    site = survey(model, data, device, sigma_d, seed=seed, bits=bits, reference=reference, mapping=mapping, on=on,
-                  chips=len(index) * redraws)  # fmt: skip
+    site = survey(model, data, crossbar, sigma_d, seed=seed, on=on, chips=len(index) * redraws,
+                  **conditions)  # fmt: skip
     at_once, rows = max(1, min(BLOCK, method.chips_at_once(site))), []
 
     def add(part: range, epoch: int, accuracy: np.ndarray, loss: object, passes: int, seconds: float) -> None:
@@ -65,9 +66,9 @@ def history(
 
 
 def early_stops(
-    records: Iterable[Epoch], methods: Mapping[str, Trains], data: Dataset, device: str | Device,
-    sigma_d: float | None, *, index: range, passes: int, stops: Sequence[float] = STOPS, forwards: int = 1,
-    member: int = 0, **options: Any,
+    records: Iterable[Epoch], methods: Mapping[str, Trains], data: Dataset,
+    crossbar: Crossbar | Device | str | None = None, sigma_d: float | None = LEFT_OUT, *, index: range, passes: int,
+    stops: Sequence[float] = STOPS, forwards: int = 1, member: int = 0, **options: Any,
 ) -> pd.DataFrame:  # fmt: skip
     """Stop a training early, deploy what there is, and count the cost: the table behind TSB's Fig. 4.
 
@@ -75,14 +76,14 @@ def early_stops(
         records: of `nvlib.train`, all epochs.
         methods: name -> deployment method that trains, run from each stop and from the full training.
         data: train and validation splits.
-        device: of the chips.
+        crossbar: of the chips: the conditions, or a device with ``sigma_d`` and ``options`` beside it.
         sigma_d: of the chips.
         index: which chips.
         passes: images of an epoch of stage one.
         stops: shares of the epochs; the full training is always among them.
         forwards: runs of the network for an image in stage one (N + 1 for OVF, 3 for TRICE, 1 for most).
         member: of the training's population.
-        options: seed, bits, reference, mapping, on, as `history` takes them.
+        options: seed, on and conditions, as `history` takes them.
 
     Returns:
         A row a stage and epoch: stage ("backbone" or the method's name), stop, epoch (of the stage), accuracy (mean
@@ -100,7 +101,7 @@ def early_stops(
     for record in records:
         seconds += record.seconds / len(record.loss)
         model = record.model(member)
-        site = survey(model, data, device, sigma_d, chips=len(index), **options)
+        site = survey(model, data, crossbar, sigma_d, chips=len(index), **options)
         accuracy = float(site.score(site.program(index), site.validation)[0].mean())
         spent = record.epoch * passes * forwards
         rows.append(("backbone", record.epoch / record.epochs, record.epoch, accuracy, spent, seconds))
@@ -110,7 +111,7 @@ def early_stops(
     whole = rows[-1]
     for stop, (model, spent, before) in sorted(models.items()):
         for name, method in methods.items():
-            found = history(method, model, data, device, sigma_d, index=index, **options)
+            found = history(method, model, data, crossbar, sigma_d, index=index, **options)
             for epoch, part in found.groupby("epoch"):
                 cost = (spent + part["passes"].iloc[0], before + part["seconds"].mean())
                 rows.append((name, stop, epoch, part["accuracy"].mean(), *cost))

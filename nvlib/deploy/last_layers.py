@@ -21,7 +21,7 @@ strays each time. The features before the first retrained layer are computed onc
 from __future__ import annotations
 
 import time
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 from typing import ClassVar
 
@@ -31,14 +31,11 @@ from torch import Tensor, nn
 
 from nvlib import models, philox, population
 from nvlib.crossbar import read_back
-from nvlib.data import Dataset
 from nvlib.deploy import frozen
 from nvlib.deploy.block import known
-from nvlib.deploy.deployed import Deployed
 from nvlib.deploy.redraw import Verification, check_verification
-from nvlib.deploy.site import Remedied, Site, Stage, finish, rounds, survey
+from nvlib.deploy.site import Remedied, Site, Stage, Trained, finish
 from nvlib.deploy.tune import Schedule, tune
-from nvlib.devices import Device
 from nvlib.errors import InputError, unknown
 from nvlib.methods.recipe import Recipe
 
@@ -46,7 +43,7 @@ MODES = ("injection", "on_chip")
 
 
 @dataclass(frozen=True)
-class _Retraining:
+class _Retraining(Trained):
     """What both methods share.
 
     Attributes:
@@ -127,7 +124,7 @@ class _Retraining:
                 w, sigma = trained[name], site.sigma_d if self.sigma is None else min(self.sigma, site.sigma_d)
                 here = f"program/{name}" if self.mode == "on_chip" else f"retrain/{stream}/{name}"
                 z = philox.normal(site.seed, index, here, w[0].numel(), w.device).to(w.dtype).view_as(w)
-                held[name] = read_back(w, site.device, sigma, z, **site.options)
+                held[name] = read_back(w, site.crossbar, z, sigma)
             return held
 
         def logits(step: int, take: Tensor) -> Tensor:
@@ -141,15 +138,10 @@ class _Retraining:
         for tuned in tune(trained, logits, site.train.y[:n], schedule, site.seed, prepared):
             yield Stage(tuned, held, {name: trained[name].detach() for name in arrays})
 
-    def apply(
-        self, model: nn.Module, data: Dataset, device: str | Device, sigma_d: float | None, *, index: range,
-        seed: int = 0, bits: int | None = None, reference: str = "full_scale", mapping: str = "differential",
-        on: str | torch.device = "cpu", progress: bool | Callable[[int, int], None] = False,
-    ) -> Iterator[Deployed]:  # fmt: skip
-        """Yield blocks of retrained chips; arguments as `nvlib.monte_carlo` has them."""
-        site = survey(model, data, device, sigma_d, seed=seed, bits=bits, reference=reference, mapping=mapping, on=on,
-                      chips=len(index) * (1 + self.redraws))  # fmt: skip
-        return rounds(self, site, index, progress)
+    @property
+    def sets(self) -> int:
+        """Return how many weight sets are scored for a chip."""
+        return 1 + self.redraws
 
     def left(self, site: Site, index: range, chips: Mapping[str, Tensor]) -> Remedied:
         """Train, write and score a block of chips."""
@@ -158,7 +150,7 @@ class _Retraining:
         written = site.count(sum(w[0].numel() for w in last.arrays.values()))
         verified, pulses = 0, np.full(len(index), float(site.cells + written))
         if self.sigma is not None:
-            how = Verification.of(site.device, site.sigma_d, site.reference, sigma=self.sigma, process=False)
+            how = Verification.of(site.crossbar, sigma=self.sigma, process=False)
             verified, pulses = written, site.cells + how.written(site, last.arrays)
         return finish(site, last, draws, verified=verified, pulses=pulses)
 

@@ -16,7 +16,7 @@ images are one.
 from __future__ import annotations
 
 import copy
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import ClassVar
 
@@ -25,10 +25,7 @@ from torch import Tensor, nn
 from torch.func import functional_call
 from torch.nn.modules.batchnorm import _BatchNorm
 
-from nvlib.data import Dataset
-from nvlib.deploy.deployed import Deployed
-from nvlib.deploy.site import Remedied, blocks, survey
-from nvlib.devices import Device
+from nvlib.deploy.site import Deployment, Remedied, Remedy, Site
 from nvlib.errors import InputError
 
 
@@ -61,7 +58,7 @@ def retaken(model: nn.Module, chips: Mapping[str, Tensor], x: Tensor) -> dict[st
 
 
 @dataclass(frozen=True)
-class Normalise:
+class Normalise(Deployment):
     """Take normalisation's statistics again.
 
     Attributes:
@@ -76,17 +73,13 @@ class Normalise:
         if isinstance(self.images, bool) or not isinstance(self.images, int) or self.images < 2:
             raise InputError(f"images={self.images!r} is not usable; expected a whole number of at least 2")
 
-    def apply(
-        self, model: nn.Module, data: Dataset, device: str | Device, sigma_d: float | None, *, index: range,
-        seed: int = 0, bits: int | None = None, reference: str = "full_scale", mapping: str = "differential",
-        on: str | torch.device = "cpu", progress: bool | Callable[[int, int], None] = False,
-    ) -> Iterator[Deployed]:  # fmt: skip
-        """Yield blocks of chips with their own statistics; arguments as `nvlib.monte_carlo` has them."""
-        site = survey(model, data, device, sigma_d, seed=seed, bits=bits, reference=reference, mapping=mapping, on=on,
-                      chips=2 * len(index))  # fmt: skip
+    sets: ClassVar[int] = 2
+
+    def remedy(self, site: Site) -> Remedy:
+        """Take the statistics of a block of chips again."""
         x = site.train.x[: self.images]
 
-        def remedy(part: range, chips: Mapping[str, Tensor]) -> Remedied:
+        def normalised(part: range, chips: Mapping[str, Tensor]) -> Remedied:
             return Remedied(site.score(retaken(site.model, chips, x)))
 
-        return blocks(site, index, remedy, progress=progress)
+        return normalised

@@ -18,7 +18,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from functools import lru_cache
 
 import numpy as np
@@ -28,6 +28,7 @@ from scipy.special import erf
 from torch import Tensor
 
 from nvlib import philox
+from nvlib.conditions import Crossbar
 from nvlib.deploy.cells import Cells, cells_of
 from nvlib.deploy.site import Site
 from nvlib.devices import Device
@@ -86,10 +87,11 @@ class Verification:
 
     @staticmethod
     def of(
-        device: Device, sigma_d: float, reference: str, *, sigma: float = 0.03, margin: float | None = None,
+        crossbar: Crossbar, *, sigma: float = 0.03, margin: float | None = None,
         max_pulses: int = 100, process: bool = True,
     ) -> Verification:  # fmt: skip
         """Return what verification means here; see the module for ``sigma`` and ``margin``."""
+        device, sigma_d, reference = crossbar.device, crossbar.sigma_d, crossbar.reference
         unit = max(device.spread(1.0, reference))
         widest = max(device.spread(sigma_d, reference))
         held = margin_for(widest, sigma * unit) if margin is None else margin * unit
@@ -97,11 +99,10 @@ class Verification:
         smaller = device.spread(min(sigma, sigma_d), reference)
         return Verification(spreads, smaller, held, max_pulses, process)
 
-    def expected(self, w: Tensor, device: Device, *, bits: int, mapping: str) -> Tensor:
+    def expected(self, w: Tensor, crossbar: Crossbar) -> Tensor:
         """Return the closed form's pulses for each cell of a tensor, (weights, cells)."""
         each = torch.tensor([mean_pulses(s, self.margin, self.max_pulses) for s in self.spreads], dtype=torch.float64)
-        codes = cells_of(w, coded(device, each), 1.0, bits=bits, reference="level", mapping=mapping)
-        return codes.spread
+        return cells_of(w, coded(crossbar, each)).spread
 
     def mean(self, level: int = 0) -> float:
         """Return the expected pulses of a cell at one level."""
@@ -113,8 +114,7 @@ class Verification:
         if len(set(self.spreads)) == 1:
             weights = sum(w[0].numel() for w in tensors.values())
             return np.full(count, site.count(weights) * self.mean())
-        options = {"bits": site.bits, "mapping": site.mapping}
-        each = [sum(float(self.expected(w[chip], site.device, **options).sum()) for w in tensors.values())
+        each = [sum(float(self.expected(w[chip], site.crossbar).sum()) for w in tensors.values())
                 for chip in range(count)]  # fmt: skip
         return np.array(each)
 
@@ -153,10 +153,12 @@ class Verification:
         return left, pulses
 
 
-def coded(device: Device, numbers: Tensor) -> Device:
-    """Return a device whose levels' deviations are any numbers, so that they can be laid out as cells are."""
-    values = tuple(range(2**device.bits))
-    return Device(device.name, device.bits, values, tuple(numbers.tolist()), "level", True, "none: numbers", "a table")
+def coded(crossbar: Crossbar, numbers: Tensor) -> Crossbar:
+    """Return a crossbar whose levels' deviations are any numbers, so that they can be laid out as cells are."""
+    name, bits = crossbar.device.name, crossbar.device.bits
+    levels = tuple(range(2**bits))
+    table = Device(name, bits, levels, tuple(numbers.tolist()), "level", True, "none: numbers", "a table")
+    return replace(crossbar, device=table, sigma_d=1.0, reference="level")
 
 
 def check_verification(sigma: float | None, margin: float | None, max_pulses: int) -> None:

@@ -9,7 +9,7 @@ from __future__ import annotations
 import copy
 from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass
-from typing import Protocol
+from typing import ClassVar, Protocol, Unpack
 
 import numpy as np
 import torch
@@ -17,9 +17,9 @@ from torch import Tensor, nn
 from tqdm.auto import tqdm
 
 from nvlib import population, probe
-from nvlib.crossbar import array_weights, check, program, tables, weight_bits
+from nvlib.conditions import LEFT_OUT, Conditions, Crossbar, as_crossbar
+from nvlib.crossbar import array_weights, program
 from nvlib.data import Dataset, Split
-from nvlib.deploy import cells
 from nvlib.deploy.deployed import COLUMNS, Deployed
 from nvlib.deploy.tune import Tuned
 from nvlib.devices import Device
@@ -37,21 +37,17 @@ class Site:
 
     model: nn.Module
     arrays: list[str]
-    device: Device
-    sigma_d: float
+    crossbar: Crossbar  # with its bits
     seed: int
-    bits: int
-    reference: str
-    mapping: str
     train: Split
     validation: Split
     test: Split
     plan: Plan
 
     @property
-    def options(self) -> dict[str, object]:
-        """Return bits, reference and mapping, as `nvlib.crossbar` takes them."""
-        return {"bits": self.bits, "reference": self.reference, "mapping": self.mapping}
+    def sigma_d(self) -> float:
+        """Return the size of the variation."""
+        return self.crossbar.sigma_d
 
     @property
     def cells(self) -> int:
@@ -61,12 +57,12 @@ class Site:
 
     def count(self, weights: int) -> int:
         """Return how many cells so many weights take."""
-        return cells.count(weights, self.device, self.bits, self.mapping)
+        return int(weights) * self.crossbar.cells
 
     def program(self, index: range, sigma_d: float | None = None) -> dict[str, Tensor]:
         """Return the weights on chips ``index``: those of `nvlib.program`."""
-        sigma_d = self.sigma_d if sigma_d is None else sigma_d
-        held = program(self.model, self.device, sigma_d, seed=self.seed, index=index, **self.options)
+        crossbar = self.crossbar if sigma_d is None else self.crossbar.at(sigma_d)
+        held = program(self.model, crossbar, seed=self.seed, index=index)
         return {name: w.contiguous() for name, w in held.items()}
 
     def score(
@@ -113,6 +109,63 @@ class Stage:
     arrays: dict[str, Tensor]
 
 
+Remedy = Callable[[range, Mapping[str, Tensor]], Remedied]  # (index of a block, its weights by name) -> what is left
+
+
+class Deployment:
+    """What all deployment methods share: a frozen dataclass of parameters, and how it is applied.
+
+    A method says its ``remedy``; one that trains (`Trained`) says its stages.
+    """
+
+    sets: ClassVar[int] = 1  # weight sets that are scored for a chip: how memory is planned
+
+    def check(self, model: nn.Module) -> None:
+        """Refuse a network that the method does not fit; every one does unless a method says otherwise."""
+
+    def remedy(self, site: Site) -> Remedy:
+        """Return what is done to a block of chips; it must treat each chip by itself."""
+        raise NotImplementedError(f"{type(self).__name__} has no remedy")
+
+    def apply(
+        self, model: nn.Module, data: Dataset, crossbar: Crossbar | Device | str | None = None,
+        sigma_d: float | None = LEFT_OUT, *, index: range, seed: int = 0, on: str | torch.device = "cpu",
+        progress: bool | Callable[[int, int], None] = False, **conditions: Unpack[Conditions],
+    ) -> Iterator[Deployed]:  # fmt: skip
+        """Yield blocks of deployed chips.
+
+        Args:
+            model: any module; it is not changed.
+            data: its training and validation splits are the method's, its test split is scored.
+            crossbar: the conditions, or a device with ``sigma_d`` and ``conditions`` beside it.
+            sigma_d: size of the variation.
+            index: which chips.
+            seed: the family of chips; those of `nvlib.program` and `nvlib.monte_carlo`.
+            on: where to compute.
+            progress: True for a bar, or a function called with (done, chips).
+            **conditions: other fields of `nvlib.Crossbar`.
+
+        Raises:
+            InputError: for values that cannot be used; at the call.
+        """
+        self.check(model)
+        chips = self.sets * len(index) if isinstance(index, range) else 1
+        site = survey(model, data, crossbar, sigma_d, seed=seed, on=on, chips=chips, **conditions)
+        return self.deployed(site, index, progress)
+
+    def deployed(self, site: Site, index: range, progress: bool | Callable[[int, int], None]) -> Iterator[Deployed]:
+        """Yield blocks of the site's chips, deployed."""
+        return blocks(site, index, self.remedy(site), progress=progress)
+
+
+class Trained(Deployment):
+    """What methods share that train something for each chip, `Trains`."""
+
+    def deployed(self, site: Site, index: range, progress: bool | Callable[[int, int], None]) -> Iterator[Deployed]:
+        """Yield blocks of the site's chips, as many at once as their frozen features allow."""
+        return rounds(self, site, index, progress)
+
+
 class Trains(Protocol):
     """A deployment method that trains something for each chip."""
 
@@ -132,15 +185,13 @@ class Trains(Protocol):
 def survey(
     model: nn.Module,
     data: Dataset,
-    device: str | Device,
-    sigma_d: float | None,
+    crossbar: Crossbar | Device | str | None = None,
+    sigma_d: float | None = LEFT_OUT,
     *,
     seed: int = 0,
-    bits: int | None = None,
-    reference: str = "full_scale",
-    mapping: str = "differential",
     on: str | torch.device = "cpu",
     chips: int = 1,
+    **conditions: Unpack[Conditions],
 ) -> Site:
     """Check what is asked for and return the site; the model is copied, not changed.
 
@@ -148,11 +199,10 @@ def survey(
         InputError: for values that cannot be used.
     """
     population.usable(on)
-    device, sigma_d = check(device, sigma_d, reference)
+    crossbar = as_crossbar(crossbar, sigma_d, **conditions).only_programming("deployment")
     if not isinstance(data, Dataset):
         raise InputError(f"data of type {type(data).__name__} is not usable; expected a Dataset with its three splits")
-    bits = weight_bits(model, bits)
-    tables(device, bits, reference, mapping)
+    crossbar = crossbar.on(model)
     check_seed(seed)
     model = copy.deepcopy(model).to(on).eval().requires_grad_(False)  # what is trained is trained beside it
     dtype = next(model.parameters()).dtype
@@ -160,15 +210,13 @@ def survey(
     splits = [Split(s.x.to(on, dtype if s.x.is_floating_point() else s.x.dtype), s.y.to(on)) for s in parts]
     probe.inspect(model, *splits)
     plan = population.plan(model, splits[2].x, max(1, chips), how=None if dtype == torch.float32 else "loop")
-    return Site(
-        model, array_weights(model), device, sigma_d, seed, bits, reference, mapping, *splits, plan,
-    )  # fmt: skip
+    return Site(model, array_weights(model), crossbar, seed, *splits, plan)
 
 
 def blocks(
     site: Site,
     index: range,
-    remedy: Callable[[range, Mapping[str, Tensor]], Remedied],
+    remedy: Remedy,
     *,
     at_once: int = BLOCK,
     progress: bool | Callable[[int, int], None] = False,

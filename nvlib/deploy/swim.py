@@ -20,22 +20,22 @@ data; the verified share is what SWIM counts, of weights (or of cells with ``uni
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
-from typing import TYPE_CHECKING, ClassVar
+from typing import TYPE_CHECKING, ClassVar, Unpack
 
 import numpy as np
 import torch
 from torch import Tensor, nn
 
 from nvlib import philox
+from nvlib.conditions import LEFT_OUT, Conditions, Crossbar
 from nvlib.crossbar import read_back
 from nvlib.data import Dataset, Split
 from nvlib.deploy.cells import cells_of
-from nvlib.deploy.deployed import Deployed
 from nvlib.deploy.redraw import Verification
 from nvlib.deploy.sensitivity import ESTIMATES, curvature
-from nvlib.deploy.site import BLOCK, Remedied, Site, blocks, survey
+from nvlib.deploy.site import BLOCK, Remedied, Remedy, Site, survey
 from nvlib.deploy.write_verify import Verifies, verify
 from nvlib.devices import Device
 from nvlib.errors import InputError, unknown
@@ -93,7 +93,7 @@ class Swim(Verifies):
     def order(self, site: Site) -> Order:
         """Return the weights or cells of all tensors in the order of verification."""
         own = dict(site.model.named_parameters())
-        clean = {n: read_back(own[n].detach().unsqueeze(0), site.device, 0.0, None, **site.options)[0]
+        clean = {n: read_back(own[n].detach().unsqueeze(0), site.crossbar, None)[0]
                  for n in site.arrays}  # fmt: skip
         bends: Mapping[str, Tensor] = {}
         if self.ranking in ("curvature", "expected"):
@@ -101,7 +101,7 @@ class Swim(Verifies):
             bends = curvature(site.model, clean, few, site.arrays, estimate=self.estimate, seed=site.seed)
         scores, ties = [], []
         for name in site.arrays:
-            cells = cells_of(own[name], site.device, site.sigma_d, **site.options)
+            cells = cells_of(own[name], site.crossbar)
             size = clean[name].double().abs().reshape(-1, 1)
             lever = (cells.step * cells.weight) ** 2  # of a cell's conductance on the weight, squared
             if self.ranking == "random":
@@ -123,24 +123,20 @@ class Swim(Verifies):
 
     # -- deployment --------------------------------------------------------------------------------------------------
 
-    def apply(
-        self, model: nn.Module, data: Dataset, device: str | Device, sigma_d: float | None, *, index: range,
-        seed: int = 0, bits: int | None = None, reference: str = "full_scale", mapping: str = "differential",
-        on: str | torch.device = "cpu", progress: bool | Callable[[int, int], None] = False,
-    ) -> Iterator[Deployed]:  # fmt: skip
-        """Yield blocks of selectively verified chips; arguments as `nvlib.monte_carlo` has them."""
-        site = survey(model, data, device, sigma_d, seed=seed, bits=bits, reference=reference, mapping=mapping, on=on,
-                      chips=2 * len(index))  # fmt: skip
+    sets: ClassVar[int] = 2
+
+    def remedy(self, site: Site) -> Remedy:
+        """Verify the first cells of the order, or as many as the target asks for."""
         how, order = self.verification(site), self.order(site)
         goal = None if self.target is None else site.ideal(site.validation) - self.target
 
-        def remedy(part: range, chips: Mapping[str, Tensor]) -> Remedied:
+        def verified_(part: range, chips: Mapping[str, Tensor]) -> Remedied:
             if goal is None:
                 held, pulses, verified = verify(site, how, part, chips, order.first(self.fraction))
                 return Remedied(site.score(held), verified, pulses)
             return self._until(site, how, order, goal, part, chips)
 
-        return blocks(site, index, remedy, progress=progress)
+        return verified_
 
     def _until(
         self, site: Site, how: Verification, order: Order, goal: float, part: range, chips: Mapping[str, Tensor]
@@ -183,11 +179,11 @@ class Order:
 
 
 def sweep(
-    model: nn.Module, data: Dataset, device: str | Device, sigma_d: float | None, *, index: range,
+    model: nn.Module, data: Dataset, crossbar: Crossbar | Device | str | None = None,
+    sigma_d: float | None = LEFT_OUT, *, index: range,
     fractions: Sequence[float] = (0.0, 0.05, 0.1, 0.2, 0.3, 0.5, 0.7, 0.9, 1.0),
     rankings: Sequence[str] = ("curvature", "magnitude", "random"), method: Swim | None = None, seed: int = 0,
-    bits: int | None = None, reference: str = "full_scale", mapping: str = "differential",
-    on: str | torch.device = "cpu",
+    on: str | torch.device = "cpu", **conditions: Unpack[Conditions],
 ) -> pd.DataFrame:  # fmt: skip
     """Score the same chips at several verified shares under several rankings.
 
@@ -198,8 +194,8 @@ def sweep(
     import pandas as pd
 
     method = method or Swim()
-    site = survey(model, data, device, sigma_d, seed=seed, bits=bits, reference=reference, mapping=mapping, on=on,
-                  chips=len(index) * len(fractions) * len(rankings))  # fmt: skip
+    site = survey(model, data, crossbar, sigma_d, seed=seed, on=on,
+                  chips=len(index) * len(fractions) * len(rankings), **conditions)  # fmt: skip
     ideal, how, rows = site.ideal(), method.verification(site), []
     orders = {ranking: replace(method, ranking=ranking).order(site) for ranking in rankings}
     for start in range(0, len(index), BLOCK):

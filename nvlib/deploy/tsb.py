@@ -28,7 +28,7 @@ from __future__ import annotations
 
 import math
 import time
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 from typing import ClassVar
 
@@ -37,15 +37,12 @@ from torch import Tensor, nn
 
 from nvlib import models, philox, population
 from nvlib.crossbar import array_weights, read_back
-from nvlib.data import Dataset
 from nvlib.deploy import frozen
 from nvlib.deploy.block import Attached, attached, foldable, folded, known
-from nvlib.deploy.deployed import Deployed
 from nvlib.deploy.last_layers import check_redraws
 from nvlib.deploy.redraw import Verification, check_verification
-from nvlib.deploy.site import Remedied, Site, Stage, finish, rounds, survey
+from nvlib.deploy.site import Remedied, Site, Stage, Trained, finish
 from nvlib.deploy.tune import Schedule, tune
-from nvlib.devices import Device
 from nvlib.errors import InputError, unknown
 from nvlib.methods.recipe import Recipe
 
@@ -54,7 +51,7 @@ _MOVING = 60  # products in the time that a feature of a block run by itself tak
 
 
 @dataclass(frozen=True)
-class TinySharedBlock:
+class TinySharedBlock(Trained):
     """One shared block after each of the named layers, trained for each chip.
 
     Attributes:
@@ -222,7 +219,7 @@ class TinySharedBlock:
             held = []
             for i, w in trained.items():
                 z = philox.normal(site.seed, index, f"tsb/{stream}/{i}", w[0].numel(), w.device).to(w.dtype).view_as(w)
-                held.append(read_back(w, site.device, min(self.sigma, site.sigma_d), z, **site.options))
+                held.append(read_back(w, site.crossbar, z, min(self.sigma, site.sigma_d)))
             return held
 
         def weights(block: list[Tensor], folds: bool) -> dict[str, Tensor]:
@@ -244,21 +241,19 @@ class TinySharedBlock:
 
     # -- deployment --------------------------------------------------------------------------------------------------
 
-    def apply(
-        self, model: nn.Module, data: Dataset, device: str | Device, sigma_d: float | None, *, index: range,
-        seed: int = 0, bits: int | None = None, reference: str = "full_scale", mapping: str = "differential",
-        on: str | torch.device = "cpu", progress: bool | Callable[[int, int], None] = False,
-    ) -> Iterator[Deployed]:  # fmt: skip
-        """Yield blocks of chips with their TSB; arguments as `nvlib.monte_carlo` has them."""
+    @property
+    def sets(self) -> int:
+        """Return how many weight sets are scored for a chip."""
+        return 1 + self.redraws
+
+    def check(self, model: nn.Module) -> None:
+        """Refuse a network that the block does not fit."""
         self.standing(model), self.width(model)
-        site = survey(model, data, device, sigma_d, seed=seed, bits=bits, reference=reference, mapping=mapping, on=on,
-                      chips=len(index) * (1 + self.redraws))  # fmt: skip
-        return rounds(self, site, index, progress)
 
     def left(self, site: Site, index: range, chips: Mapping[str, Tensor]) -> Remedied:
         """Train, write with verification, and score a block of chips."""
         *_, last = self.stages(site, index, chips)
-        how = Verification.of(site.device, site.sigma_d, site.reference, sigma=self.sigma, process=False)
+        how = Verification.of(site.crossbar, sigma=self.sigma, process=False)
         added = site.count(self.weights(site.model))
         pulses = site.cells + how.written(site, last.arrays)
         draws = 1 if site.sigma_d == 0 else self.redraws

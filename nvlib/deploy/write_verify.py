@@ -13,22 +13,19 @@ Shi, "SWIM", DAC 2022, and TSB Sec. 4.1 for the shortcut.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import ClassVar
 
 import numpy as np
 import torch
-from torch import Tensor, nn
+from torch import Tensor
 
 from nvlib import philox
 from nvlib.crossbar import read_back
-from nvlib.data import Dataset
 from nvlib.deploy.cells import cells_of
-from nvlib.deploy.deployed import Deployed
 from nvlib.deploy.redraw import Verification, check_verification, coded
-from nvlib.deploy.site import Remedied, Site, blocks, survey
-from nvlib.devices import Device
+from nvlib.deploy.site import Deployment, Remedied, Remedy, Site
 from nvlib.errors import InputError
 
 
@@ -54,14 +51,15 @@ def verify(
     pulses, verified = np.full(len(index), float(site.cells)), 0
     for name in site.arrays if which is None else which:
         w, held = parameters[name].detach(), chips[name]
-        cells = cells_of(w, site.device, site.sigma_d, **site.options)
+        cells = cells_of(w, site.crossbar)
         mask = None if which is None else which[name].expand(cells.spread.shape)
         marked = cells.spread.numel() if mask is None else int(mask.sum())
         verified += marked
         if marked == 0:
             continue
-        clean = read_back(w.unsqueeze(0), site.device, 0.0, None, **site.options).double()
-        total = ((held.double() - clean) / cells.step if cells.step > 0 else held.double() * 0).flatten(1)
+        clean = read_back(w.unsqueeze(0), site.crossbar, None).double()
+        step = cells.step.flatten()  # one, or one a weight
+        total = (held.double() - clean).flatten(1) / torch.where(step > 0, step, torch.inf)
         whole = mask is None or bool((mask.all(1) | ~mask.any(1)).all())
         if how.process:
             first = cells.draw(total, site.seed, index, name)
@@ -70,8 +68,7 @@ def verify(
             total = left.sum(-1)
         else:
             table = torch.tensor(how.after, dtype=torch.float64)
-            after = cells_of(w, coded(site.device, table), 1.0, bits=site.bits, reference="level",
-                             mapping=site.mapping).deviation  # fmt: skip
+            after = cells_of(w, coded(site.crossbar, table)).deviation
             chosen = torch.ones_like(after, dtype=torch.bool) if mask is None else mask
             z = philox.normal(site.seed, index, f"verified/{name}", len(after), w.device)
             kept = 0.0
@@ -79,16 +76,16 @@ def verify(
                 kept = torch.where(chosen, 0.0, cells.draw(total, site.seed, index, name)).sum(-1)
             fresh = kept + z * torch.where(chosen, after**2, 0.0).sum(-1).sqrt()
             total = torch.where(chosen.any(1), fresh, total)
-            expected = how.expected(w, site.device, bits=site.bits, mapping=site.mapping)
+            expected = how.expected(w, site.crossbar)
             pulses += float(torch.where(chosen, expected - 1, 0.0).sum())
-        moved = (clean + (cells.step * total).view(held.shape)).to(held.dtype)
+        moved = (clean + (step * total).view(held.shape)).to(held.dtype)
         touched = None if mask is None else mask.any(1).view(w.shape)
         out[name] = moved if touched is None else torch.where(touched, moved, held)
     return out, pulses, verified
 
 
 @dataclass(frozen=True, kw_only=True)
-class Verifies:
+class Verifies(Deployment):
     """What methods that verify cells share.
 
     Attributes:
@@ -111,8 +108,8 @@ class Verifies:
 
     def verification(self, site: Site) -> Verification:
         """Return what the parameters come to on the site's device."""
-        return Verification.of(site.device, site.sigma_d, site.reference, sigma=self.sigma, margin=self.margin,
-                               max_pulses=self.max_pulses, process=self.process)  # fmt: skip
+        return Verification.of(site.crossbar, sigma=self.sigma, margin=self.margin, max_pulses=self.max_pulses,
+                               process=self.process)  # fmt: skip
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -121,18 +118,12 @@ class WriteVerify(Verifies):
 
     name: ClassVar[str] = "write_verify"
 
-    def apply(
-        self, model: nn.Module, data: Dataset, device: str | Device, sigma_d: float | None, *, index: range,
-        seed: int = 0, bits: int | None = None, reference: str = "full_scale", mapping: str = "differential",
-        on: str | torch.device = "cpu", progress: bool | Callable[[int, int], None] = False,
-    ) -> Iterator[Deployed]:  # fmt: skip
-        """Yield blocks of verified chips; arguments as `nvlib.monte_carlo` has them."""
-        site = survey(model, data, device, sigma_d, seed=seed, bits=bits, reference=reference, mapping=mapping, on=on,
-                      chips=len(index))  # fmt: skip
+    def remedy(self, site: Site) -> Remedy:
+        """Verify all cells of a block of chips."""
         how = self.verification(site)
 
-        def remedy(part: range, chips: Mapping[str, Tensor]) -> Remedied:
+        def verified_(part: range, chips: Mapping[str, Tensor]) -> Remedied:
             held, pulses, verified = verify(site, how, part, chips)
             return Remedied(site.score(held), verified, pulses)
 
-        return blocks(site, index, remedy, progress=progress)
+        return verified_

@@ -13,14 +13,14 @@ together (assumed: 1, everything in turn); energy does not depend on it.
 from __future__ import annotations
 
 from collections.abc import Sequence
-from typing import Any
+from typing import Any, Unpack
 
 import numpy as np
 import pandas as pd
 from numpy.typing import ArrayLike
 from torch import nn
 
-from nvlib.crossbar import check
+from nvlib.conditions import LEFT_OUT, Conditions, Crossbar, as_crossbar
 from nvlib.deploy import TinySharedBlock
 from nvlib.deploy.redraw import Verification, check_verification, mean_pulses
 from nvlib.devices import Device
@@ -33,15 +33,15 @@ def programming(
     shape: Sequence[int] | None = None,
     accelerator: Accelerator | None = None,
     *,
-    device: str | Device = "rram",
-    sigma_d: float | None = 0.1,
+    crossbar: Crossbar | Device | str | None = None,
+    sigma_d: float | None = LEFT_OUT,
     sigma: float = 0.03,
     margin: float | None = None,
     max_pulses: int = 100,
-    reference: str = "full_scale",
     share: float = 0.1,
     block: TinySharedBlock | None = None,
     cells_at_once: int = 1,
+    **conditions: Unpack[Conditions],
 ) -> pd.DataFrame:
     """Return what it costs to write one copy of a network, by what is verified.
 
@@ -49,15 +49,15 @@ def programming(
         model: any module, or its estimate.
         shape: of one input without the batch.
         accelerator: what it lies on; by default `Accelerator()`.
-        device: whose cells are written.
-        sigma_d: deviation of one pulse; None for a measured device as measured.
+        crossbar: whose cells are written: the conditions, or a device (None, and no ``device=``: RRAM).
+        sigma_d: deviation of one pulse (left out: the crossbar's, 0.1); None for a measured device as measured.
         sigma: deviation that verification is to leave, in the unit of ``sigma_d``.
         margin: within which a cell is left; None: the one that leaves ``sigma``.
         max_pulses: after which a cell is left as it is.
-        reference: what these are relative to.
         share: of the cells that the selective row verifies (SWIM), 0 to 1.
         block: TSB's, whose cells alone are verified in its row; None: as the paper has it, where it knows the network.
         cells_at_once: cells written together.
+        **conditions: other fields of `nvlib.Crossbar`: ``device``, ``reference``, ...
 
     Returns:
         A row each for ``none``, ``selective``, ``all`` and, where the block is known, ``tsb``: cells, verified,
@@ -71,12 +71,13 @@ def programming(
     if isinstance(share, bool) or not isinstance(share, int | float) or not 0 <= share <= 1:
         raise InputError(f"share={share!r}: expected the share of cells to verify, 0 to 1")
     check_verification(sigma, margin, max_pulses)
-    device, sigma_d = check(device, sigma_d, reference)
+    crossbar = as_crossbar(crossbar, sigma_d, **conditions)
+    device = crossbar.device
     base = model if isinstance(model, Estimate) else estimate(model, shape, accelerator, cell_bits=device.bits)
     a = base.accelerator
     if a.cell_bits != device.bits:
         raise InputError(f"cell_bits={a.cell_bits} does not fit {device.name}, whose cells hold {device.bits} bits")
-    how = Verification.of(device, sigma_d, reference, sigma=sigma, margin=margin, max_pulses=max_pulses)
+    how = Verification.of(crossbar, sigma=sigma, margin=margin, max_pulses=max_pulses)
     each = float(np.mean([mean_pulses(s, how.margin, max_pulses) for s in how.spreads]))
     cells = int(base.layers.loc[~base.layers["block"].astype(bool), "cells"].sum())
     own = _block_cells(model, block, a)

@@ -39,7 +39,7 @@ from typing import TYPE_CHECKING, ClassVar
 import torch
 from torch import Tensor
 
-from nvlib.crossbar import scale_and_digits, tables
+from nvlib.crossbar import scale_and_digits
 from nvlib.errors import InputError
 from nvlib.methods.search import Searched
 
@@ -87,9 +87,11 @@ def lowered(run: Run, name: str, lam: Tensor) -> Tensor:
     """Return the lambda of a layer at the present weights, (members,)."""
     w = run.weights[name]
     _, m, n = matrix(w).shape
-    scale, digits = scale_and_digits(w, run.bits)
-    _, deviation = tables(run.device, run.bits, run.reference, run.mapping)
+    scale, digits = scale_and_digits(w, run.crossbar)
+    _, deviation = run.crossbar.tables
     spread = torch.as_tensor(deviation, dtype=w.dtype, device=w.device)[digits.clamp(0, len(deviation) - 1)]
+    if scale.numel() > len(scale):  # of each channel its own
+        scale, spread = torch.ones_like(scale[:, :1]), scale * spread
     d = scale.flatten() * run.sigma_d * spread.flatten(1).square().mean(1).sqrt()
     rho = w.flatten(1).norm(dim=1) / math.sqrt(m)
     return torch.minimum(lam, 1 / (1 + d / rho * (math.sqrt(m) + math.sqrt(n) + 3)))

@@ -16,7 +16,7 @@ import copy
 import time
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
-from typing import Any, Protocol
+from typing import Any, Protocol, Unpack
 
 import numpy as np
 import torch
@@ -24,7 +24,8 @@ from torch import Tensor, nn
 from torch.nn.modules.batchnorm import _BatchNorm
 
 from nvlib import models, philox, population, probe
-from nvlib.crossbar import array_weights, check, tables, weight_bits
+from nvlib.conditions import LEFT_OUT, Conditions, Crossbar, as_crossbar
+from nvlib.crossbar import array_weights
 from nvlib.data import Dataset, Split
 from nvlib.devices import Device
 from nvlib.errors import InputError, unknown, whole
@@ -109,15 +110,12 @@ def train(
     method: Method | str,
     model: str | nn.Module | Callable[[int], nn.Module],
     data: Dataset,
-    device: str | Device = "rram",
-    sigma_d: float | Sequence[float] | None = 0.1,
+    crossbar: Crossbar | Device | str | None = None,
+    sigma_d: float | Sequence[float | None] | None = LEFT_OUT,
     *,
     seed: int | Sequence[int] = 0,
     epochs: int = 10,
     recipe: Recipe | None = None,
-    bits: int | None = None,
-    reference: str = "full_scale",
-    mapping: str = "differential",
     select: str = "last",
     patience: int | None = None,
     target: float | None = None,
@@ -128,6 +126,7 @@ def train(
     resume: Mapping[str, Tensor] | None = None,
     search: tuple[int, int, str] | None = None,
     how: str | None = None,
+    **conditions: Unpack[Conditions],
 ) -> Iterator[Epoch]:
     """Train a population by a method; yields a record after each epoch, whose last holds the models.
 
@@ -140,14 +139,12 @@ def train(
             Frozen parameters (``requires_grad=False``) stay as they are, and so do the statistics of BatchNorm whose
             parameters are frozen, or of parts that alone are in evaluation mode.
         data: train and validation splits are used.
-        device: a device's name, record or path.
-        sigma_d: size of the variation; several make a population (one a member).
+        crossbar: the chips to train for: the conditions, or a device's name, record or path (None: RRAM), with
+            ``sigma_d`` and ``conditions`` beside it.
+        sigma_d: size of the variation (left out: the crossbar's, 0.1); several make a population (one a member).
         seed: of initial weights, order and noise; several make a population. Lengths of sigma_d and seed must agree.
         epochs: how many passes over the training images.
         recipe: optimiser, schedule and augmentation; `nvlib.methods.preset` has the published ones.
-        bits: M; None takes what the model was built for.
-        reference: ``full_scale`` or ``level``.
-        mapping: ``differential`` or ``signed``.
         select: ``last``, or ``best``: the epoch with the highest noisy validation accuracy.
         patience: a member stops after so many epochs without a better noisy validation accuracy; None: never.
         target: a member stops once its noisy validation accuracy reaches this, in percent (TSB's first stage).
@@ -160,6 +157,7 @@ def train(
         search: how a searching method scores its candidates: chips and images at a time, and the way; None measures.
         how: the way that steps are run (`nvlib.forward`), kept in checkpoints; None measures which is fastest. Ways
             agree to training noise; going on needs the way that was begun with.
+        **conditions: other fields of `nvlib.Crossbar`: ``bits``, ``reference``, ``mapping``, ``range``, ...
 
     Yields:
         `Epoch` records.
@@ -171,17 +169,18 @@ def train(
 
     population.usable(on)
     method, recipe, epochs = get(method), recipe or Recipe(), whole("epochs", epochs, 1)
-    sigmas = list(sigma_d) if isinstance(sigma_d, Sequence | np.ndarray) else [sigma_d]
+    several = isinstance(sigma_d, Sequence | np.ndarray)
+    crossbar = as_crossbar(crossbar, LEFT_OUT if several else sigma_d, **conditions).only_programming("training")
+    sigmas = list(sigma_d) if several else [crossbar.sigma_d]
     seeds = list(seed) if isinstance(seed, Sequence | np.ndarray) else [seed]
     count = max(len(sigmas), len(seeds))
     if {len(sigmas), len(seeds)} - {1, count} or not (sigmas and seeds):
         raise InputError(f"{len(sigmas)} values of sigma_d and {len(seeds)} seeds do not pair; expected equal lengths")
     sigmas, seeds = sigmas * (count // len(sigmas)), [philox.check_seed(s) for s in seeds * (count // len(seeds))]
-    checked = [check(device, s, reference) for s in sigmas]
+    sigmas = [crossbar.at(s).sigma_d for s in sigmas]  # checks them
     fresh = models_of(model, seeds)
     template = fresh[0]
-    bits = weight_bits(template, bits)
-    tables(checked[0][0], bits, reference, mapping)
+    crossbar = crossbar.on(template)
     if not isinstance(data, Dataset):
         raise InputError(f"data of type {type(data).__name__} cannot be trained on; expected a Dataset with its three "
                          "splits: nvlib.load, or nvlib.data.Dataset of splits of one's own")  # fmt: skip
@@ -205,13 +204,10 @@ def train(
         model=template.to(on, dtype),
         weights=weights,
         arrays=array_weights(template),
-        device=checked[0][0],
-        sigma_d=torch.tensor([checked[training][1] for training in owner], dtype=dtype, device=on),
-        sigmas=[checked[training][1] for training in owner],
+        crossbar=crossbar,
+        sigma_d=torch.tensor([sigmas[training] for training in owner], dtype=dtype, device=on),
+        sigmas=[sigmas[training] for training in owner],
         seeds=[seeds[training] for training in owner],
-        bits=bits,
-        reference=reference,
-        mapping=mapping,
         owner=owner,
         result=[training * candidates for training in range(count)],
         diverged=torch.zeros(len(owner), dtype=torch.bool, device=on),

@@ -17,15 +17,15 @@ import torch
 from torch import Tensor, nn
 
 from nvlib import philox, population
-from nvlib.crossbar import lookup, read_back
+from nvlib.crossbar import Crossbar, lookup, read_back
 from nvlib.data import Split
-from nvlib.devices import Device
 from nvlib.errors import InputError, unknown
 from nvlib.evaluate import score
 from nvlib.native import layers
 from nvlib.native.perturb import Draw, perturb
 from nvlib.noise import Law
 from nvlib.precision import PRECISIONS
+from nvlib.ranges import Max
 
 SPACES = ("weight", "conductance")
 
@@ -49,13 +49,10 @@ class Run:
     model: nn.Module
     weights: dict[str, Tensor]  # parameters (leaves) and buffers, (members, ...)
     arrays: list[str]
-    device: Device
+    crossbar: Crossbar  # with its bits; sigma_d is the members'
     sigma_d: Tensor  # (members,), in the dtype of the weights
     sigmas: list[float]  # the same, as given
     seeds: list[int]
-    bits: int
-    reference: str
-    mapping: str
     owner: list[int]
     result: list[int]
     diverged: Tensor  # (members,) bool
@@ -111,7 +108,8 @@ class Run:
         """Return one stacked tensor as `noisy` has it; for weights that are not the network's own."""
         if space not in SPACES:
             raise unknown("space of the noise", space, SPACES)
-        if self.way == "native" and (law is None or hasattr(law, "transform")):
+        whole = self.crossbar.range == Max()  # what the compiled pass knows
+        if self.way == "native" and whole and (law is None or hasattr(law, "transform")):
             return _StraightThrough.apply(w, self._compiled(name, w, law, sigma, stream, space))
         z = None
         if law is not None:
@@ -125,11 +123,11 @@ class Run:
     ) -> Tensor:
         """Return what `stray` does to the values, by compiled code."""
         clean = w.detach().contiguous()
-        value, deviation = lookup(self.device, self.bits, self.reference, self.mapping, w.dtype, w.device)
+        value, deviation = lookup(self.crossbar, w.dtype, w.device)
         sigma = self.sigma_d if sigma is None else torch.as_tensor(sigma)
         address = f"train/{stream}/{name}"
         draw = law and Draw(self.seeds, self.step, address, law.transform, space == "conductance")
-        return perturb(clean, self.bits, value, deviation, sigma.expand(len(w)).tolist(), draw)
+        return perturb(clean, self.crossbar.bits, value, deviation, sigma.expand(len(w)).tolist(), draw)
 
     def chip(self, index: int) -> dict[str, Tensor]:
         """Return all members programmed on validation chip ``index``: the same deviations for each."""
@@ -141,7 +139,7 @@ class Run:
         return out
 
     def _read(self, w: Tensor, sigma: Tensor | float, z: Tensor | None) -> Tensor:
-        return read_back(w, self.device, sigma, z, bits=self.bits, reference=self.reference, mapping=self.mapping)
+        return read_back(w, self.crossbar, z, sigma)
 
     # -- running -----------------------------------------------------------------------------------------------------
 

@@ -22,7 +22,7 @@ from nvlib.evaluate import blocks
 from nvlib.population import Plan
 from nvlib.records import Training, digest, values
 from nvlib.store import Store
-from nvlib.studies.grid import Study, device_of
+from nvlib.studies.grid import Study, crossbar_of, device_of
 from nvlib.studies.tasks import Desk, Task, chips_of_search, plan, rows_of, running
 
 FEW = 512  # images of a short measurement
@@ -268,20 +268,19 @@ def _evaluate_a_little(desk: Desk, task: Task, deployed: bool = True) -> float:
     evaluation, few = desk.evaluations[task.name], _some(desk.loaded, 2 * FEW)
     training = desk.trainings[evaluation.training]
     model = desk.study.template(few.classes, few.shape[0], training.seed).eval()
-    device, at = device_of(evaluation.device), evaluation.sigma_d
-    options = {"reference": evaluation.reference, "mapping": evaluation.mapping, "on": desk.on}
+    crossbar = crossbar_of(evaluation)
     if evaluation.deployment is None or not deployed:
         held = Plan(**task.plan)
         chips = 1 if held.how == "loop" else min(task.amount, held.threads)
 
         def work() -> None:
-            list(blocks(model, few, device, at, index=range(chips), plan=held, **options))
+            list(blocks(model, few, crossbar, index=range(chips), plan=held, on=desk.on))
     else:
         chips = 1
 
         def work() -> None:
             method = desk.study.deployment(evaluation.deployment["name"])
-            list(method.apply(model, few, device, at, index=range(1), **options))
+            list(method.apply(model, few, crossbar, index=range(1), on=desk.on))
 
     spent = []
     for _ in range(2):  # the first pays for what is done once

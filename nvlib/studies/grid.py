@@ -10,7 +10,7 @@ from typing import Any
 from torch import nn
 
 from nvlib import data, devices, methods, models
-from nvlib.crossbar import check, tables
+from nvlib.conditions import Crossbar
 from nvlib.data import Dataset
 from nvlib.errors import InputError, unknown
 from nvlib.methods import Recipe
@@ -81,9 +81,8 @@ class Study:
             if name not in methods.METHODS:
                 raise unknown("method with parameters", name, methods.METHODS)
         for name in self.devices:
-            tables(devices.get(name), bits, self.reference, self.mapping)
             for sigma_d in (*self.sigma_d, *(self.train_sigma_d or ())):
-                check(name, sigma_d, self.reference)
+                Crossbar(name, sigma_d, bits, self.reference, self.mapping)
         for name in (*filter(None, self.deployments), *self.deployment_parameters):
             self.deployment(name)
 
@@ -202,6 +201,12 @@ def numbers_of(device: str) -> dict[str, Any]:
     """Return what of a device goes into a record: its name and its numbers."""
     device = devices.get(device)
     return {"name": device.name, **device.numbers()}
+
+
+def crossbar_of(evaluation: Evaluation) -> Crossbar:
+    """Return the conditions of an evaluation's chips."""
+    e = evaluation
+    return Crossbar(device_of(e.device), e.sigma_d, e.bits, e.reference, e.mapping)
 
 
 def device_of(record: Mapping[str, Any]) -> devices.Device:

@@ -29,7 +29,7 @@ from nvlib.rounding import rounding
 from nvlib.store import Store
 from nvlib.studies import checkpoint
 from nvlib.studies.checkpoint import Checkpoint
-from nvlib.studies.grid import device_of
+from nvlib.studies.grid import crossbar_of, device_of
 from nvlib.studies.tasks import Desk, Task, running
 
 BLOCK = 100  # chips a file
@@ -267,8 +267,7 @@ def _prepared(
         plan = asdict(population.in_precision(population.plan(model, split.x, count), precision))
     if precision != "float32" and not begun:
         met = rounding(
-            model, split, Plan(**plan), device_of(evaluation.device), evaluation.sigma_d, seed=evaluation.seed,
-            bits=evaluation.bits, reference=evaluation.reference, mapping=evaluation.mapping,
+            model, split, Plan(**plan), crossbar_of(evaluation), seed=evaluation.seed,
         )  # fmt: skip
         if not met.allowed:
             raise InputError(f"evaluation {digest(evaluation)[:12]}: {met.text()}; ask for chip_precision='float32'")
@@ -280,14 +279,11 @@ def _parts(
     desk: Desk, evaluation: Evaluation, model: nn.Module, index: range, plan: Mapping[str, Any]
 ) -> Iterator[Any]:
     """Yield scored blocks of chips, as programmed or deployed."""
-    device, options = device_of(evaluation.device), {
-        "index": index, "seed": evaluation.seed, "bits": evaluation.bits, "reference": evaluation.reference,
-        "mapping": evaluation.mapping, "on": desk.on,
-    }  # fmt: skip
+    crossbar, options = crossbar_of(evaluation), {"index": index, "seed": evaluation.seed, "on": desk.on}
     if evaluation.deployment is None:
-        return blocks(model, desk.loaded, device, evaluation.sigma_d, plan=Plan(**plan), **options)
+        return blocks(model, desk.loaded, crossbar, plan=Plan(**plan), **options)
     method = desk.study.deployment(evaluation.deployment["name"])
-    return method.apply(model, desk.loaded, device, evaluation.sigma_d, **options)
+    return method.apply(model, desk.loaded, crossbar, **options)
 
 
 def _frame(part: Any, desk: Desk, evaluation: Evaluation) -> pd.DataFrame:

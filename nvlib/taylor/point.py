@@ -16,13 +16,15 @@ from __future__ import annotations
 import copy
 from collections.abc import Collection, Mapping
 from dataclasses import dataclass
+from typing import Unpack
 
 import numpy as np
 import torch
 from torch import Tensor, nn
 
 from nvlib import philox
-from nvlib.crossbar import array_weights, check, scale_and_digits, tables, weight_bits
+from nvlib.conditions import Conditions, Crossbar, as_crossbar
+from nvlib.crossbar import array_weights, scale_and_digits
 from nvlib.devices import Device
 from nvlib.errors import InputError, unknown
 from nvlib.models import ActivationQuantiser
@@ -118,30 +120,26 @@ class Point:
 
 def point(
     model: nn.Module,
-    device: str | Device = "rram",
+    crossbar: Crossbar | Device | str | None = None,
     *,
-    bits: int | None = None,
-    reference: str = "full_scale",
-    mapping: str = "differential",
     dtype: torch.dtype = torch.float32,
+    **conditions: Unpack[Conditions],
 ) -> Point:
     """Program a model without variation and say how far each of its weights will stray.
 
     Args:
         model: any module; it is not changed.
-        device: a device's name, record or path.
-        bits: M; None takes what the model was built for.
-        reference: what sigma_d is relative to, ``full_scale`` or ``level``.
-        mapping: ``differential`` or ``signed``.
+        crossbar: the conditions (of any sigma_d), or a device (None: RRAM) with ``conditions`` beside it.
         dtype: of weights and images; float64 for checks by finite differences.
+        **conditions: other fields of `nvlib.Crossbar`.
 
     Raises:
         InputError: for values that cannot be used, and for weights that are not finite.
     """
-    device, _ = check(device, 1.0, reference)
-    bits = weight_bits(model, bits)
-    value, deviation = tables(device, bits, reference, mapping)
-    per_slice = _slice_deviations(device, bits, reference, mapping)
+    given = crossbar if isinstance(crossbar, Crossbar) else as_crossbar(crossbar, 1.0, **conditions)
+    crossbar = given.on(model).only_programming("the expansion")
+    value, deviation = crossbar.tables
+    per_slice = _slice_deviations(crossbar)
     plain, gone = smooth(model, dtype)
     parameters = dict(plain.named_parameters())
     centre, spread, slices = {}, {}, {}
@@ -149,18 +147,18 @@ def point(
         w = parameters[name]
         if not torch.isfinite(w).all():
             raise InputError(f"weights {name} are not finite; a diverged model has no expansion, train it again")
-        s, n = scale_and_digits(w.double().unsqueeze(0), bits)
-        s, n = float(s), n[0].cpu().numpy()
+        s, n = scale_and_digits(w.double().unsqueeze(0), crossbar)
+        s, n = s[0].cpu().numpy(), n[0].cpu().numpy()
         held = torch.where(w < 0, -1.0, 1.0).double() * torch.from_numpy(s * value[n]).to(w.device)
         centre[name] = held.to(dtype)
         spread[name] = torch.from_numpy(s * deviation[n]).to(w.device, dtype)
         slices[name] = torch.from_numpy(s * per_slice[:, n]).to(w.device, dtype)
-    return Point(plain, centre, spread, slices, device, gone)
+    return Point(plain, centre, spread, slices, crossbar.device, gone)
 
 
-def _slice_deviations(device: Device, bits: int, reference: str, mapping: str) -> np.ndarray:
+def _slice_deviations(crossbar: Crossbar) -> np.ndarray:
     """Tabulate the deviation from each slice's cells at sigma_d = 1, in units of s: (slices, 2^M), by n."""
-    k, spread = device.bits, np.array(device.spread(1.0, reference))
+    k, bits, spread = crossbar.device.bits, crossbar.bits, np.array(crossbar.device.spread(1.0, crossbar.reference))
     n, j = np.arange(2**bits), np.arange(bits // k)[:, None]
-    idle = spread[0] ** 2 if mapping == "differential" else 0.0
+    idle = spread[0] ** 2 if crossbar.mapping == "differential" else 0.0
     return 2.0 ** (j * k) * np.sqrt(spread[(n >> (j * k)) % 2**k] ** 2 + idle)

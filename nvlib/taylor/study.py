@@ -14,7 +14,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass, field, replace
-from typing import Any
+from typing import Any, Unpack
 
 import numpy as np
 import pandas as pd
@@ -22,6 +22,7 @@ import torch
 from torch import nn
 
 from nvlib import methods, population
+from nvlib.conditions import LEFT_OUT, Conditions, Crossbar, as_crossbar
 from nvlib.data import Dataset, Split
 from nvlib.data.given import split_of
 from nvlib.devices import Device
@@ -95,28 +96,26 @@ class Analysis:
 def analyse(
     model: nn.Module,
     split: Split,
-    device: str | Device = "rram",
+    crossbar: Crossbar | Device | str | None = None,
     size: Size | None = None,
     *,
-    reference: str = "full_scale",
-    mapping: str = "differential",
     progress: Callable[[str], None] | None = None,
+    **conditions: Unpack[Conditions],
 ) -> Analysis:
     """Expand a trained model on a device and set the theory beside simulated chips.
 
     Args:
         model: any module with Linear and Conv2d layers on arrays (others: see `diagonal`).
         split: images; the first ``size.images`` serve.
-        device: name, record or path.
+        crossbar: the conditions, or a device (None: RRAM) with ``conditions`` beside it.
         size: how much to compute.
-        reference: ``full_scale`` or ``level``.
-        mapping: ``differential`` or ``signed``.
         progress: called with what is done next.
+        **conditions: other fields of `nvlib.Crossbar`.
     """
     size, say = size or Size(), progress or (lambda _: None)
     split = split_of(split)
     split = Split(split.x[: size.images], split.y[: size.images])
-    loss = Loss(point(model, device, reference=reference, mapping=mapping), split)
+    loss = Loss(point(model, crossbar, **conditions), split)
     say("derivatives")
     found = expand(loss, vectors=size.vectors, probes=size.probes, block_probes=size.block_probes)
     say("chips")
@@ -156,7 +155,9 @@ def _alone(loss: Loss, f0: float, sigma_d: float, chips: int, plan: Plan, **wher
     }
 
 
-def snapshot(model: nn.Module, split: Split, device: str | Device = "rram", bent: int = 500) -> pd.DataFrame:
+def snapshot(
+    model: nn.Module, split: Split, crossbar: Crossbar | Device | str | None = None, bent: int = 500
+) -> pd.DataFrame:
     """Return f, f' and f'' of a model by layer: one row a layer and one for ``all``.
 
     f and f' are over the whole split, so that what is left of f' is the model's and not the images'; f'' over the first
@@ -166,7 +167,7 @@ def snapshot(model: nn.Module, split: Split, device: str | Device = "rram", bent
     per unit of sigma_d and its square: what a chip feels), pull (see above), pull_error (its standard error, weights
     taken as independent: optimistic).
     """
-    loss = Loss(point(model, device), split)
+    loss = Loss(point(model, crossbar), split)
     few = replace(loss, split=Split(split.x[:bent], split.y[:bent]), _graphs=[])
     where, f0 = loss.point, loss.value()
     first, second = loss.gradient(), diagonal(few).values
@@ -199,8 +200,8 @@ def snapshot(model: nn.Module, split: Split, device: str | Device = "rram", bent
 def follow(
     method: Method | str,
     data: Dataset,
-    device: str | Device = "rram",
-    sigma_d: float = 0.2,
+    crossbar: Crossbar | Device | str = "rram",
+    sigma_d: float | None = LEFT_OUT,
     *,
     network: str = "lenet",
     epochs: int = 5,
@@ -213,8 +214,8 @@ def follow(
     Args:
         method: a name of `METHODS`, or a method with its parameters.
         data: trained on; f and f' are of its first ``images`` training and test images, f'' of the first ``bent``.
-        device: name, record or path.
-        sigma_d: of the training; also where derivatives are weighed.
+        crossbar: the conditions, or a device's name, record or path.
+        sigma_d: of the training (left out: the crossbar's, or 0.2); also where derivatives are weighed.
         network: name of the network.
         epochs: how many.
         images: of each split for f and f'.
@@ -228,14 +229,20 @@ def follow(
     from nvlib import models
 
     method, seed = methods.get(method), options.get("seed", 0)
+    if not isinstance(crossbar, Crossbar):
+        given = {name: options.pop(name) for name in tuple(options) if name in Conditions.__annotations__}
+        crossbar = as_crossbar(crossbar, 0.2 if sigma_d is LEFT_OUT else sigma_d, **given)
+    else:
+        crossbar = as_crossbar(crossbar, sigma_d)
+    sigma_d = crossbar.sigma_d
     parts = {"train": data.train, "test": data.test}
     parts = {name: Split(part.x[:images], part.y[:images]) for name, part in parts.items()}
 
     def rows(model: nn.Module, epoch: int, noisy: float) -> pd.DataFrame:
-        tables = [snapshot(model, part, device, bent).assign(split=name) for name, part in parts.items()]
+        tables = [snapshot(model, part, crossbar, bent).assign(split=name) for name, part in parts.items()]
         known = {"method": method.name, "sigma_d": sigma_d, "seed": seed, "epoch": epoch, "noisy": noisy}
         return pd.concat(tables, ignore_index=True).assign(**known)
 
     yield rows(models.build(network, seed=seed), 0, np.nan)
-    for epoch in methods.train(method, network, data, device, sigma_d, epochs=epochs, **options):
+    for epoch in methods.train(method, network, data, crossbar, epochs=epochs, **options):
         yield rows(epoch.model(), epoch.epoch, float(epoch.noisy[0]))
