@@ -1,24 +1,20 @@
 """Run generated code: one program for networks of one structure, chips shared out to threads.
 
 A program holds no weights: every call takes them from the chips and, what chips lack, from the module as it is now.
-Two modules of one structure (classes, settings, shapes) therefore share a program, and a structure that changed gets
-another. Each image has a lane of its own and each chip is computed by itself, so that a result depends neither on the
-chips and images beside it nor on the number of threads, to the bit. A new program must agree with the module on a few
-images before it is used.
+Two modules of one structure (code, settings, shapes) therefore share a program, and a structure that changed gets
+another: also where a helper or a constant that its code reaches was redefined (`identity`). Each image has a lane of
+its own and each chip is computed by itself, so that a result depends neither on the chips and images beside it nor on
+the number of threads, to the bit. A new program must agree with the module on a few images before it is used.
 """
 
 from __future__ import annotations
 
-import enum
-import functools
 import math
 import queue
-import types
-import weakref
 from collections import OrderedDict
 from collections.abc import Callable, Hashable, Mapping
 from concurrent.futures import ThreadPoolExecutor
-from dataclasses import dataclass, is_dataclass
+from dataclasses import dataclass
 
 import torch
 from torch import Tensor, nn
@@ -26,16 +22,13 @@ from torch import Tensor, nn
 from nvlib.native.build import load, machine
 from nvlib.native.emit import Source, generate
 from nvlib.native.graph import Recipe, Unsupported
+from nvlib.native.identity import Reader
 from nvlib.native.layout import BLOCKS, Machine
 from nvlib.native.lower import lower
 
 _KEPT = 64  # programs, the latest used
 _ALIGN = 64  # bytes
 _OWN = frozenset(vars(nn.Module())) - {"training"}  # what every module has; its tensors and children are read apart
-_PLAIN = (
-    int, float, complex, str, bytes, bool, type(None), enum.Enum, type, types.FunctionType, types.BuiltinFunctionType,
-    types.ModuleType, torch.dtype, torch.device, torch.memory_format, torch.layout,
-)  # fmt: skip
 _programs: OrderedDict[Hashable, Program | Unsupported] = OrderedDict()
 
 
@@ -204,42 +197,25 @@ def _tensors(module: nn.Module) -> dict[str, Tensor]:
 
 
 def structure(module: nn.Module) -> Hashable:
-    """Return what decides a module's code: classes, settings and shapes, not weights.
+    """Return what decides a module's code: the code of its classes, settings and shapes, not weights.
 
     Raises:
         Unsupported: where that cannot be told: hooks, tensors that are neither parameter nor buffer.
     """
-    parts, own = [], {id(tensor) for tensor in (*module.parameters(), *module.buffers())}
+    parts, read = [], Reader({id(tensor) for tensor in (*module.parameters(), *module.buffers())})
     for name, part in module.named_modules(remove_duplicate=False):
         if isinstance(part, nn.RNNBase):
             raise Unsupported(f"{name or 'the module'} is recurrent")
         if any(value for key, value in vars(part).items() if key.endswith("_hooks") and key in _OWN):
             raise Unsupported(f"{name or 'the module'} has hooks")
-        parts.append((name, type(part), _frozen({k: v for k, v in vars(part).items() if k not in _OWN}, name, own)))
+        held = {key: value for key, value in vars(part).items() if key not in _OWN}
+        read.where = name or "the module"
+        parts.append((name, read.value(type(part)), read.value(held)))
         parts.append(tuple((key, None if t is None else (t.shape, t.dtype))
                            for key, t in (*part._parameters.items(), *part._buffers.items())))  # fmt: skip
     first: dict[int, str] = {}
     parts.append(tuple(first.setdefault(id(t), name) for name, t in module.named_parameters(remove_duplicate=False)))
     return tuple(parts)
-
-
-def _frozen(value: object, where: str, own: set[int], depth: int = 0) -> Hashable:
-    """Return a setting as something that can be compared later, whatever happens to the setting."""
-    if isinstance(value, _PLAIN):
-        return type(value), value
-    if isinstance(value, weakref.ref) or id(value) in own:  # a module's parameters once more, as recurrent ones have
-        return type(value)
-    if isinstance(value, Tensor):
-        raise Unsupported(f"{where or 'the module'} holds a tensor that is neither parameter nor buffer")
-    if isinstance(value, Mapping):
-        return type(value), tuple((key, _frozen(item, where, own, depth + 1)) for key, item in value.items())
-    if isinstance(value, tuple | list | set | frozenset):
-        return type(value), tuple(_frozen(item, where, own, depth + 1) for item in value)
-    if isinstance(value, functools.partial):
-        return functools.partial, _frozen((value.func, value.args, value.keywords), where, own, depth + 1)
-    if (is_dataclass(value) or isinstance(value, types.SimpleNamespace)) and depth < 5:
-        return type(value), _frozen(vars(value), where, own, depth + 1)
-    raise Unsupported(f"{where or 'the module'} holds a {type(value).__name__}, which may change what it computes")
 
 
 def aligned(*shape: int) -> Tensor:
