@@ -397,12 +397,11 @@ def training_way(
     """
     if x.is_cuda or x.dtype != torch.float32 or precision != "float32":
         return way(model, x)
-    held = {name: tensor.detach().clone() for name, tensor in weights.items()}
-    for name, _ in model.named_parameters():
-        held[name].requires_grad_()
+    held = {name: tensor.detach().clone().requires_grad_(tensor.requires_grad) for name, tensor in weights.items()}
+    seeds = range(members(held))  # what it draws here is nobody's
 
     def step(how: str) -> None:
-        forward(model, held, x, per_member=True, how=how).square().mean().backward()
+        forward(model, held, x, per_member=True, how=how, seeds=seeds).square().mean().backward()
 
     loop = _seconds(lambda: step("loop"), budget=0.2)
     if loop * steps < _WORTH:
