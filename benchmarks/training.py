@@ -4,7 +4,7 @@
     python benchmarks/training.py --networks lenet --methods gaussian --batches 100 --rounds 5
 
 Whole epochs of `nvlib.train`, without validation, alternated between the ways; the fastest of several rounds counts.
-The *limit* is three times the multiply-adds of all forwards at the rate of `torch.mm`. *Plain* is PyTorch's own loop over
+The *limit* is three times the multiply-adds of all forwards at the rate of `torch.mm`; *plain* PyTorch's own loop over
 the same network without noise and quantisers, channels last, fused Adam. Times are of the processor, so that neighbours
 on the machine weigh less; ratios are of one run.
 """

@@ -34,10 +34,8 @@ static inline void put(float* to, vec a, int left) {
   if (left >= LANES) { *(loose*)to = a; return; }
   for (int lane = 0; lane < left; lane++) to[lane] = a[lane];
 }
-// Turn LANES features of LANES images (`left` of them there) into images of features, `stride` apart.
-static inline void turn(const float* from, int left, float* to, ptrdiff_t stride) {
-  vec rows[LANES];
-  for (int i = 0; i < LANES; i++) rows[i] = i < left ? load(from + i * LANES) : all(0.f);
+// Exchange rows and columns.
+static inline void transpose(vec* rows) {
   #pragma GCC unroll 8
   for (int step = LANES / 2; step; step /= 2) {
     ints low, high;
@@ -53,7 +51,26 @@ static inline void turn(const float* from, int left, float* to, ptrdiff_t stride
         rows[i + step] = SHUFFLE(a, b, high);
       }
   }
+}
+// Turn LANES features of LANES images (`left` of them there) into images of features, `stride` apart.
+static inline void turn(const float* from, int left, float* to, ptrdiff_t stride) {
+  vec rows[LANES];
+  for (int i = 0; i < LANES; i++) rows[i] = i < left ? load(from + i * LANES) : all(0.f);
+  transpose(rows);
   for (int i = 0; i < LANES; i++) store(to + i * stride, rows[i]);
+}
+// Lay `left` pixels of LANES images (`there` of them there), `stride` apart, out with the images innermost.
+static inline void lay(const float* from, int left, int there, ptrdiff_t stride, float* to) {
+  vec rows[LANES];
+  for (int i = 0; i < LANES; i++) {
+    rows[i] = all(0.f);
+    if (i < there) {
+      if (left >= LANES) rows[i] = *(const loose*)(from + i * stride);
+      else for (int k = 0; k < left; k++) rows[i][k] = from[i * stride + k];
+    }
+  }
+  transpose(rows);
+  for (int i = 0; i < LANES && i < left; i++) store(to + i * LANES, rows[i]);
 }
 """
 _SHUFFLE = r"""
@@ -245,6 +262,14 @@ class Emitter:
                           f"image < {self.images} ? g[{place}] : 0.f;")  # fmt: skip
         over_images = f"for (int block = 0; block < {self.blocks}; block++) for (int lane = 0; lane < LANES; lane++)"
         last = self.images % lanes
+        if buffer.border == Border():  # all pixels in one run
+            laid = f"for (int k = 0; k < {per}; k += LANES) lay(images + k, {per} - k, there, {per}, {self.at(source)} + k * LANES);"
+        else:
+            laid = f"""for (int channel = 0; channel < {source.channels}; channel++)
+      for (int row = 0; row < {source.rows}; row++)
+        for (int column = 0; column < {source.columns}; column += LANES)
+          lay(images + (channel * {source.rows} + row) * {source.columns} + column, {source.columns} - column, there, {per},
+              {self.at(source)} + {inside});"""
         gx = ""
         if images:
             at = self.gradient(source)
@@ -265,15 +290,11 @@ static inline void clear(float* at, int floats) {{ for (int i = 0; i < floats; i
 // Lay the images out, images innermost; run; hand out the results.
 extern "C" void forward(
     const float* x, const float* const* weights, float* const* buffers, float* kept, float* out) {{
-  for (int block = 0; block < {self.blocks}; block++)
-    for (int channel = 0; channel < {source.channels}; channel++)
-      for (int row = 0; row < {source.rows}; row++)
-        for (int column = 0; column < {source.columns}; column++) {{
-          float* to = {self.at(source)} + {inside};
-          const float* from = x + (ptrdiff_t)block * LANES * {per} + (channel * {source.rows} + row) * {source.columns} + column;
-          const int there = block < {self.blocks - 1} ? LANES : {last or lanes};
-          for (int lane = 0; lane < there; lane++) to[lane] = from[lane * (ptrdiff_t){per}];
-        }}
+  for (int block = 0; block < {self.blocks}; block++) {{
+    const float* images = x + (ptrdiff_t)block * LANES * {per};
+    const int there = block < {self.blocks - 1} ? LANES : {last or lanes};
+    {laid}
+  }}
   {forward}
   {over_images} {{
     const int image = block * LANES + lane;
