@@ -75,7 +75,7 @@ NFT = (
     Artefact(
         "nft-fig3", "mean noisy accuracy against sigma_d: six panels of network and data set",
         _panels("nft-fig3", ("ovf", "irs")), "04_nft", _VGG,
-        "reproduce nft-fig3 --preset full; with the data",
+        "reproduce nft-fig3 --preset full; with the data, some 15 hours of two cores",
     ),
     Artefact(
         "nft-fig4", "EKL divergence of correct predictions",
@@ -151,7 +151,7 @@ NFT = (
 OVF = (
     Artefact(
         "ovf-fig3", "mean noisy accuracy against sigma_d: six panels, OVF alone", _panels("ovf-fig3", ("ovf",)),
-        "05_ovf", _VGG, "reproduce ovf-fig3 --preset full; with the data",
+        "05_ovf", _VGG, "reproduce ovf-fig3 --preset full; with the data, some 10 hours of two cores",
     ),
     Artefact(
         "ovf-fig4", "EKL divergence of correct predictions, OVF alone",
