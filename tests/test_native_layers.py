@@ -10,6 +10,7 @@ from torch import nn
 import nvlib
 from nvlib import InputError, data, models
 from nvlib.methods import Recipe
+from nvlib.methods.recipe import crop_and_flip
 from nvlib.models import ActivationQuantiser
 from nvlib.native import Unsupported, layers, passes
 
@@ -121,6 +122,14 @@ def test_what_does_not_fit_is_left_to_pytorch():
         with torch.no_grad():
             assert F.relu(x).grad_fn is None
     assert not any(type(y.grad_fn).__name__.startswith("_") for y in left)
+
+
+@pytest.mark.parametrize("shape", [(3, 20, 3, 32, 32), (1, 7, 1, 12, 9)])
+def test_crops_are_the_same_numbers(shape, monkeypatch):
+    x = numbers(shape)
+    fast = crop_and_flip(x, range(shape[0]), 5)
+    monkeypatch.setattr(layers, "available", lambda: False)
+    assert torch.equal(fast, crop_and_flip(x, range(shape[0]), 5)) and not torch.equal(fast, x)
 
 
 def test_bad_statistics_are_seen():

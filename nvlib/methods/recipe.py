@@ -16,6 +16,8 @@ from torch import Tensor, nn
 
 from nvlib import philox
 from nvlib.errors import InputError, unknown
+from nvlib.native import layers
+from nvlib.native.passes import passes
 from nvlib.records import later, values
 
 OPTIMISERS = ("adam", "sgd")
@@ -111,6 +113,10 @@ def crop_and_flip(x: Tensor, seeds: Sequence[int], step: int) -> Tensor:
     count, batch, channels, height, width = x.shape
     u = philox.uniform(seeds, step, "train/augment", 3 * batch, x.device).view(count * batch, 3)
     corner = (u[:, :2] * (2 * PAD + 1)).long()
+    if x.device.type == "cpu" and x.dtype == torch.float32 and layers.available():
+        top, left = corner.t().contiguous()
+        made = passes().crop(x.flatten(0, 1).contiguous(), top, left, u[:, 2] < 0.5, PAD)
+        return made.unflatten(0, (count, batch))
     rows = corner[:, :1] + torch.arange(height, device=x.device)
     columns = torch.arange(width, device=x.device).expand(count * batch, width)
     columns = corner[:, 1:] + torch.where(u[:, 2:] < 0.5, columns.flip(1), columns)

@@ -211,6 +211,23 @@ static void unpooled(const T* x, const T* y, const T* g, T* d, size height, size
   }
 }
 
+// images cut out of their zero-padded selves, whole or mirrored; in: channels first, out: channels last
+extern "C" void cropped(const float* x, float* y, const long long* top, const long long* left, const bool* mirrored,
+                        size channels, size height, size width, size pad, size from, size to) {
+  const size pixels = height * width;
+  for (size i = from; i < to; i++) {
+    const float* image = x + i * channels * pixels;
+    float* out = y + i * channels * pixels;
+    for (size r = 0; r < height; r++) {
+      const size row = r + top[i] - pad;
+      for (size k = 0; k < width; k++, out += channels) {
+        const size column = (mirrored[i] ? width - 1 - k : k) + left[i] - pad;
+        const bool inside = row >= 0 && row < height && column >= 0 && column < width;
+        for (size c = 0; c < channels; c++) out[c] = inside ? image[c * pixels + row * width + column] : 0.f;
+      }
+    }
+  }
+}
 // joins blocks of moments; out: mean, variance with divisor rows - 1, 1 / s; ab of `scaled`
 extern "C" void joined(const float* part, size blocks, size rows, size step, size channels, const float* weight,
                        const float* bias, float eps, float* out, float* ab) {
@@ -293,6 +310,7 @@ _ARGUMENTS = {
     "quantised": (_P, _P, _F, _F, _S, _S),
     "clipped": (_P, _P, _P, _F, _S, _S),
 }
+_CROPPED = (_P, _P, _P, _P, _P, _S, _S, _S, _S, _S, _S)
 _JOINED = (_P, _S, _S, _S, _S, _P, _P, _F, _P, _P)
 _RESOLVED = (_P, _S, _S, _S, _P, _P, _P, _P, _P)
 _KINDS = {torch.float32: "float32", torch.bfloat16: "bfloat16"}
@@ -310,6 +328,23 @@ class Passes:
             for kind, word in _KINDS.items()
         }
         self._joined, self._resolved = get("joined", _JOINED), get("resolved", _RESOLVED)
+        self._cropped = get("cropped", _CROPPED)
+
+    def crop(self, x: Tensor, top: Tensor, left: Tensor, mirrored: Tensor, pad: int) -> Tensor:
+        """Cut images (images, channels, height, width) out of their padded selves: channels first in, channels last out.
+
+        Args:
+            x: float32, contiguous.
+            top: row of the padded image where the cut begins, int64 (images,).
+            left: column of it, int64 (images,).
+            mirrored: whether it is then mirrored, bool (images,).
+            pad: zeros on each side.
+        """
+        images, channels, height, width = x.shape
+        y = x.new_empty((images, height, width, channels)).permute(0, 3, 1, 2)
+        at = [t.data_ptr() for t in (x, y, top, left, mirrored)]
+        _shared(lambda a, b: self._cropped(*at, channels, height, width, pad, a, b), images, 16)
+        return y
 
     def normalise(self, x: Tensor, weight: Tensor, bias: Tensor, eps: float) -> tuple[Tensor, Tensor]:
         """Return BatchNorm of ``x``, and (3, channels): mean, unbiased variance, 1 / sqrt(variance + eps)."""
