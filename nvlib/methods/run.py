@@ -60,7 +60,7 @@ class Run:
     way: str = "loop"  # how members are run: `population.forward`'s way; ``native`` also draws in compiled code
     extra: dict[str, Tensor] = field(default_factory=dict)
     precision: str = "float32"  # of the forwards and backwards
-    compiled: bool = False  # whether they take BatchNorm, ReLU and pooling from `nvlib.native.layers`
+    compiled: bool = False  # whether a loop takes BatchNorm, ReLU, pooling and noise from compiled code
     resting: tuple[str, ...] = ()  # parts of the model that stay in evaluation mode in training
     attached: nn.Module | None = None  # what a method runs in training in place of the bare model
     memory: dict[str, Tensor] = field(default_factory=dict)
@@ -109,7 +109,8 @@ class Run:
         if space not in SPACES:
             raise unknown("space of the noise", space, SPACES)
         whole = self.crossbar.range == Max()  # what the compiled pass knows
-        if self.way == "native" and whole and (law is None or hasattr(law, "transform")):
+        fast = (self.way == "native" or self.compiled) and whole
+        if fast and (law is None or hasattr(law, "transform")):
             return _StraightThrough.apply(w, self._compiled(name, w, law, sigma, stream, space))
         z = None
         if law is not None:

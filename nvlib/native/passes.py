@@ -331,7 +331,7 @@ class Passes:
         self._cropped = get("cropped", _CROPPED)
 
     def crop(self, x: Tensor, top: Tensor, left: Tensor, mirrored: Tensor, pad: int) -> Tensor:
-        """Cut images (images, channels, height, width) out of their padded selves: channels first in, channels last out.
+        """Cut images out of their padded selves: (images, channels, height, width) in, the same channels last out.
 
         Args:
             x: float32, contiguous.
