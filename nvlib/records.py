@@ -90,6 +90,7 @@ class Training:
     seed: int
     kind: str = "training"
     version: int = VERSION
+    code: str | None = later(None)  # SHA-256 of a method's code that is not nvlib's own
     precision: str = later("float32")
 
 

@@ -7,6 +7,7 @@ import os
 from dataclasses import replace
 from typing import TYPE_CHECKING, Any
 
+from nvlib import plugins
 from nvlib.commands import options as shared
 from nvlib.commands.parser import DROP, Parser, given
 from nvlib.errors import InputError, unknown
@@ -16,7 +17,7 @@ if TYPE_CHECKING:
 
 AXES = {"method": "methods", "device": "devices", "sigma_d": "sigma_d", "seeds": "seeds",
         "train_sigma_d": "train_sigma_d"}  # fmt: skip
-SCALARS = (*shared.SHAPE, *shared.SELECTION, "chips", "chip_seed", "chip_precision")
+SCALARS = (*shared.SHAPE, *shared.SELECTION, "chips", "chip_seed", "chip_precision", "plugins")
 CLUSTER = ("partition", "gpus", "cpus", "memory_gb", "minutes", "at_once", "account", "qos", "constraint", "setup")
 ENDED = ("failed", "cancelled", "lost")  # launches that left something undone
 
@@ -54,6 +55,8 @@ def add(command: object) -> None:
                        "it pays)")  # fmt: skip
     shared.add_shape(sub)
     shared.add_method(sub)
+    sub.add_argument("--plugin", dest="plugins", action="append", default=DROP, metavar="FILE.py", help="a file that "
+                     "registers methods of your own, nvlib.METHODS[...] = ...; may be given again")  # fmt: skip
     shared.add_deployment(sub, several=True)
     shared.add_machine(sub)
     sub.set_defaults(on=None)
@@ -81,6 +84,9 @@ def grid(options: argparse.Namespace) -> Study:
 
     base = load(options.file) if options.file else Study()
     values: dict[str, Any] = given(options, SCALARS)
+    values |= {"plugins": tuple(values["plugins"])} if "plugins" in values else {}
+    for path in values.get("plugins", ()):
+        plugins.load(path)
     values |= {AXES[name]: tuple(value) for name, value in given(options, AXES).items()}
     values |= shared.deployments(options)
     methods = values.get("methods", base.methods)

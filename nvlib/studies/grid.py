@@ -9,7 +9,7 @@ from typing import Any
 
 from torch import nn
 
-from nvlib import data, devices, methods, models
+from nvlib import data, devices, methods, models, plugins
 from nvlib.conditions import Crossbar
 from nvlib.data import Dataset
 from nvlib.errors import InputError, unknown
@@ -55,9 +55,11 @@ class Study:
     chip_seed: int = 0
     precision: str = "float32"  # of trainings; see `nvlib.precision`
     chip_precision: str | None = None  # of evaluations; None: that of the trainings, where it pays
+    plugins: tuple[str, ...] = ()  # Python files that register methods of one's own: `nvlib.plugins`
 
     def __post_init__(self) -> None:
         """Refuse an empty axis and anything that could not run, before anything runs."""
+        object.__setattr__(self, "plugins", tuple(plugins.load(path) for path in self.plugins))
         object.__setattr__(self, "network", models.named(self.network))
         for axis in AXES:
             held = getattr(self, axis)
@@ -172,8 +174,15 @@ class Study:
             epochs=self.epochs,
             recipe=values(self.recipe) | values(Selection(self.select, self.patience, self.target, self.start)),
             seed=seed,
+            code=plugins.code_of(methods.METHODS[method]),
             precision=self.precision,
         )
+
+    def _deployed(self, name: str) -> dict[str, Any]:
+        """Return a deployment as a record has it; one that is not nvlib's own with its code."""
+        method = self.deployment(name)
+        code = plugins.code_of(type(method))
+        return {"name": name, **values(method)} | ({} if code is None else {"code": code})
 
     def _evaluation(
         self, training: Training, device: str, sigma_d: float, deployment: str | None, loaded: Dataset
@@ -186,7 +195,7 @@ class Study:
             mapping=self.mapping,
             bits=training.bits,
             images=len(loaded.test),
-            deployment=None if deployment is None else {"name": deployment, **values(self.deployment(deployment))},
+            deployment=None if deployment is None else self._deployed(deployment),
             seed=self.chip_seed,
         )
 
@@ -228,6 +237,8 @@ def _read(name: str, value: Any) -> Any:
         return tuple(_item(name, item) for item in several)
     if name == "recipe":
         return _recipe(value)
+    if name == "plugins":
+        return tuple(_of_kind(name, item, str) for item in ([value] if isinstance(value, str) else value))
     if name in ("parameters", "deployment_parameters"):
         if not isinstance(value, Mapping) or not all(isinstance(v, Mapping) for v in value.values()):
             raise InputError(f"{name}={value!r} of the study; expected a table for each name, e.g. [{name}.trice]")
