@@ -16,7 +16,7 @@ import numpy as np
 import torch
 from torch import Tensor, nn
 
-from nvlib import modules, philox
+from nvlib import modules, operands, philox
 from nvlib.conditions import (
     LEFT_OUT,
     MAPPINGS,
@@ -93,6 +93,13 @@ def array_weights(model: nn.Module, *, warn: bool = True) -> list[str]:
         warnings.warn(
             f"no noise on {', '.join(homeless)} of {type(inner).__name__}: a matrix outside the layers nvlib knows; "
             "name it in model.array_weights to put it on arrays",
+            stacklevel=3,
+        )
+    if warn and (again := operands.changed(model, names)):
+        warnings.warn(
+            f"{', '.join(again)} of {type(inner).__name__}: the layer makes another weight of it before it multiplies "
+            "(quantises it once more?), so that a chip's noise is not what it multiplies with; let it take its weight "
+            "as it is, or do that by torch.nn.utils.parametrize",
             stacklevel=3,
         )
     return names

@@ -22,7 +22,7 @@ from torch import Tensor, nn
 from torch.nn.functional import cross_entropy
 from tqdm.auto import tqdm
 
-from nvlib import population, probe, statistics
+from nvlib import felt, population, probe, statistics
 from nvlib.conditions import LEFT_OUT, Conditions, Crossbar, as_crossbar
 from nvlib.crossbar import program
 from nvlib.data import Dataset, Split
@@ -152,9 +152,10 @@ def blocks(
     crossbar = as_crossbar(crossbar, sigma_d, **conditions)
     split = as_split(data)
     split = probe.ready(model, Split(split.x.to(on), split.y.to(on)))
-    model = private(model).to(on)
+    owner, model = model, private(model).to(on)
     if look:
         probe.inspect(model, split)
+        felt.watch(owner, model, split.x, crossbar, seed)
     alike = crossbar.sigma_d == 0 and not crossbar.effects  # every chip is the quantised model: compute one, repeat it
     plan = plan or population.plan(model, split.x, 1 if alike else len(index))
     start = 0
@@ -268,7 +269,7 @@ def _in_precision(
 ) -> tuple[Plan, Rounding | None]:
     """Return a plan in a precision, and what that changes; one in float32 where it does not pay or changes too much."""
     split = probe.ready(model, Split(data.x.to(on), data.y.to(on)))
-    model = model.to(on)
+    model = private(model).to(on)
     probe.inspect(model, split)
     plan = population.plan(model, split.x, chips, precision=precision)
     if plan.precision == "float32":

@@ -15,13 +15,14 @@ from __future__ import annotations
 
 import copy
 from collections.abc import Callable, Iterator, Mapping
-from contextlib import contextmanager
+from contextlib import ExitStack, contextmanager
 from dataclasses import dataclass
 from typing import Any
 
 import torch
 from torch import Tensor, nn
 from torch.func import functional_call
+from torch.nn.attention import SDPBackend, sdpa_kernel
 from torch.nn.parameter import is_lazy
 from torch.nn.utils import parametrize, prune
 from torch.nn.utils.spectral_norm import SpectralNorm
@@ -396,3 +397,20 @@ def evaluating(model: nn.Module) -> Iterator[None]:
     finally:
         for part, mode in modes:
             part.training = mode
+
+
+@contextmanager
+def twice_differentiable(model: nn.Module) -> Iterator[None]:
+    """Run attention and recurrent layers by plain operations for a while: fused kernels have no second derivative."""
+    recurrent = any(isinstance(part, nn.RNNBase) for part in model.modules())
+    fast = torch.backends.mha.get_fastpath_enabled()
+    with ExitStack() as plain:
+        plain.enter_context(sdpa_kernel(SDPBackend.MATH))
+        if recurrent:
+            plain.enter_context(torch.backends.mkldnn.flags(enabled=False))
+            plain.enter_context(torch.backends.cudnn.flags(enabled=False))
+        torch.backends.mha.set_fastpath_enabled(False)
+        try:
+            yield
+        finally:
+            torch.backends.mha.set_fastpath_enabled(fast)

@@ -17,9 +17,10 @@ NOTEBOOKS = sorted((ROOT / "notebooks").glob("*.ipynb"))
 # each module imports only from those before it
 ORDER = [
     "errors", "precision", "records", "catalogue", "image_sets", "statistics", "summary", "anova", "sequential",
-    "devices", "modules", "native", "philox", "effects", "ranges", "conditions", "crossbar", "noise", "models", "data",
-    "population", "probe", "rounding", "evaluate", "methods", "deploy", "plugins", "hardware", "taylor", "provenance",
-    "claims", "store", "studies", "launch", "figures", "explore", "papers", "doctor", "commands", "__main__",
+    "devices", "modules", "operands", "native", "philox", "effects", "ranges", "conditions", "crossbar", "noise",
+    "models", "data", "population", "felt", "probe", "rounding", "evaluate", "methods", "deploy", "plugins",
+    "hardware", "taylor", "provenance", "claims", "store", "studies", "launch", "figures", "explore", "papers",
+    "doctor", "commands", "__main__",
 ]  # fmt: skip
 HEAVY = {"plotly", "streamlit", "torchvision", "jupyterlab", "IPython", "ipywidgets", "papermill"}
 

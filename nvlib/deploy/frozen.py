@@ -19,7 +19,7 @@ from dataclasses import dataclass
 import torch
 from torch import Tensor, fx, nn
 
-from nvlib import population
+from nvlib import modules, population
 
 CACHE_BYTES = 1 << 30  # of a block's kept border, on a CPU
 _CUDA_SHARE = 0.25
@@ -73,7 +73,9 @@ def cut(module: nn.Module, x: Tensor, trained: Collection[str]) -> Cut:
     signature = program.graph_signature
     if signature.buffers_to_mutate or signature.user_inputs_to_mutate or len(signature.user_inputs) != 1:
         return whole
-    names = {**signature.inputs_to_parameters, **signature.inputs_to_buffers}
+    first = modules.aliases(module)  # of a tied tensor, the name that chips know
+    names = {node: first.get(name, name)
+             for node, name in (signature.inputs_to_parameters | signature.inputs_to_buffers).items()}  # fmt: skip
     state = {**dict(module.named_parameters(remove_duplicate=False)), **dict(module.named_buffers())}
     constants = {
         node: program.constants[target].detach()

@@ -22,9 +22,9 @@ from typing import ClassVar
 
 import torch
 from torch import Tensor, nn
-from torch.func import functional_call
 from torch.nn.modules.batchnorm import _BatchNorm
 
+from nvlib import modules
 from nvlib.deploy.site import Deployment, Remedied, Remedy, Site
 from nvlib.errors import InputError
 
@@ -51,7 +51,8 @@ def retaken(model: nn.Module, chips: Mapping[str, Tensor], x: Tensor) -> dict[st
     buffers, found = dict(model.named_buffers()), {name: [] for name in names}
     for i in range(len(next(iter(chips.values())))):
         own = {name: buffer.clone() for name, buffer in buffers.items()}
-        functional_call(model, {name: w[i] for name, w in chips.items() if name not in own} | own, (x,))
+        with modules.unchanged(model):
+            modules.call(model, {name: w[i] for name, w in chips.items() if name not in own} | own, x.clone())
         for name in names:
             found[name].append(own[name])
     return dict(chips) | {name: torch.stack(held) for name, held in found.items()}

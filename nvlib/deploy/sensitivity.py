@@ -20,9 +20,9 @@ from collections.abc import Mapping, Sequence
 
 import torch
 from torch import Tensor, nn
-from torch.func import functional_call, vjp, vmap
+from torch.func import vjp, vmap
 
-from nvlib import philox
+from nvlib import modules, philox
 from nvlib.data import Split
 from nvlib.errors import unknown
 
@@ -55,7 +55,8 @@ def curvature(
     rest = {name: w.detach() for name, w in weights.items() if name not in at}
 
     def squares(x: Tensor, u: Tensor) -> dict[str, Tensor]:
-        out, back = vjp(lambda w: functional_call(model, rest | w, (x.unsqueeze(0),))[0], at)
+        with modules.twice_differentiable(model):
+            out, back = vjp(lambda w: modules.call(model, rest | w, x.unsqueeze(0).clone())[0], at)
         p = out.detach().softmax(-1)
         eye = torch.eye(len(p), dtype=p.dtype, device=p.device)
         if estimate == "sampled":

@@ -6,7 +6,6 @@ score the chips as they are, apply the remedy, score them again. A chip's remedy
 
 from __future__ import annotations
 
-import copy
 from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass
 from typing import ClassVar, Protocol, Unpack
@@ -16,7 +15,7 @@ import torch
 from torch import Tensor, nn
 from tqdm.auto import tqdm
 
-from nvlib import population, probe
+from nvlib import felt, population, probe
 from nvlib.conditions import LEFT_OUT, Conditions, Crossbar, as_crossbar
 from nvlib.crossbar import array_weights, program
 from nvlib.data import Dataset, Split
@@ -25,6 +24,7 @@ from nvlib.deploy.tune import Tuned
 from nvlib.devices import Device
 from nvlib.errors import InputError
 from nvlib.evaluate import as_split, score
+from nvlib.modules import private
 from nvlib.philox import check_seed
 from nvlib.population import Plan
 
@@ -204,11 +204,12 @@ def survey(
         raise InputError(f"data of type {type(data).__name__} is not usable; expected a Dataset with its three splits")
     crossbar = crossbar.on(model)
     check_seed(seed)
-    model = copy.deepcopy(model).to(on).eval().requires_grad_(False)  # what is trained is trained beside it
+    owner, model = model, private(model).to(on).eval().requires_grad_(False)  # what is trained is trained beside it
     dtype = next(model.parameters()).dtype
     parts = (as_split(data, part) for part in ("train", "validation", "test"))
     splits = [Split(s.x.to(on, dtype if s.x.is_floating_point() else s.x.dtype), s.y.to(on)) for s in parts]
     probe.inspect(model, *splits)
+    felt.watch(owner, model, splits[2].x, crossbar, seed)
     plan = population.plan(model, splits[2].x, max(1, chips), how=None if dtype == torch.float32 else "loop")
     return Site(model, array_weights(model), crossbar, seed, *splits, plan)
 

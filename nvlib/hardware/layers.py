@@ -10,12 +10,15 @@ from __future__ import annotations
 import math
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
+from functools import partial
 
 import torch
 from torch import Tensor, nn
 
+from nvlib import modules
 from nvlib.crossbar import array_weights
 from nvlib.errors import InputError
+from nvlib.modules import private
 
 _CONVOLUTIONS = (nn.Conv1d, nn.Conv2d, nn.Conv3d)
 
@@ -84,38 +87,39 @@ def trace(
     shape = tuple(shape)
     if not shape or any(isinstance(n, bool) or not isinstance(n, int) or n < 1 for n in shape):
         raise InputError(f"shape={shape!r}: expected the sizes of one input without the batch, e.g. (1, 28, 28)")
-    modes = [(module, module.training) for module in model.modules()]
+    title, model = type(modules.bare(model)).__name__, private(model)
+    first = modules.aliases(model)  # a tensor that several layers share is one matrix
     seen: dict[str, Layer] = {}
     outputs: dict[str, tuple[int, int, int]] = {}
-    wanted, hooks = set(array_weights(model)), []
+    wanted = set(array_weights(model))
 
-    def note(name: str, module: nn.Module, args: tuple, out: Tensor | tuple) -> None:
-        for layer in _layers(name, module, args[0], out):
+    def note(name: str, module: nn.Module, args: tuple, given: dict, out: Tensor | tuple) -> None:
+        for layer in _layers(name, module, _inputs(args, given), out):
+            own, _, part = layer.name.partition(" ")
+            layer = replace(layer, name=f"{first[own]} {part}".strip())
             ran = seen.get(layer.name)
             seen[layer.name] = replace(ran, vectors=ran.vectors + layer.vectors) if ran else layer
         if name in also:
             outputs[name] = (out.shape[1], *_pair(out.shape[2:]))
 
     for name, module in model.named_modules():
-        hooks.append(module.register_forward_hook(lambda m, args, out, name=name: note(name, m, args, out)))
-    like = next(model.parameters())
+        module.register_forward_hook(partial(note, name), with_kwargs=True)
+    like, fast = next(model.parameters()), torch.backends.mha.get_fastpath_enabled()
     try:
         with torch.no_grad():
+            torch.backends.mha.set_fastpath_enabled(False)  # it would pass the layers within by
             model.eval()(torch.zeros(1, *shape, dtype=like.dtype, device=like.device))
     except (RuntimeError, TypeError, IndexError) as e:
-        raise InputError(f"{type(model).__name__} does not take an input of shape {shape}: {str(e).splitlines()[0]}; "
+        raise InputError(f"{title} does not take an input of shape {shape}: {str(e).splitlines()[0]}; "
                          "pass the shape of one image, without the batch") from e  # fmt: skip
     finally:
-        for hook in hooks:
-            hook.remove()
-        for module, mode in modes:
-            module.training = mode
-    if missing := sorted(wanted.difference(seen)):
-        raise InputError(f"{missing[0]} of {type(model).__name__} lies on arrays, but did not run as a layer that can "
+        torch.backends.mha.set_fastpath_enabled(fast)
+    if missing := sorted(wanted.difference(name.partition(" ")[0] for name in seen)):
+        raise InputError(f"{missing[0]} of {title} lies on arrays, but did not run as a layer that can "
                          "be counted (convolution, linear, attention, recurrent)")  # fmt: skip
     if silent := [name for name in also if name not in outputs]:
-        raise InputError(f"{type(model).__name__} has no module {silent[0]!r} that ran; see model.named_modules()")
-    return _pooled([layer for name, layer in seen.items() if name in wanted]), outputs
+        raise InputError(f"{title} has no module {silent[0]!r} that ran; see model.named_modules()")
+    return _pooled([layer for name, layer in seen.items() if name.partition(" ")[0] in wanted]), outputs
 
 
 def input_shape(model: nn.Module, shape: Sequence[int] | None) -> tuple[int, ...]:
@@ -135,9 +139,19 @@ def _pair(sizes: Sequence[int]) -> tuple[int, int]:
     return math.prod(sizes[:-1]), sizes[-1]
 
 
-def _layers(name: str, module: nn.Module, x: Tensor, out: Tensor | tuple) -> list[Layer]:
-    """Return the matrices of one module, run once on x with a batch of one; none where it has none."""
+def _inputs(args: tuple, given: dict) -> list[Tensor]:
+    """Return the tensors that a module was called with, by position and by keyword, in its own order."""
+    names = {name: i for i, name in enumerate(("input", "x", "query", "key", "value", "hx"))}
+    named = sorted(given.items(), key=lambda item: names.get(item[0], len(names)))
+    return [each for each in (*args, *(value for _, value in named)) if isinstance(each, Tensor)]
+
+
+def _layers(name: str, module: nn.Module, inputs: list[Tensor], out: Tensor | tuple) -> list[Layer]:
+    """Return the matrices of one module, run once on inputs with a batch of one; none where it has none."""
     at = f"{name}." if name else ""
+    if not inputs:
+        return []
+    x = inputs[0]
     if isinstance(module, _CONVOLUTIONS):
         rows = module.in_channels // module.groups * math.prod(module.kernel_size)
         sizes = (_pair(s) for s in (x.shape[2:], module.kernel_size, module.stride))
@@ -148,11 +162,26 @@ def _layers(name: str, module: nn.Module, x: Tensor, out: Tensor | tuple) -> lis
                       module.groups, *sizes, (*padding, 0)[:2])]  # fmt: skip
     if isinstance(module, nn.Linear):
         return [Layer(f"{at}weight", module.in_features, module.out_features, x.numel() // module.in_features)]
-    if isinstance(module, nn.MultiheadAttention | nn.RNNBase | nn.RNNCellBase):
+    if isinstance(module, nn.MultiheadAttention):
+        return _attention(at, module, *(given.numel() // given.shape[-1] for given in (*inputs, x, x)[:3]))
+    if isinstance(module, nn.RNNBase | nn.RNNCellBase):
         steps = x.numel() // x.shape[-1]
         own = [(key, w) for key, w in module.named_parameters() if w.ndim == 2]
         return [Layer(f"{at}{key}", w.shape[1], w.shape[0], steps) for key, w in own]
     return []
+
+
+def _attention(at: str, module: nn.MultiheadAttention, queries: int, keys: int, values: int) -> list[Layer]:
+    """Return the projections of attention: each passes the tokens of its own input."""
+    width, tokens = module.embed_dim, {"q": queries, "k": keys, "v": values}
+    if module.in_proj_weight is None:
+        found = [Layer(f"{at}{key}_proj_weight", w.shape[1], w.shape[0], tokens[key]) for key in tokens
+                 for w in [getattr(module, f"{key}_proj_weight")]]  # fmt: skip
+    elif queries == keys == values:
+        found = [Layer(f"{at}in_proj_weight", width, 3 * width, queries)]
+    else:
+        found = [Layer(f"{at}in_proj_weight {key}", width, width, tokens[key]) for key in tokens]
+    return [*found, Layer(f"{at}out_proj.weight", width, width, queries)]
 
 
 def _pooled(layers: list[Layer]) -> tuple[Layer, ...]:

@@ -67,7 +67,7 @@ class CorrectNet(Searched):
         """Return cross-entropy plus beta times the regulariser, (members,)."""
         loss = run.cross_entropy(run.forward(run.noisy(None), batch.x), batch.y)
         beta, lam = self.value("beta", run), self.value("lam", run)
-        return loss + beta * sum(regulariser(matrix(run.weights[name]), lowered(run, name, lam)) for name in run.arrays)
+        return loss + beta * sum(regulariser(matrix(run.clean(name)), lowered(run, name, lam)) for name in run.arrays)
 
 
 def matrix(w: Tensor) -> Tensor:
@@ -85,7 +85,7 @@ def regulariser(w: Tensor, lam: Tensor) -> Tensor:
 @torch.no_grad()
 def lowered(run: Run, name: str, lam: Tensor) -> Tensor:
     """Return the lambda of a layer at the present weights, (members,)."""
-    w = run.weights[name]
+    w = run.clean(name)
     _, m, n = matrix(w).shape
     scale, digits = scale_and_digits(w, run.crossbar)
     _, deviation = run.crossbar.tables

@@ -12,10 +12,9 @@ A method says what its loss is, and may say more: ``candidates``, how many rows 
 
 from __future__ import annotations
 
-import copy
 import time
 from collections.abc import Callable, Iterator, Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from typing import Any, Protocol, Unpack
 
 import numpy as np
@@ -23,7 +22,7 @@ import torch
 from torch import Tensor, nn
 from torch.nn.modules.batchnorm import _BatchNorm
 
-from nvlib import models, philox, population, probe
+from nvlib import felt, models, modules, philox, population, probe
 from nvlib.conditions import LEFT_OUT, Conditions, Crossbar, as_crossbar
 from nvlib.crossbar import array_weights
 from nvlib.data import Dataset, Split
@@ -87,8 +86,11 @@ class Epoch:
 
     def model(self, member: int = 0) -> nn.Module:
         """Return a member as a module of its own, in evaluation mode."""
-        module = copy.deepcopy(self.template)
-        module.load_state_dict(self.weights(member), strict=True)
+        module = modules.copied(self.template)
+        own = {**dict(module.named_parameters()), **dict(module.named_buffers())}
+        with torch.no_grad():
+            for name, tensor in self.weights(member).items():  # a tied tensor once
+                own[name].copy_(tensor)
         return module.eval()
 
 
@@ -218,6 +220,7 @@ def train(
     )
     splits = [Split(s.x.to(on, dtype if s.x.is_floating_point() else s.x.dtype), s.y.to(on)) for s in parts]
     probe.inspect(run.model, *splits)
+    felt.watch(run.model, modules.private(run.model), splits[0].x, replace(crossbar, sigma_d=max(sigmas)))
     if hasattr(method, "begin"):
         method.begin(run, splits[0])
     if search is not None:
@@ -236,6 +239,8 @@ def _choose_way(run: Run, training: Split, recipe: Recipe, epochs: int, asked: s
     begun = population.WAYS[int(run.memory["way"])] if "way" in run.memory else None
     if begun and asked not in (None, begun):
         raise InputError(f"how={asked!r} does not go on with a training begun by {begun!r}; leave it out")
+    if modules.parametrised(run.model):  # noise is laid on what is made of the trained tensors
+        asked = "loop"
     run.model.train()
     size = min(recipe.batch_size, len(training.y))
     few = training.x[:size].expand(len(run.seeds), size, *training.x.shape[1:])
@@ -254,14 +259,15 @@ def _choose_way(run: Run, training: Split, recipe: Recipe, epochs: int, asked: s
 def models_of(model: str | nn.Module | Callable[[int], nn.Module], seeds: list[int]) -> list[nn.Module]:
     """Return a module a seed: built by name or by function; a module itself is where all of them start."""
     if isinstance(model, nn.Module):
-        return [copy.deepcopy(model) for _ in seeds]
+        modules.usable(model)
+        return [modules.copied(modules.bare(model)) for _ in seeds]
     if isinstance(model, str):
         return [models.build(model, seed=s) for s in seeds]
     made = []
     for s in seeds:
         with torch.random.fork_rng(devices=[]):  # what a function draws without a seed is the member's own too
             torch.default_generator.manual_seed(s)
-            made.append(model(s))
+            made.append(modules.bare(model(s)))
     return made
 
 

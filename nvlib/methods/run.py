@@ -16,7 +16,7 @@ import numpy as np
 import torch
 from torch import Tensor, nn
 
-from nvlib import philox, population
+from nvlib import modules, philox, population
 from nvlib.crossbar import Crossbar, lookup, read_back
 from nvlib.data import Split
 from nvlib.errors import InputError, unknown
@@ -93,8 +93,13 @@ class Run:
         Returns:
             All tensors of the population; those on arrays replaced, with gradients straight through to the clean.
         """
-        strayed = {name: self.stray(name, self.weights[name], law, sigma, stream, space) for name in self.arrays}
+        strayed = {name: self.stray(name, self.clean(name), law, sigma, stream, space) for name in self.arrays}
         return self.weights | strayed
+
+    def clean(self, name: str, weights: Mapping[str, Tensor] | None = None) -> Tensor:
+        """Return a stacked tensor on arrays without noise; a parametrised one made from what is trained."""
+        weights = self.weights if weights is None else weights
+        return weights[name] if name in weights else modules.effective(self.model, name, weights)
 
     def stray(
         self,
@@ -134,7 +139,7 @@ class Run:
         """Return all members programmed on validation chip ``index``: the same deviations for each."""
         out = dict(self.weights)
         for name in self.arrays:
-            w = self.weights[name]
+            w = self.clean(name)
             z = philox.normal(0, index, f"validate/{name}", w[0].numel(), w.device).to(w.dtype).view(1, *w.shape[1:])
             out[name] = self._read(w, self.sigma_d, z)
         return out
@@ -206,7 +211,7 @@ class Run:
 
     def _luck(self, seed: int, chips: range, name: str) -> Tensor:
         """Return the standardised deviations of a tensor on chips of a search, (chips, ...)."""
-        w = self.weights[name]
+        w = self.clean(name)
         return philox.normal(seed, chips, f"search/{name}", w[0].numel(), w.device).to(w.dtype).view(-1, *w.shape[1:])
 
     def _programmed(self, row: int, z: Mapping[str, Tensor]) -> dict[str, Tensor]:
@@ -214,7 +219,8 @@ class Run:
         count = len(next(iter(z.values())))
         own = {name: tensor.detach()[row : row + 1] for name, tensor in self.weights.items()}
         held = {name: tensor.expand(count, *tensor.shape[1:]) for name, tensor in own.items()}
-        return held | {name: self._read(own[name], self.sigma_d[row], z[name]) for name in self.arrays}
+        clean = {name: self.clean(name, own) for name in self.arrays}
+        return held | {name: self._read(w, self.sigma_d[row], z[name]) for name, w in clean.items()}
 
     # -- rows --------------------------------------------------------------------------------------------------------
 

@@ -13,8 +13,8 @@ from dataclasses import dataclass, field
 
 import torch
 from torch import Tensor, nn
-from torch.func import functional_call
 
+from nvlib import modules
 from nvlib.data import Split
 from nvlib.errors import InputError
 from nvlib.population import activation_bytes
@@ -64,7 +64,8 @@ class Loss:
 
     def outputs(self, weights: Mapping[str, Tensor], x: Tensor) -> Tensor:
         """Run the network with these weights on arrays."""
-        return functional_call(self.point.model, dict(weights), (x,))
+        with modules.twice_differentiable(self.point.model):
+            return modules.call(self.point.model, weights, x.clone())
 
     @torch.no_grad()
     def value(self, weights: Mapping[str, Tensor] | None = None) -> float:

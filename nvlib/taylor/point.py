@@ -13,7 +13,6 @@ off at a point, and ``Point.without`` lists what was.
 
 from __future__ import annotations
 
-import copy
 from collections.abc import Collection, Mapping
 from dataclasses import dataclass
 from typing import Unpack
@@ -28,6 +27,7 @@ from nvlib.crossbar import array_weights, scale_and_digits
 from nvlib.devices import Device
 from nvlib.errors import InputError, unknown
 from nvlib.models import ActivationQuantiser
+from nvlib.modules import private
 
 
 def smooth(model: nn.Module, dtype: torch.dtype = torch.float32) -> tuple[nn.Module, tuple[str, ...]]:
@@ -35,8 +35,9 @@ def smooth(model: nn.Module, dtype: torch.dtype = torch.float32) -> tuple[nn.Mod
 
     The copy's parameters keep their names and need no gradient.
     """
-    plain = copy.deepcopy(model).to(dtype).eval().requires_grad_(False)
-    gone = tuple(name for name, part in plain.named_modules() if isinstance(part, ActivationQuantiser))
+    plain = private(model).to(dtype).eval().requires_grad_(False)
+    gone = tuple(name for name, part in plain.named_modules(remove_duplicate=False)
+                 if isinstance(part, ActivationQuantiser))  # fmt: skip
     for name in gone:
         parent, _, leaf = name.rpartition(".")
         setattr(plain.get_submodule(parent), leaf, nn.Identity())

@@ -1,0 +1,92 @@
+"""Whether a network feels the weights that are said to lie on arrays.
+
+A layer may keep a copy of its weight (cached in evaluation, ``.data`` in a list) or not use it at all. Chips then score
+as if their noise were not there. Once a model and crossbar, on a few images and one chip:
+
+    d out / d w     is not zero for some element of each array weight: one run and its derivatives, or else
+    out(w + dw)     differs from out(w) for a noise dw on that weight alone: for those whose derivative is zero
+
+What is not felt is named in a warning. (`nvlib.operands` says which layers change a weight before they multiply.)
+"""
+
+from __future__ import annotations
+
+import warnings
+from collections.abc import Mapping
+from dataclasses import replace
+from weakref import WeakKeyDictionary
+
+import torch
+from torch import Tensor, nn
+
+from nvlib import modules, population
+from nvlib.conditions import Crossbar
+from nvlib.crossbar import program
+
+_IMAGES = 8  # of the derivatives
+_MORE = 64  # of the runs with one weight moved, so that quantised activations move
+_seen: WeakKeyDictionary[nn.Module, set[str]] = WeakKeyDictionary()
+
+
+
+def watch(owner: nn.Module, model: nn.Module, x: Tensor, crossbar: Crossbar, seed: int = 0) -> list[str]:
+    """Warn, once a model and crossbar, about weights on arrays whose noise the network does not feel.
+
+    Args:
+        owner: the model as the user has it, which is remembered.
+        model: a private copy of it (`nvlib.modules.private`), on the device of the images; it is not changed.
+        x: images, (batch, ...).
+        crossbar: of the chips; nothing is looked at where its sigma_d is 0.
+        seed: of the one chip.
+
+    Returns:
+        The names of weights that are not felt.
+    """
+    key, known = repr(crossbar), _seen.setdefault(owner, set())
+    if crossbar.sigma_d == 0 or key in known:
+        return []
+    known.add(key)
+    with warnings.catch_warnings(), torch.inference_mode(False):
+        warnings.simplefilter("ignore")
+        silent = unfelt(model, x[:_MORE].clone(), crossbar, seed)
+    if silent:
+        warnings.warn(
+            f"{', '.join(silent)} of {type(model).__name__}: said to lie on arrays, but the output does not change "
+            "with it (cached in evaluation, held under another name, or not used); its noise is in no number",
+            stacklevel=3,
+        )
+    return silent
+
+
+def unfelt(model: nn.Module, x: Tensor, crossbar: Crossbar, seed: int = 0) -> list[str]:
+    """Return the names of array weights that the outputs of a module, in evaluation mode, do not depend on."""
+    devices = [x.device.index] if x.is_cuda else []
+    with modules.evaluating(model), torch.random.fork_rng(devices), torch.no_grad():
+        chip = {name: w[0].clone() for name, w in program(model, crossbar, seed=seed, index=range(1)).items()}
+        run = modules.Caller.of(model)
+        try:
+            flat = _flat(run, chip, x[:_IMAGES])
+        except Exception:  # what has no derivatives is moved instead
+            flat = list(chip)
+        if not flat:
+            return []
+        ideal = program(model, replace(crossbar, sigma_d=0.0, effects=()), seed=seed, index=range(1))
+        out = _again(run, chip, x)
+        return [name for name in flat if torch.equal(out, _again(run, chip | {name: ideal[name][0]}, x))
+                and not torch.equal(ideal[name][0], chip[name])]  # fmt: skip
+
+
+def _flat(run: modules.Caller, chip: Mapping[str, Tensor], x: Tensor) -> list[str]:
+    """Return the names of weights in which the outputs have no derivative other than zero."""
+    with torch.enable_grad(), modules.twice_differentiable(run.model):
+        leaves = {name: w.detach().requires_grad_() for name, w in chip.items()}
+        out = population.logits_of(run.model, run(leaves, x.clone()))
+        slopes = torch.autograd.grad((out * torch.linspace(1, 2, out.shape[-1]).to(out)).sum(), list(leaves.values()),
+                                     allow_unused=True)  # fmt: skip
+    return [name for name, g in zip(leaves, slopes, strict=True) if g is None or not bool((g != 0).any())]
+
+
+def _again(run: modules.Caller, weights: Mapping[str, Tensor], x: Tensor) -> Tensor:
+    """Run on the same random numbers each time."""
+    torch.manual_seed(0)
+    return population.logits_of(run.model, run(weights, x.clone()))
