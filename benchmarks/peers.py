@@ -10,7 +10,8 @@ are the least of the rounds, of CPU time of all threads and of wall time.
                 aihwkit-lightning programs no chips: its weights get fresh noise a batch (``enable_during_test``).
                 nvlib: `monte_carlo` on several chips, by its plan for many
     an epoch    all weights strayed anew for every batch by a Gaussian of 0.1 of the largest weight, 55,000 images in
-                batches of 128, Adam (aihwkit: `AnalogAdam`, lightning: `AnalogOptimizer`); on some batches, scaled
+                batches of 128, Adam (aihwkit: `AnalogAdam`, lightning: `AnalogOptimizer`; nvlib: generated code, as
+                a training of this length has where there is a compiler); on some batches, scaled
 
     python benchmarks/peers.py
     python benchmarks/peers.py --rounds 5 --threads 2 --where /tmp/peers
@@ -183,7 +184,7 @@ def main():
 
     def epoch():
         steps = nvlib.train("gaussian", start, small, "rram", STRAY, mapping="signed", epochs=1, recipe=recipe,
-                            validation_chips=1)  # fmt: skip
+                            validation_chips=1, how="native")  # fmt: skip
         return next(iter(steps)).seconds
 
     with tempfile.TemporaryDirectory() as folder:
