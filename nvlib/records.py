@@ -1,8 +1,9 @@
-"""What decides a result: two records, each named by the SHA-256 of its canonical JSON.
+"""What decides a result: three records, each named by the SHA-256 of its canonical JSON.
 
-`Training` -> weights. `Evaluation` of a training -> samples. A record holds everything that decides the numbers (the
-device's own numbers, the data's fingerprint, the version of the semantics) and nothing else: not where it ran, and not
-how many chips were evaluated, so that samples grow and more chips never repeat a training.
+`Training` -> weights. `Evaluation` of a training -> samples. `Analysis` of any of these -> tables. A record holds
+everything that decides the numbers (the device's own numbers, the data's fingerprint, the version of the semantics) and
+nothing else: not where it ran, and not how many chips were evaluated, so that samples grow and more chips never repeat
+a training.
 
 A record's JSON is written once and for all: the keys of version 1 always, whatever they hold. A field that came later
 is declared with `later`, in a record or in anything that goes into one (a method, a deployment, a recipe, a device), at
@@ -111,4 +112,19 @@ class Evaluation:
     deployment: Mapping[str, Any] | None
     seed: int
     kind: str = "evaluation"
+    version: int = VERSION
+
+
+@dataclass(frozen=True)
+class Analysis:
+    """Everything that decides an analysis' tables.
+
+    ``analysis`` names what is done, ``of`` the runs that it is done to (their hashes, in order; none for one that
+    trains by itself), ``parameters`` all else in plain JSON values.
+    """
+
+    analysis: str
+    of: tuple[str, ...]
+    parameters: Mapping[str, Any]
+    kind: str = "analysis"
     version: int = VERSION

@@ -6,7 +6,7 @@ from pathlib import Path
 
 import numpy as np
 import pandas as pd
-from synthetic import tidy
+from synthetic import analysed, tidy
 
 from nvlib import devices
 
@@ -123,8 +123,9 @@ def write(root):
     rows[["deployment", "deployment_parameters"]] = rows[["deployment", "deployment_parameters"]].fillna("")
     rows.to_parquet(root / "synthetic" / "samples.parquet")
     (root / "synthetic" / "records.json").write_text(json.dumps(records(rows), default=list))
-    (root / "taylor").mkdir()
-    for name, table in taylor().items():
-        table.to_parquet(root / "taylor" / f"{name}.parquet")
+    made = taylor()
+    following = {"training": made.pop("training")}
+    analysed(root, "taylor", "taylor", made)
+    analysed(root, "following", "following", following)
     CLAIMS.to_csv(root / "claims.csv", index=False)
     return root

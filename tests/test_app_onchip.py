@@ -24,7 +24,7 @@ def test_time_and_limits_of_the_block(real):
     cost = at.dataframe[0].value
     assert set(cost["stage"]) == {"backbone", "tsb"} and cost["epoch"].max() == 20
     notes = " ".join(c.value for c in at.caption)
-    assert "20 chips, one training of 20 epochs" in notes and "nvlib.papers.making causes`, commit" in notes
+    assert "20 chips, one training of 20 epochs" in notes and "nvlib.papers.analyses tsb-causes`, commit" in notes
     assert "(images run forward and backward)" in charts(at)[0].proto.spec
     at = sound(at.button_group(key="axis").set_value("seconds").run())
     assert "(seconds)" in charts(at)[0].proto.spec
@@ -33,7 +33,7 @@ def test_time_and_limits_of_the_block(real):
 def test_time_and_limits_without_tables_say_what_makes_them(app):
     at = opened(app, "deploy")
     at = sound(at.button_group(key="deploy").set_value(TSB).run())
-    assert not charts(at) and at.code[0].value == "python -m nvlib.papers.making"
+    assert not charts(at) and at.code[0].value == "python -m nvlib.papers.analyses"
 
 
 @pytest.mark.parametrize(("mapping", "shown"), [("signed", 1), ("differential", 0)])

@@ -193,7 +193,7 @@ def test_why_says_what_to_run_where_nothing_ships(app, tmp_path, monkeypatch):
     at = opened(app, "why")
     for view in ("Layers and slices", "All weights", "Along training"):
         at = sound(at.button_group(key="why").set_value(view).run())
-        assert "nvlib.papers.theory" in at.code[0].value
+        assert "nvlib.papers.analyses taylor" in at.code[0].value
 
 
 def test_deploy_shows_what_remedies_win_and_cost(app):

@@ -12,7 +12,7 @@ from nvlib import InputError, Study, data, methods, population
 from nvlib.methods import Recipe, Run
 from nvlib.methods.trice import Trice, narrow, quartiles
 from nvlib.statistics import Estimate
-from nvlib.store import Store
+from nvlib.store import Store, compact
 
 RECIPE = Recipe(batch_size=16)
 
@@ -288,7 +288,7 @@ def test_a_searching_study_keeps_its_trace_and_survives_a_kill(tmp_path):
         again.drop(columns="origin").sort_values(["method", "chip"], ignore_index=True),
     )
     pd.testing.assert_frame_equal(killed.trace(training), trace)
-    folder = whole.compact(tmp_path / "shipped" / "search", [e for _, e in study.pairs(study.data())])
+    folder = compact(whole, tmp_path / "shipped" / "search", [e for _, e in study.pairs(study.data())])
     shipped = Store(tmp_path / "none", folder.parent).trace(training)
     assert list(shipped.sigma_t) == pytest.approx(list(trace.sigma_t)) and len(shipped) == 9
 

@@ -11,7 +11,7 @@ from nvlib import launch, models
 from nvlib.__main__ import main
 from nvlib.errors import InputError
 from nvlib.models import own, syntax
-from nvlib.store import Store
+from nvlib.store import Store, compact
 from nvlib.studies import Study, model_of, run
 
 HEAD = "import torch\nfrom torch import nn\n"
@@ -303,7 +303,7 @@ def test_shipped_results_bring_the_text_and_the_weights(store, tmp_path):
     study = Study(network="own:mine", **GRID)
     table = run(study, store, progress=False)
     training = table.training.iloc[0]
-    store.compact(tmp_path / "results" / "ours", [e for _, e in study.pairs(study.data())])
+    compact(store, tmp_path / "results" / "ours", [e for _, e in study.pairs(study.data())])
     shipped = Store(tmp_path / "nothing", tmp_path / "results")
     assert shipped.about(training)["network"]["source"] == SMALL
     held, here = model_of(training, shipped).state_dict(), model_of(training, store).state_dict()

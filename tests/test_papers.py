@@ -1,13 +1,14 @@
 """The papers' artefacts: each has its record, printed numbers a source, verdicts rules, presets studies."""
 
 import re
+from dataclasses import replace
 
 import numpy as np
 import pandas as pd
 import pytest
 
 from nvlib import InputError, papers
-from nvlib.papers import presets, printed_numbers, rules
+from nvlib.papers import nft, presets, printed_numbers, registry, rules
 from nvlib.statistics import Estimate
 
 IDS = {
@@ -84,8 +85,8 @@ def test_an_artefact_says_what_it_claims(artefact):
     assert artefact.claims and artefact.what
     for claim in artefact.claims:
         assert claim.rule in papers.RULES
-        assert claim.measure is not None or artefact.needs
-        if claim.paper is None and not claim.ours:
+        assert claim.measure is not None or artefact.lacking
+        if claim.printed is None and not claim.control:
             assert claim.rule in ("sign", "equal"), "a size needs a printed number"
     for setting in artefact.settings:
         assert {"mapping", "reference", "network"} <= set(setting.where)
@@ -143,42 +144,42 @@ def test_a_substitute_decides_nothing_but_a_direction():
 
 # -- presets and the choice of what to run ---------------------------------------------------------------------------
 
-STUDIED = [a for a in IDS if presets.has_studies(a)]
+STUDIED = [a for a in IDS if registry.has_studies(a)]
 
 
 @pytest.mark.parametrize("artefact", sorted(STUDIED))
 def test_every_preset_is_a_study_that_could_run(artefact):
     for preset in papers.PRESETS:
-        made = presets.entries(artefact, preset)
+        made = registry.entries(artefact, preset)
         assert made
         for entry in (made[0], made[-1]):  # the last differs in method or parameters alone, or in the network
             recipe = {} if isinstance(entry.get("recipe"), str) else entry.get("recipe", {})
             study = presets.as_study({**entry, "recipe": recipe})
             assert study.sigma_d and study.chips >= 1
-    smoke = presets.entries(artefact, "smoke")
+    smoke = registry.entries(artefact, "smoke")
     assert all(entry["images"] <= 200 and entry["epochs"] == 1 for entry in smoke)
 
 
 def test_the_papers_protocol_is_to_the_letter():
-    (table1,) = presets.entries("trice-table1", "paper")
+    (table1,) = registry.entries("trice-table1", "paper")
     assert (table1["epochs"], table1["chips"], len(table1["seeds"])) == (100, 10_000, 5)
     assert table1["sigma_d"] == presets.SIGMAS and table1["parameters"]["trice"] == {}  # the method's own defaults
-    runs = presets.entries("nft-convergence", "paper")[0]
+    runs = registry.entries("nft-convergence", "paper")[0]
     assert (runs["network"], runs["dataset"], runs["sigma_d"], len(runs["seeds"])) == ("vgg8", "mnist", (0.35,), 10)
-    assert len(presets.entries("nft-fig3", "paper")) == 6
-    ablation = [entry["parameters"] for entry in presets.entries("nft-table1", "paper")]
+    assert len(registry.entries("nft-fig3", "paper")) == 6
+    ablation = [entry["parameters"] for entry in registry.entries("nft-table1", "paper")]
     feedbacks = [parameters["ovf"]["n"] for parameters in ablation if "ovf" in parameters]
     assert feedbacks == [1, 2, 3, 4]
 
 
 def test_what_quick_asks_for_of_table1_is_what_ships():
-    assert presets.entries("trice-table1", "quick") == presets.entries("trice-table1", "full")
+    assert registry.entries("trice-table1", "quick") == registry.entries("trice-table1", "full")
 
 
 def test_choosing_some_of_a_notebook():
     ((book, preset),) = papers.choose(["trice-table1", "trice-fig4"], "quick")
     assert (book.name, preset) == ("03_trice", "quick")
-    assert book.artefacts == ("trice-table1", "trice-fig4") and book.studied == book.artefacts
+    assert book.artefacts == ("trice-fig4", "trice-table1") and book.studied == book.artefacts  # as the paper has them
     whole = papers.NOTEBOOKS["03_trice"]
     assert book.seconds["quick"] < whole.seconds["quick"]
     ((both, _),) = papers.choose(["trice-fig4", "03_trice"], "quick")
@@ -199,7 +200,7 @@ def test_choosing_some_of_a_notebook():
     ],
 )
 def test_what_a_notebook_is_told(names, parameters):
-    from nvlib.papers.executor import _parameters
+    from nvlib.papers.execution import _parameters
 
     ((notebook, preset),) = papers.choose(names, "quick")
     assert _parameters(notebook, preset) == parameters
@@ -216,7 +217,8 @@ def test_protocols_show_what_was_shrunk():
 def test_a_data_set_that_is_not_here_is_left_out_and_said(monkeypatch, tmp_path, capsys):
     monkeypatch.setenv("NVLIB_DATA", str(tmp_path))
     monkeypatch.setenv("NVLIB_RUNS", str(tmp_path / "runs"))
-    monkeypatch.setitem(presets._MAKERS, "nft-fig3", lambda preset: presets._curves(("none",), "full")[1:2])
+    fig3 = replace(papers.artefact("nft-fig3"), studies=lambda preset: nft.curves(("none",), "full")[1:2])
+    monkeypatch.setitem(papers.ARTEFACTS, "nft-fig3", fig3)
     table = papers.compute("nft-fig3", "full")
     assert table.empty
     assert re.search(r"nft-fig3: left out, cifar10 .*--download", capsys.readouterr().out)

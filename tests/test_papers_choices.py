@@ -3,9 +3,11 @@
 import numpy as np
 import pandas as pd
 import pytest
+from synthetic import analysed
 
 from nvlib import InputError, papers, statistics
 from nvlib.papers import open_choices
+from nvlib.store import Store
 
 
 def ship(folder, choice="as decided", shift=0.0):
@@ -16,33 +18,34 @@ def ship(folder, choice="as decided", shift=0.0):
         accuracy = base - (shift + 10 * (i - 1) if i else 0)
         parts.append(pd.DataFrame({"artefact": "trice-fig8", "choice": choice, "method": method, "sigma_d": 0.25,
                                    "train_seed": 0, "chip": range(600), "accuracy": accuracy}))  # fmt: skip
-    open_choices.place(folder).parent.mkdir(parents=True)
-    pd.concat(parts).sample(frac=1, random_state=1).to_parquet(open_choices.place(folder))
+    table = pd.concat(parts).sample(frac=1, random_state=1)
+    analysed(folder, "trice-open", "open-choice", {"open": table}, {"artefact": "trice-fig8", "choice": choice})
+    return Store(folder / "no runs", folder)
 
 
 @pytest.mark.parametrize(("shift", "verdict"), [(20.0, "holds"), (5.0, "holds in direction"), (-3.0, "does not hold")])
 def test_a_choice_is_judged_by_the_claims_own_rule(tmp_path, shift, verdict):
-    ship(tmp_path, shift=shift)
-    (row,) = papers.openings("trice-fig8", tmp_path).itertuples()
+    store = ship(tmp_path, shift=shift)
+    (row,) = papers.openings("trice-fig8", store).itertuples()
     assert row.choice == "as decided" and row.over == "gaussian" and row.chips == 600 and row.verdict == verdict
     assert row.difference == pytest.approx(shift) and row.low <= shift <= row.high
-    held = pd.read_parquet(open_choices.place(tmp_path))
+    held = store.analysed("open-choice", "open")
     assert row.ours == statistics.kpp(held[held.method == "rc"].accuracy.to_numpy()).value
 
 
 def test_the_claims_note_says_under_how_many_it_would_hold(tmp_path):
-    assert open_choices.outcome("trice-fig8", tmp_path) == "" == open_choices.outcome("trice-fig2", tmp_path)
-    ship(tmp_path / "a", shift=20.0)  # as decided: it says nothing of what was changed
-    assert open_choices.outcome("trice-fig8", tmp_path / "a") == ""
-    ship(tmp_path / "b", "exact activations", -20.0)
-    assert "of 1 changes" in open_choices.outcome("trice-fig8", tmp_path / "b")
-    assert "none would let it hold" in open_choices.outcome("trice-fig8", tmp_path / "b")
-    ship(tmp_path / "c", "exact activations", 20.0)
-    assert "with exact activations it would" in open_choices.outcome("trice-fig8", tmp_path / "c")
+    nothing = Store(tmp_path / "no runs", tmp_path)
+    assert open_choices.outcome("trice-fig8", nothing) == "" == open_choices.outcome("trice-fig2", nothing)
+    as_decided = ship(tmp_path / "a", shift=20.0)  # it says nothing of what was changed
+    assert open_choices.outcome("trice-fig8", as_decided) == ""
+    none = open_choices.outcome("trice-fig8", ship(tmp_path / "b", "exact activations", -20.0))
+    assert "of 1 changes" in none and "none would let it hold" in none
+    one = open_choices.outcome("trice-fig8", ship(tmp_path / "c", "exact activations", 20.0))
+    assert "with exact activations it would" in one
 
 
 def test_what_does_not_ship_is_empty_and_what_has_no_choices_is_said(tmp_path):
-    assert papers.openings("trice-fig8", tmp_path).empty
+    assert papers.openings("trice-fig8", Store(tmp_path / "no runs", tmp_path)).empty
     with pytest.raises(InputError, match="trice-fig9"):
         papers.openings("trice-fig9", tmp_path)
 

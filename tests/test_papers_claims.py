@@ -8,9 +8,9 @@ import pandas as pd
 import pytest
 
 from nvlib import papers
-from nvlib.papers import measures, tables
+from nvlib.papers import measures, nft, tables
 from nvlib.papers.select import Protocol
-from nvlib.papers.trice import LENET, lenet
+from nvlib.papers.trice import LENET_MNIST, PARAMETERS, lenet
 from nvlib.records import Evaluation, Training, digest
 from nvlib.store import Store, describe
 
@@ -98,7 +98,7 @@ def test_table1_is_measured_where_the_paper_puts_its_largest_difference(results)
 def test_the_largest_study_answers_and_sizes_are_never_mixed(results):
     rows, setting = results.select(lenet(), ("gaussian", "trice"))
     assert set(rows.epochs) == {10} and set(rows.train_images) == {55_000} and setting.substitute == ""
-    small = results.select((Protocol({**LENET, "images": 1000}),), ("gaussian",))[0]
+    small = results.select((Protocol({**LENET_MNIST, "images": 1000}, parameters=PARAMETERS),), ("gaussian",))[0]
     assert set(small.train_images) == {1000}
     assert results.select(lenet(), ("gaussian", "lc")) is None
     some = results.select(lenet(), ("gaussian", "trice", "lc"), need=2)[0]
@@ -106,8 +106,9 @@ def test_the_largest_study_answers_and_sizes_are_never_mixed(results):
 
 
 def test_a_method_stands_for_its_usual_parameters_unless_others_are_asked_for(results):
-    usual = measures.gain("ovf", "gaussian", "mean")(results, lenet())
-    single = measures.gain("ovf", "gaussian", "mean", parameters={"ovf": {"n": 1}})(results, lenet())
+    where = (Protocol(LENET_MNIST, parameters=nft.PARAMETERS),)
+    usual = measures.gain("ovf", "gaussian", "mean")(results, where)
+    single = measures.gain("ovf", "gaussian", "mean", parameters={"ovf": {"n": 1}})(results, where)
     assert (usual.estimate.value, single.estimate.value) == pytest.approx((2, 9))
     more = measures.change("ovf", "mean", {"n": 3}, {"n": 1})(results, lenet())
     assert more.estimate.value == pytest.approx(-7)

@@ -2,14 +2,17 @@
 
 import json
 import math
-from pathlib import Path
+import time
+from dataclasses import asdict
 
 import numpy as np
 import pandas as pd
 import pytest
+from synthetic import analysed
 
-from nvlib import InputError, figures, papers, statistics, summary
-from nvlib.papers import making, onchip, presets
+from nvlib import InputError, clock, figures, papers, statistics, summary
+from nvlib.papers import deployment_analysis_runs, presets, registry
+from nvlib.papers.deployment_analyses import ANALYSES, FEW, SIZES, TABLES, VARIANTS, made_by, provenance, trained
 from nvlib.papers.deployment_measures import (
     distance_cut,
     epochs_to_converge,
@@ -126,12 +129,12 @@ def test_what_a_parameter_is_where_nothing_is_said(of, changed, network, value):
 
 
 def test_tables_of_a_notebook_show_paper_and_ours(results):
-    wide = papers.ablated("channels", results, VGG8)
+    wide = papers.ablated("channels", "tsb-table2", results)
     assert set(wide.channels) == {16, 64} and len(wide) == 12  # another lr is no other channel
     table = papers.ablation(wide, "channels", "tsb-table2").set_index("channels")
     assert table.loc[64, "whole"] == 512 and table.loc[64, "paper"] == 91.55 and table.loc[16, "paper"] == 92.12
-    assert papers.ablated("init", results, VGG8).empty
-    chips = papers.repaired(LENET3, results)
+    assert papers.ablated("init", "tsb-init", results).empty
+    chips = papers.repaired("tsb-fig3", results)
     assert set(chips.deployment) == {"", "tsb", "last_layer"}
     distances = summary.distance_table(chips).set_index(["sigma_d", "deployment"])
     assert distances.loc[(0.2, "tsb"), "distance"] == pytest.approx(98 - 93, abs=0.2)  # without the ten channels
@@ -156,8 +159,8 @@ def shipped_tables(target):
         for c in range(3) for e, a in enumerate(curve)
     ])  # fmt: skip
     for name, table in (("cost", cost), ("learning", learning)):
-        onchip.place(name, target).parent.mkdir(parents=True)
-        table.to_parquet(onchip.place(name, target))
+        size = {"size": asdict(SIZES["full"][name])}
+        analysed(target, TABLES[name], ANALYSES[name], {name: table}, size)
     return papers.Evidence(Store(target / "no runs", target))
 
 
@@ -187,56 +190,60 @@ def test_without_tables_nothing_is_claimed(results):
 
 @pytest.mark.parametrize("name", STUDIED)
 def test_what_quick_asks_for_ships(name, tmp_path):
-    for entry in presets.entries(name, "quick"):
+    for entry in registry.entries(name, "quick"):
         desk = Desk(presets.as_study(entry), Store(tmp_path / "no runs"))
         assert all(map(desk.trained, desk.trainings)) and not any(map(desk.lacking, desk.evaluations))
 
 
 def test_the_papers_own_sizes():
-    whole = presets.entries("tsb-fig3", "paper")
+    whole = registry.entries("tsb-fig3", "paper")
     assert [e["network"] for e in whole[::2]] == ["lenet3", "vgg8_tsb", "resnet18"] and whole[0]["chips"] == 200
-    channels = [e["deployment_parameters"]["tsb"].get("channels") for e in presets.entries("tsb-table2", "paper")]
+    channels = [e["deployment_parameters"]["tsb"].get("channels") for e in registry.entries("tsb-table2", "paper")]
     assert channels == [None, 16, 32, 64, 256, 512]
-    assert [e["deployment_parameters"]["tsb"].get("channels") for e in presets.entries("tsb-table2", "quick")] == [
+    assert [e["deployment_parameters"]["tsb"].get("channels") for e in registry.entries("tsb-table2", "quick")] == [
         None, 2, 4, 8, 32, 64
     ]  # fmt: skip
 
 
 def test_tables_that_do_not_ship_are_empty(tmp_path):
-    held = onchip.table("cost", folder=tmp_path)
+    store = Store(tmp_path / "no runs", tmp_path)
+    held = papers.analysis_table("cost", store=store)
     assert held.empty and papers.causes(held).empty and papers.learned(held).empty
-    assert papers.most(held) == "not yet computed"
+    assert papers.most(held) == "not yet computed" and provenance("cost", store) == {}
     with pytest.raises(InputError, match="learning"):
-        onchip.table("learnin")
+        papers.analysis_table("learnin")
     with pytest.raises(InputError, match="smoke"):
-        onchip.table("cost", "tiny")
+        papers.analysis_table("cost", "tiny")
     with pytest.raises(InputError, match="no lenet3 trained by gaussian"):
-        onchip.trained(0.7)
+        trained(0.7)
 
 
-def test_a_table_is_made_piece_by_piece(tmp_path, monkeypatch):
-    monkeypatch.setenv("NVLIB_RESULTS", str(tmp_path))
-    asked = []
+def test_a_table_is_made_part_by_part_and_goes_on_where_it_was(tmp_path, monkeypatch):
+    monkeypatch.setattr(deployment_analysis_runs, "training_of", lambda *_, **__: "a" * 64)
+    store, asked = Store(tmp_path / "runs", tmp_path), []
 
-    def sweep(size, sigma_d):
+    def sweep(size, sigma_d, mnist):
         asked.append(sigma_d)
+        if asked == [0.2, 0.4]:
+            raise KeyboardInterrupt
         return pd.DataFrame({"sigma_d": [sigma_d], "network": ["lenet3"], "accuracy": [90.0]})
 
-    monkeypatch.setattr(making, "_sweep", sweep)
-    path = making.write("sweep")
-    pd.read_parquet(path).head(1).to_parquet(path)  # as if it had been interrupted after the first
-    making.write("sweep")
-    assert asked == [0.2, 0.4, 0.4] and pd.read_parquet(path).sigma_d.tolist() == [0.2, 0.4]
-    assert set(json.loads((path.parent / "environment.json").read_text())) == {"sweep lenet3 0.2", "sweep lenet3 0.4"}
+    monkeypatch.setattr(deployment_analysis_runs, "_sweep", sweep)
+    with pytest.raises(KeyboardInterrupt):
+        deployment_analysis_runs.made("sweep", SIZES["full"]["sweep"], store)
+    held = deployment_analysis_runs.made("sweep", SIZES["full"]["sweep"], store)
+    assert asked == [0.2, 0.4, 0.4] and held.sigma_d.tolist() == [0.2, 0.4]
+    assert papers.analysis_table("sweep", store=store).equals(held)
+    assert asked == [0.2, 0.4, 0.4] and len(store.names()) == 2
 
 
 @pytest.mark.slow
-@pytest.mark.parametrize("name", onchip.TABLES)
-def test_smoke_makes_a_tiny_table(name):
-    held = making.made(name, onchip.SIZES["smoke"][name])
+@pytest.mark.parametrize("name", TABLES)
+def test_smoke_makes_a_tiny_table(name, tmp_path):
+    held = deployment_analysis_runs.made(name, SIZES["smoke"][name], Store(tmp_path / "runs"))
     assert len(held) and held.accuracy.between(0, 100).all()
     if name == "causes":
-        assert set(held.variant) == set(onchip.FEW) and set(papers.causes(held).chips) == {2}
+        assert set(held.variant) == set(FEW) and set(papers.causes(held).chips) == {2}
 
 
 def test_causes_are_cuts_of_the_same_chips():
@@ -250,7 +257,7 @@ def test_causes_are_cuts_of_the_same_chips():
     assert table.cut["TSB as in tsb-fig3"] == pytest.approx(7 / 3.5)
     assert table.cut["TSB, the ideal is the same network without variation"] == pytest.approx(6 / 2.5)
     assert table.cut["TSB trained 0.4 times as long"] == pytest.approx(7 / 3)
-    assert table.cut[onchip.VARIANTS["statistics"].says] == pytest.approx(7 / 6)
+    assert table.cut[VARIANTS["statistics"].says] == pytest.approx(7 / 6)
     said = papers.most(table.reset_index())
     assert "TSB cuts the distance 2.0 times; of 3 changes" in said and "(2.4 times)" in said
     assert papers.learned(learning).accuracy.tolist() == [91.0, 95.0]
@@ -267,13 +274,13 @@ def test_cells_that_do_not_stray_are_a_remedy_of_the_chips_whose_cells_do():
         "accuracy": [94.0, 95.0, 95.0, 95.0, 96.0, 97.0],
     })  # fmt: skip
     table = papers.causes(held).set_index("says").cut
-    assert table[onchip.VARIANTS["convolutions"].says] == pytest.approx(7 / 3)  # 98 - 91 before, 98 - 95 after
-    assert table[onchip.VARIANTS["convolutions, tsb"].says] == pytest.approx(3 / 1.5)  # what the block adds to that
+    assert table[VARIANTS["convolutions"].says] == pytest.approx(7 / 3)  # 98 - 91 before, 98 - 95 after
+    assert table[VARIANTS["convolutions, tsb"].says] == pytest.approx(3 / 1.5)  # what the block adds to that
 
 
 def test_learning_is_drawn_chip_by_chip_and_where_it_settles(tmp_path):
     shipped_tables(tmp_path)
-    learning = onchip.table("learning", folder=tmp_path)
+    learning = papers.analysis_table("learning", store=Store(tmp_path / "no runs", tmp_path))
     since = papers.converged(learning)
     assert since == 3 and papers.converged(learning[:0]) is None
     fig = figures.tsb_learning(learning, since, "LeNet-3")
@@ -285,7 +292,19 @@ def test_learning_is_drawn_chip_by_chip_and_where_it_settles(tmp_path):
 
 
 def test_a_table_that_ships_says_where_it_was_made():
-    for name in onchip.TABLES:
-        made = onchip.provenance(name)
+    for name in TABLES:
+        made = provenance(name)
         assert set(made) >= {"commit", "written", "versions"} and made["commit"]
-    assert onchip.provenance("cost", Path("nowhere")) == {}
+        assert f"nvlib.papers.analyses {TABLES[name]}`, commit {made['commit']}" in made_by(name)
+
+
+def test_seconds_of_one_process_leave_the_standard_library_alone():
+    """What another process does lengthens the one clock and not the other, and `time.perf_counter` stays itself."""
+    before = time.perf_counter
+    with clock.of_process():
+        began = clock.seconds()
+        time.sleep(0.2)
+        assert clock.seconds() - began < 0.1 and time.perf_counter is before
+    began = clock.seconds()
+    time.sleep(0.05)
+    assert clock.seconds() - began >= 0.05

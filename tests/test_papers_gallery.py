@@ -58,10 +58,10 @@ def test_without_a_result_there_is_nothing_and_a_command(tmp_path, monkeypatch):
     for name, title in DRAWN:
         drawing = papers.drawings(name)[title]
         if name in exact:
-            assert drawing.command == ""
+            assert papers.artefact(name).command == ""
             continue
         assert drawing.picture(empty) is None, name
-        words = drawing.command.split()
+        words = papers.artefact(name).command.split()
         assert words[:2] == ["python", "-m"]
         if words[2] == "nvlib":
             assert root().parse_args(words[3:]).names == [name if name != "nft-n" else "nft-fig3"]

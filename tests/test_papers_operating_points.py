@@ -6,7 +6,7 @@ from synthetic import tidy
 
 from nvlib import InputError, figures, papers, studies
 from nvlib.__main__ import main
-from nvlib.papers import computation, operating_points, presets, substitutes, write_studies
+from nvlib.papers import computation, operating_points, presets, registry, substitutes, write_studies
 from nvlib.papers.rules import judge
 from nvlib.records import digest
 from nvlib.statistics import Estimate
@@ -166,7 +166,7 @@ def test_full_runs_on_whole_data_sets_where_its_claims_look(name):
     """A large network's study at full is found by a protocol whose substitute is the width, and Tiny's classes."""
     from nvlib.papers import nft
 
-    for entry in presets.entries(name, "full"):
+    for entry in registry.entries(name, "full"):
         study = presets.as_study(entry)
         assert (study.width == 1 / 8 and study.images is None and study.epochs == 20) or "pretrain" in entry
         assert (study.precision, study.chip_precision) == ("bf16", "float32")

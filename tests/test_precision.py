@@ -248,7 +248,7 @@ def test_chips_that_round_too_far_are_refused(bf16, store, monkeypatch):
 def test_shipped_tables_keep_the_precision(done, tmp_path, bf16):
     where, _, table, exact = done
     named = {name: where.record(name) for name in {*table.run, *exact.run}}
-    where.compact(tmp_path / "ship" / "mixed", [records.Evaluation(**r) for r in named.values()])
+    store.compact(where, tmp_path / "ship" / "mixed", [records.Evaluation(**r) for r in named.values()])
     again = store.Store(tmp_path / "none", tmp_path / "ship").table()
     rows = again.groupby(["training", "precision", "train_precision"], observed=True).size()
     assert len(rows) == 4 and {(p, t) for _, p, t in rows.index} == {("bf16", "bf16"), ("float32", "float32")}

@@ -16,11 +16,11 @@ ROOT = Path(__file__).parents[1]
 NOTEBOOKS = sorted((ROOT / "notebooks").glob("*.ipynb"))
 # each module imports only from those before it
 ORDER = [
-    "errors", "precision", "records", "catalogue", "image_sets", "statistics", "summary", "anova", "sequential",
-    "devices", "modules", "operands", "native", "philox", "effects", "ranges", "conditions", "crossbar", "noise",
-    "models", "data", "population", "felt", "probe", "rounding", "evaluate", "methods", "deploy", "plugins",
-    "hardware", "taylor", "provenance", "claims", "store", "studies", "launch", "figures", "explore", "papers",
-    "doctor", "commands", "__main__",
+    "errors", "clock", "precision", "records", "catalogue", "image_sets", "statistics", "summary", "anova",
+    "sequential", "devices", "modules", "operands", "native", "philox", "effects", "ranges", "conditions",
+    "crossbar", "noise", "models", "data", "population", "felt", "probe", "rounding", "evaluate", "methods",
+    "deploy", "plugins", "hardware", "taylor", "provenance", "claims", "store", "studies", "launch", "figures",
+    "explore", "papers", "doctor", "commands", "__main__",
 ]  # fmt: skip
 HEAVY = {"plotly", "streamlit", "torchvision", "jupyterlab", "IPython", "ipywidgets", "papermill"}
 
@@ -70,6 +70,43 @@ def test_modules_import_only_from_those_above_them(path):
         parts = name.split(".")
         if parts[0] == "nvlib" and len(parts) > 1 and parts[1] in ORDER and parts[1] != me:
             assert ORDER.index(parts[1]) < ORDER.index(me), f"{me} imports {parts[1]}"
+
+
+def circles(graph):
+    """Return the sets of more than one file that import each other, of a graph file -> files (Tarjan)."""
+    number, low, stack, found = {}, {}, [], []
+
+    def visit(at):
+        number[at] = low[at] = len(number)
+        stack.append(at)
+        for to in graph[at]:
+            if to not in number:
+                visit(to)
+            if to in stack:
+                low[at] = min(low[at], low[to])
+        if low[at] == number[at]:
+            held = [stack.pop()]
+            while held[-1] != at:
+                held.append(stack.pop())
+            found.extend([sorted(held)] if len(held) > 1 else [])
+
+    for at in graph:
+        if at not in number:
+            visit(at)
+    return found
+
+
+def test_no_two_files_import_each_other():
+    """Nor any more in a circle, whenever the import is made: at once, when called, or for types alone."""
+    paths = {".".join(p.relative_to(ROOT).with_suffix("").parts): p for p in (ROOT / "nvlib").rglob("*.py")}
+    graph = {}
+    for name, path in paths.items():
+        if path.name != "__init__.py":
+            taken = {part for full in imports(path) for part in (full, full.rpartition(".")[0])}
+            graph[name] = {part for part in taken if part in paths and part != name}
+    graph = {name: taken & set(graph) for name, taken in graph.items()}
+    assert len(graph) > 150 and circles(graph) == []
+    assert circles({"a": {"b"}, "b": {"c"}, "c": {"a"}, "d": {"a"}}) == [["a", "b", "c"]]  # it can find one
 
 
 def test_importing_the_library_needs_none_of_the_front_ends():

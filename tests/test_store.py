@@ -18,7 +18,7 @@ import torch
 
 from nvlib import InputError, records, studies
 from nvlib import store as stored
-from nvlib.store import Damaged, DiskFull, Store, checksums, files
+from nvlib.store import Damaged, DiskFull, Store, checksums, compact, files
 from nvlib.studies import Study
 
 SMALL = Study(methods=("gaussian",), sigma_d=(0.2,), epochs=1, chips=6, images=64)
@@ -246,7 +246,7 @@ def test_a_store_that_cannot_be_written_is_read_all_the_same(once, copy, monkeyp
 
 @pytest.fixture
 def shipped(once, copy, tmp_path):
-    copy.compact(tmp_path / "results" / "small", [e for _, e in SMALL.pairs(SMALL.data())])
+    compact(copy, tmp_path / "results" / "small", [e for _, e in SMALL.pairs(SMALL.data())])
     return Store(tmp_path / "nothing", tmp_path / "results")
 
 
@@ -271,7 +271,7 @@ def test_compaction_keeps_what_shipped_and_adds_what_is_new(once, shipped):
     _, training, _, table = once
     studies.run(replace(SMALL, chips=8), shipped, progress=False)
     evaluations = [e for _, e in SMALL.pairs(SMALL.data())]
-    shipped.compact(shipped.shipped / "small", evaluations)
+    compact(shipped, shipped.shipped / "small", evaluations)
     alone = Store(shipped.runs / "none", shipped.shipped)
     assert stored.results(alone).chip.tolist() == list(range(8))
     assert stored.results(alone).accuracy.tolist()[:6] == table.accuracy.tolist()
@@ -283,7 +283,7 @@ def test_damage_never_ships(once, copy, tmp_path):
     _, training, _, _ = once
     flip(copy.runs / training / "history.parquet")
     with pytest.raises(InputError, match=r"history\.parquet is damaged"):
-        copy.compact(tmp_path / "results" / "small", [e for _, e in SMALL.pairs(SMALL.data())])
+        compact(copy, tmp_path / "results" / "small", [e for _, e in SMALL.pairs(SMALL.data())])
     assert not (tmp_path / "results").exists()
 
 

@@ -139,7 +139,7 @@ def test_a_run_of_a_newer_version_is_named(done, tmp_path):
 def test_shipping_and_reading_back(done, tmp_path, monkeypatch):
     where, table = done
     pairs = SMALL.pairs(SMALL.data())
-    where.compact(tmp_path / "results" / "small", [e for _, e in pairs])
+    store.compact(where, tmp_path / "results" / "small", [e for _, e in pairs])
     shipped = store.Store(tmp_path / "nothing", tmp_path / "results")
     read = store.results(shipped, run=[records.digest(e) for _, e in pairs])
     read = read[read.chip < 6]

@@ -2,13 +2,18 @@
 
 import json
 from itertools import pairwise
+from pathlib import Path
 
 import numpy as np
 import pandas as pd
 import pytest
+from synthetic import analysed
 
 from nvlib import InputError, taylor
-from nvlib.papers import theory
+from nvlib.papers import analyses, theory
+from nvlib.records import digest
+from nvlib.store import Store, shipped_results
+from nvlib.studies.analyses import run
 
 
 def test_trained_models_are_found_in_the_store():
@@ -24,23 +29,20 @@ def test_sizes_grow_with_the_preset():
         theory.size("huge")
 
 
-def test_tables_go_out_and_come_back(tmp_path, monkeypatch):
-    monkeypatch.setenv("NVLIB_RESULTS", str(tmp_path))
-    with pytest.raises(InputError, match=r"nvlib\.papers\.theory"):
-        theory.table("models")
+def test_tables_go_out_and_come_back(tmp_path):
+    store = Store(tmp_path / "no runs", tmp_path)
+    with pytest.raises(InputError, match=r"nvlib\.papers\.analyses taylor"):
+        theory.table("models", store=store)
     rows = pd.DataFrame({"method": ["none", "rc", "rc"], "train_sigma_d": [0.0, 0.2, 0.3], "train_seed": 0, "f0": 0.1})
-    target = theory.save({"models": rows}, tmp_path / "taylor", {"rc": 1.0})
-    theory.save({"models": rows}, target, {"none": 2.0})
-    log = json.loads((target / "environment.json").read_text())
-    assert {what: each["seconds"] for what, each in log.items()} == {"rc": 1.0, "none": 2.0}
-    back = theory.table("models", train_sigma_d=0.2)
+    analysed(tmp_path, "taylor", "taylor", {"models": theory.single(rows)})
+    back = theory.table("models", train_sigma_d=0.2, store=store)
     assert back.method.tolist() == ["none", "rc"] and back.train_sigma_d.tolist() == [0.0, 0.2]  # as exact as they were
-    assert len(theory.table("models", train_sigma_d=0.2, train_seed=1)) == 0
+    assert back.f0.dtype == "float32" and len(theory.table("models", 0.2, train_seed=1, store=store)) == 0
     with pytest.raises(InputError, match="spectrum"):
         theory.table("spectra")
 
 
-def test_writing_computes_what_the_tables_lack(tmp_path, monkeypatch, capsys):
+def test_what_is_missing_of_the_models_is_made_once(tmp_path, monkeypatch, capsys):
     """With the computation itself replaced: each model once, nothing twice, and what is not trained is said."""
     made = []
 
@@ -51,12 +53,22 @@ def test_writing_computes_what_the_tables_lack(tmp_path, monkeypatch, capsys):
     monkeypatch.setattr(theory, "one", one)
     monkeypatch.setattr(theory, "shots", lambda training, where: pd.DataFrame({"f1": [0.3]}))
     monkeypatch.setattr(theory, "followed", lambda method: iter([pd.DataFrame({"method": [method], "epoch": 0})]))
+    local = Store(tmp_path / "runs")
+    bare = Store(tmp_path / "runs", None)
     for _ in range(2):
-        theory.write(tmp_path, methods=("none", "gaussian"), sigma_d=(0.2, 0.17))
-    rows = pd.read_parquet(tmp_path / "models.parquet")
-    assert rows.method.tolist() == ["none", "gaussian"] and made == rows.training.tolist()
-    assert pd.read_parquet(tmp_path / "training.parquet").method.tolist() == ["none", "gaussian"]
+        wanted = theory.planned(("none", "gaussian"), (0.2, 0.17), where=local)
+        run(wanted, bare, progress=False)
+    rows = theory.table("models", store=bare)
+    assert set(rows.training) == set(made) and len(made) == 2 and set(rows.method) == {"none", "gaussian"}
+    assert set(theory.table("training", store=bare).method) == {"none", "gaussian"}
     assert "('gaussian', 0.17, 0)" in capsys.readouterr().out
+
+
+def test_what_ships_is_what_is_planned():
+    """Each analysis of a folder has the name that its plan gives it now: nothing that ships would be made again."""
+    for folder in analyses.FOLDERS:
+        held = json.loads((shipped_results() / folder / "records.json").read_text())
+        assert {digest(record) for record, _ in analyses.planned(folder, Store(runs=Path("no runs")))} == set(held)
 
 
 def test_what_ships_has_four_methods_at_three_sizes_of_variation():

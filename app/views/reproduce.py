@@ -6,12 +6,12 @@ import common
 import pandas as pd
 import streamlit as st
 from common import notebook
-from common.papers import BIBTEX
 
 from nvlib import figures, papers
 from nvlib.papers.drawing import Picture
 from nvlib.store import shipped_results
 
+BIBTEX = {paper.name: paper.bibtex for paper in papers.PAPERS}
 SOURCES = ("Shipped", "Shipped and yours")
 WRITTEN = {
     "claim": st.column_config.TextColumn(width="large"),
@@ -79,7 +79,7 @@ def own(artefact: papers.Artefact) -> None:
     if found is None:
         st.info("**No result yet for this figure.** This computes it, as large as two cores do in minutes; the page "
                 "then finds it by itself:", icon=":material/hourglass_empty:")  # fmt: skip
-        st.code(drawing.command, language="bash", wrap_lines=True)
+        st.code(artefact.command, language="bash", wrap_lines=True)
         return
     common.figure(found.fig, f"{artefact.name}-{title}".lower().replace(" ", "-"), table=found.table, note=found.note,
                   chips=found.chips, code=drawing.code, columns=common.columns() | WRITTEN)  # fmt: skip
@@ -135,7 +135,7 @@ def making(artefact: papers.Artefact) -> None:
             st.dataframe(printed, hide_index=True)
             common.downloads({"Printed numbers": printed}, "printed")
     with st.expander("Cite the paper", icon=":material/format_quote:"):
-        st.code(BIBTEX.get(artefact.paper, ""), language="latex")
+        st.code(BIBTEX[artefact.paper], language="latex")
 
 
 st.title("Reproduce", anchor=False)

@@ -10,7 +10,7 @@ from nvlib.errors import InputError
 from nvlib.papers import theory
 
 VIEWS = ("One weight", "Layers and slices", "All weights", "Along training")
-COMMAND = "python -m nvlib.papers.theory"
+COMMAND = "python -m nvlib.papers.analyses taylor"
 OPEN = "import nvlib\nfrom nvlib import figures\nfrom nvlib.papers import theory\n\n"
 MODEL = ["method", "train_sigma_d", "train_seed"]
 FIGURES = {

@@ -104,7 +104,7 @@ def _compact(options: argparse.Namespace) -> int:
         if lost:
             raise InputError(f"{target} holds {len(lost)} runs that do not match, e.g. {lost[0][:12]}; widen the "
                              "filters, choose another folder, or --replace them")  # fmt: skip
-    store.compact(target, [Evaluation(**record) for record in held], weights=not options.no_weights)
+    stored.compact(store, target, [Evaluation(**record) for record in held], not options.no_weights)
     size = sum(p.stat().st_size for p in target.rglob("*") if p.is_file())
     print(f"{len(names)} evaluations, {len(table)} chips, {size / 1e6:.1f} MB in {target}")
     return 0

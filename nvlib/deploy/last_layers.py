@@ -20,7 +20,6 @@ strays each time. The features before the first retrained layer are computed onc
 
 from __future__ import annotations
 
-import time
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 from typing import ClassVar
@@ -29,7 +28,7 @@ import numpy as np
 import torch
 from torch import Tensor, nn
 
-from nvlib import models, philox, population
+from nvlib import clock, models, philox, population
 from nvlib.crossbar import read_back
 from nvlib.deploy import frozen
 from nvlib.deploy.block import known
@@ -109,10 +108,10 @@ class _Retraining(Trained):
         """Train a block of chips; yields after each epoch."""
         schedule, names = self.training(), self._names(site.model)
         n, parameters = schedule.count(len(site.train.y)), dict(site.model.named_parameters())
-        began = time.perf_counter()
+        began = clock.seconds()
         cut = self._cut(site)
         x, shared = cut.border(chips, site.train.x[:n]), cut.shared(chips)
-        prepared = time.perf_counter() - began
+        prepared = clock.seconds() - began
         trained = {name: parameters[name].detach().expand(len(index), *parameters[name].shape).clone().requires_grad_()
                    for name in names}  # fmt: skip
         arrays = [name for name in names if name in site.arrays]

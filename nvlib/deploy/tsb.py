@@ -27,7 +27,6 @@ not.
 from __future__ import annotations
 
 import math
-import time
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 from typing import ClassVar
@@ -35,7 +34,7 @@ from typing import ClassVar
 import torch
 from torch import Tensor, nn
 
-from nvlib import models, philox, population
+from nvlib import clock, models, philox, population
 from nvlib.crossbar import array_weights, read_back
 from nvlib.deploy import frozen
 from nvlib.deploy.block import Attached, attached, foldable, folded, known
@@ -207,12 +206,12 @@ class TinySharedBlock(Trained):
         """Train the blocks of some chips; yields after each epoch."""
         schedule, places = self.training(site.model), self.standing(site.model)
         n = schedule.count(len(site.train.y))
-        began = time.perf_counter()
+        began = clock.seconds()
         fold, cut = self._cut(site)
         chips = dict(chips)
         named = chips if fold else attached(chips, [])
         x, shared = cut.border(named, site.train.x[:n]), cut.shared(named)
-        prepared = time.perf_counter() - began
+        prepared = clock.seconds() - began
         trained = {str(i): w.requires_grad_() for i, w in enumerate(self.initial(site.model, site.seed, index))}
 
         def strayed(stream: str) -> list[Tensor]:

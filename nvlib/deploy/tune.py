@@ -7,7 +7,6 @@ chip learns what it would learn alone.
 
 from __future__ import annotations
 
-import time
 from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass, field
 
@@ -15,6 +14,7 @@ import numpy as np
 import torch
 from torch import Tensor, nn
 
+from nvlib import clock
 from nvlib.errors import InputError
 from nvlib.methods.loop import order
 from nvlib.methods.recipe import Recipe
@@ -82,7 +82,7 @@ def tune(
     batches = n // size  # a last, smaller batch is left out; another order an epoch lets every image in
     optimiser = recipe.build(list(trained.values()))
     for epoch in range(schedule.epochs):
-        began = time.perf_counter()
+        began = clock.seconds()
         total = 0.0
         shuffled = torch.from_numpy(order(seed, epoch, n)).to(y.device)
         for batch in range(batches):
@@ -98,5 +98,5 @@ def tune(
             losses.sum().backward()
             optimiser.step()
             total = total + losses.detach()
-        spent += time.perf_counter() - began
+        spent += clock.seconds() - began
         yield Tuned(epoch + 1, (total / batches).cpu().numpy(), (epoch + 1) * batches * size, spent)

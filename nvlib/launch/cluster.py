@@ -28,7 +28,7 @@ from nvlib.errors import InputError, unknown
 from nvlib.launch.folder import Launch, Status, last_line
 
 if TYPE_CHECKING:
-    from nvlib.launch.lead import Leader
+    from nvlib.studies.tasks import Desk, Task
 
 SIGNAL = "USR1"
 MOST = 1000  # elements of an array; SLURM's own default allows 1001
@@ -121,14 +121,24 @@ class Job:
         return DelayedSubmission(self, index)
 
 
-def submit(leader: Leader, asked: Mapping[str, Any]) -> None:
-    """Submit what is missing as an array; the launch's status is that its jobs are queued."""
-    submitit = _submitit()
-    launch, options = leader.launch, Cluster.of(asked["cluster"])
-    if not leader.work:
-        leader.note(state="done", what="", done=float(leader.status.total))
-        return
-    shares = share(leader, min(options.jobs or MOST, MOST))
+def submit(
+    launch: Launch, work: Sequence[tuple[Desk, Task]], costs: Sequence[float], asked: Mapping[str, Any]
+) -> list[str]:
+    """Submit what is missing as an array.
+
+    Args:
+        launch: what was asked for; which tasks each job does is written to its slurm.json.
+        work: the tasks.
+        costs: of each, in any unit.
+        asked: the launch's own words.
+
+    Returns:
+        The names of the jobs; none where nothing is missing.
+    """
+    submitit, options = _submitit(), Cluster.of(asked["cluster"])
+    if not work:
+        return []
+    shares = share(work, costs, min(options.jobs or MOST, MOST))
     folder = launch.home / "slurm"
     folder.mkdir(exist_ok=True)
     os.environ["OMP_NUM_THREADS"] = str(options.cpus)  # sbatch hands its environment on
@@ -142,22 +152,21 @@ def submit(leader: Leader, asked: Mapping[str, Any]) -> None:
         raise InputError(f"SLURM refused the jobs: {said[-1].strip()}") from error
     launch.write("slurm.json", {"shares": shares, "jobs": [job.job_id for job in jobs]})
     launch.say(f"submitted {len(jobs)} jobs: {jobs[0].job_id.split('_')[0]}")
-    leader.note(state="queued", what=f"SLURM job {jobs[0].job_id.split('_')[0]}", pid=None, born=None)
+    return [job.job_id for job in jobs]
 
 
-def share(leader: Leader, most: int) -> list[list[int]]:
+def share(work: Sequence[tuple[Desk, Task]], costs: Sequence[float], most: int) -> list[list[int]]:
     """Return the tasks of each job: whole trainings with their evaluations, evenly by cost."""
     units: dict[str, list[int]] = {}
     trained_by = {}
-    for index, (_, task) in enumerate(leader.work):
+    for index, (_, task) in enumerate(work):
         if task.kind == "training":
             units[task.name] = [index]
             trained_by |= dict.fromkeys(task.names, task.name)
-    for index, (desk, task) in enumerate(leader.work):
+    for index, (desk, task) in enumerate(work):
         if task.kind == "evaluation":
             trainer = trained_by.get(desk.evaluations[task.name].training)
             units.setdefault(trainer or task.name, []).append(index)
-    costs = list(leader.costs.values())
     jobs = [[0.0, []] for _ in range(min(most, len(units)))]
     for unit in sorted(units.values(), key=lambda unit: -sum(costs[i] for i in unit)):
         lightest = min(jobs, key=lambda job: job[0])

@@ -218,7 +218,11 @@ def _slurm(leader: Leader, asked: dict[str, Any]) -> None:
     """Submit the tasks as a job array."""
     from nvlib.launch import cluster
 
-    cluster.submit(leader, asked)
+    jobs = cluster.submit(leader.launch, leader.work, list(leader.costs.values()), asked)
+    if jobs:
+        leader.note(state="queued", what=f"SLURM job {jobs[0].split('_')[0]}", pid=None, born=None)
+    else:
+        leader.note(state="done", what="", done=float(leader.status.total))
 
 
 @contextmanager

@@ -12,7 +12,6 @@ A method says what its loss is, and may say more: ``candidates``, how many rows 
 
 from __future__ import annotations
 
-import time
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from typing import Any, Protocol, Unpack
@@ -22,7 +21,7 @@ import torch
 from torch import Tensor, nn
 from torch.nn.modules.batchnorm import _BatchNorm
 
-from nvlib import felt, models, modules, philox, population, probe
+from nvlib import clock, felt, models, modules, philox, population, probe
 from nvlib.conditions import LEFT_OUT, Conditions, Crossbar, as_crossbar
 from nvlib.crossbar import array_weights
 from nvlib.data import Dataset, Split
@@ -297,7 +296,7 @@ def _epochs(
     for run.epoch in epochs:
         if held.stopped.all():
             return
-        began = time.perf_counter()
+        began = clock.seconds()
         run.loss = torch.zeros(len(run.seeds), device=training.x.device)
         orders = torch.from_numpy(np.stack([order(s, run.epoch, n) for s in run.seeds])).to(training.x.device)
         run.model.train()
@@ -316,7 +315,7 @@ def _epochs(
                 losses.sum().backward()  # w <- w - alpha d loss / d(w + dw), on the clean weights
             run.optimiser.step()
             run.loss += losses.detach()
-        seconds = time.perf_counter() - began
+        seconds = clock.seconds() - began
         parameters = run.parameters().values()
         finite = torch.stack([torch.isfinite(tensor.detach()).flatten(1).all(1) for tensor in parameters]).all(0)
         run.diverged = run.diverged | ~(finite & torch.isfinite(run.loss))

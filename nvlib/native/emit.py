@@ -10,6 +10,7 @@ from __future__ import annotations
 from dataclasses import dataclass
 from itertools import groupby
 
+from nvlib.native.convolution import tiled
 from nvlib.native.fuse import Border, Kernel, borders, fuse
 from nvlib.native.graph import Network, Unsupported, Value
 from nvlib.native.kernels import Function, Writer
@@ -38,7 +39,7 @@ def generate(network: Network, machine: Machine) -> Source:
     stored = [network.source, *(value for kernel in kernels for value in kernel.stored)]
     buffers = {value: Buffer(value, wide.get(value, Border()), machine.lanes) for value in stored}
     packing, names = Packing(), {}
-    functions = [Writer(kernel, machine, buffers, packing).function(names) for kernel in kernels]
+    functions = [Writer(kernel, machine, buffers, packing).function(names, tiled) for kernel in kernels]
     texts = [text.replace("KERNEL", name) for text, name in names.items()]
     body, scratch = _calls(network, kernels, functions, buffers)
     text = "\n".join([f"#define LANES {machine.lanes}", PRELUDE, *texts, body])

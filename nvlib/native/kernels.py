@@ -7,9 +7,9 @@ POINTERS and NAMES stand for its name, parameters and arguments until the text i
 from __future__ import annotations
 
 import math
+from collections.abc import Callable
 from dataclasses import dataclass
 
-from nvlib.native.convolution import tiled
 from nvlib.native.fuse import Kernel
 from nvlib.native.graph import Constant, Convolution, Pointwise, Pool, Value
 from nvlib.native.layout import Buffer, Machine, Packing, Spot
@@ -41,10 +41,13 @@ class Writer:
         for number, value in enumerate(kernel.stored):
             self.values[value] = f"result_{number}"
 
-    def function(self, names: dict[str, str]) -> Function:
-        """Write the kernel, unless ``names`` (text -> name) has one of the same text; returns how to call it."""
+    def function(self, names: dict[str, str], convolution: Callable[[Writer], str]) -> Function:
+        """Write the kernel, unless ``names`` (text -> name) has one of the same text; returns how to call it.
+
+        ``convolution`` writes the text of one whose root is a convolution.
+        """
         kind = "pointwise" if self.root is None else "pooling" if isinstance(self.root, Pool) else "convolution"
-        text = tiled(self) if kind == "convolution" else self._simple()
+        text = convolution(self) if kind == "convolution" else self._simple()
         made = {o.result for o in self.kernel.operations}
         pointers = [f"{'' if v in made else 'const '}float* {name}" for v, name in self.values.items()]
         pointers += [f"const float* {name}" for name in self.constants.values()]

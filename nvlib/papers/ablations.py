@@ -6,70 +6,16 @@ and Table 2 (pretrained backbones). Each row stands beside the number that the p
 
 from __future__ import annotations
 
-from collections.abc import Mapping
-from dataclasses import dataclass, field
-from typing import Any
+from dataclasses import replace
 
 import pandas as pd
 
 from nvlib import statistics
 from nvlib.errors import unknown
+from nvlib.papers.artefact import Variant
 from nvlib.papers.evidence import origin, sketch
-from nvlib.papers.printed_numbers import number, published
-from nvlib.papers.registry import artefact
+from nvlib.papers.registry import ARTEFACTS, artefact
 from nvlib.papers.select import Evidence, Protocol
-
-
-@dataclass(frozen=True)
-class Variant:
-    """One row of a paper's table: the method, what is set otherwise, and the number printed for it."""
-
-    label: str
-    method: str
-    parameters: Mapping[str, Any] = field(default_factory=dict)
-    printed: float | None = None
-    start: str = ""  # pretrained: trained on from a model without noise
-    share: float | None = None  # of the epochs from scratch that were added to it; 0: the pretrained model itself
-    on_vgg8: Mapping[str, Any] | None = None  # what is set there for the same: it has four kinds of blocks, not five
-
-
-def _variants(name: str) -> tuple[Variant, ...]:
-    def printed(**where: object) -> float:
-        return number(name, **where)
-
-    if name == "nft-table1":
-        ovf = [Variant(f"OVF, N = {n}", "ovf", {"n": n}, printed(method="ovf", x=n)) for n in (1, 2, 3, 4)]
-        irs = [(1, 1, "N = 1", None), (2, 2, "N = 2", None), (3, 3, "N = 3", {"n": None}),
-               (None, 4, "all blocks but the last", None), (5, 5, "all blocks", {"n": 4})]  # fmt: skip
-        return (*ovf, *(Variant(f"IRS, {text}", "irs", {"n": n}, printed(method="irs", x=x), on_vgg8=there)
-                        for n, x, text, there in irs))  # fmt: skip
-    if name == "nft-reverse-gamma":
-        return tuple(
-            Variant(f"{m.upper()}, {text}", m, {"reverse": r}, printed(method=m, x=int(r)))
-            for m in ("ovf", "irs") for r, text in ((False, "as published"), (True, "reversed"))
-        )  # fmt: skip
-    if name == "nft-reverse-sigma":
-        usual = number("nft-table1", method="ovf", x=3)
-        return (Variant("OVF, louder by 0.05", "ovf", {}, usual),
-                Variant("OVF, quieter by 0.05", "ovf", {"step": -0.05}, round(usual + printed(method="ovf"), 2)))
-    if name == "nft-classifier-noise":
-        return (Variant("IRS, noisy classifiers", "irs", {"noisy": True}, printed(x=1)),
-                Variant("IRS, exact classifiers", "irs", {"noisy": False}, printed(x=0)))
-    if name == "nft-table2":
-        rows = published(name)
-        later = rows[rows.parameter == "epochs_after_pretraining"]
-        made = [
-            Variant(f"{r.method.upper()}, pretrained + {r.x / 200:.0%} of the epochs", r.method if r.x else "none",
-                    {}, r.value, "pretrained" if r.x else "", r.x / 200)
-            for r in later.itertuples()
-        ]  # fmt: skip
-        scratch = rows[(rows.parameter == "epochs_from_scratch") & (rows.method != "none")]
-        made += [Variant(f"{r.method.upper()}, from scratch", r.method, {}, r.value) for r in scratch.itertuples()]
-        return tuple(sorted(made, key=lambda v: (v.label[:3], v.share is None, v.share)))
-    raise unknown("artefact with variants", name, WITH_VARIANTS)
-
-
-WITH_VARIANTS = ("nft-table1", "nft-reverse-gamma", "nft-reverse-sigma", "nft-classifier-noise", "nft-table2")
 
 
 def variants(name: str, results: Evidence | None = None) -> pd.DataFrame:
@@ -81,7 +27,10 @@ def variants(name: str, results: Evidence | None = None) -> pd.DataFrame:
     Raises:
         InputError: for an artefact that is no ablation.
     """
-    wanted, results = _variants(name), results or Evidence()
+    known = [a.name for a in ARTEFACTS.values() if a.variants]
+    if name not in known:
+        raise unknown("artefact with variants", name, known)
+    wanted, results = ARTEFACTS[name].variants, results or Evidence()
     for setting in (*artefact(name).settings, sketch(name)):
         found = [_rows(v, results, setting) for v in wanted]
         held = [rows for rows in found if rows is not None]
@@ -101,13 +50,13 @@ def variants(name: str, results: Evidence | None = None) -> pd.DataFrame:
 
 
 def _rows(variant: Variant, results: Evidence, setting: Protocol) -> pd.DataFrame | None:
-    where = Protocol({**setting.where, "start": variant.start})
+    where = replace(setting, where={**setting.where, "start": variant.start})
     if variant.start:  # the number of epochs added, as a share of those from scratch
         scratch = results.select([setting], (variant.method,))
         if scratch is None:
             return None
         epochs = max(1, int(variant.share * scratch[0].epochs.iloc[0]))
-        where = Protocol({**where.where, "epochs": epochs})
+        where = replace(where, where={**where.where, "epochs": epochs})
     for parameters in filter(lambda given: given is not None, (variant.parameters, variant.on_vgg8)):
         found = results.select([where], (variant.method,), {variant.method: parameters})
         if found is not None and (parameters is variant.parameters or found[0].network.str.startswith("vgg8").all()):

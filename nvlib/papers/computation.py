@@ -14,7 +14,8 @@ import pandas as pd
 
 from nvlib.errors import InputError
 from nvlib.papers.operating_points import settle
-from nvlib.papers.presets import Entry, as_study, entries
+from nvlib.papers.presets import Entry, as_study
+from nvlib.papers.registry import entries
 from nvlib.papers.select import Evidence, Protocol
 from nvlib.records import digest
 from nvlib.store import Store

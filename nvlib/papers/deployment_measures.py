@@ -5,7 +5,7 @@ With several trainings the interval is over trainings, with one over chips, and 
 
     distance_cut    (ideal - Gauss) / (ideal - method), ideal: the network trained without noise
     varied          one parameter of TSB's block against another, all else equal
-    whole_share, speedup, epochs_to_converge    of the tables of `nvlib.papers.onchip`: early stops, learning
+    whole_share, speedup, epochs_to_converge    of `nvlib.papers.deployment_analyses`
 """
 
 from __future__ import annotations
@@ -20,7 +20,7 @@ import pandas as pd
 
 from nvlib import statistics
 from nvlib.catalogue import span
-from nvlib.papers import onchip
+from nvlib.papers import deployment_analyses
 from nvlib.papers.measures import Finding, Measure, protocol
 from nvlib.papers.select import Evidence, Protocol
 from nvlib.statistics import Estimate
@@ -216,7 +216,7 @@ def _totals(results: Evidence) -> pd.DataFrame | None:
     """Return what each early stop came to; None where no table ships."""
     from nvlib.deploy import cost
 
-    held = onchip.table("cost", folder=results.store.shipped)
+    held = deployment_analyses.table("cost", results.store)
     if held.empty:
         return None
     totals = cost.totals(held)
@@ -241,7 +241,7 @@ def epochs_to_converge(draws: int = 1000) -> Measure:
     """Return the measure of how many epochs TSB takes: of the mean over chips, with a bootstrap interval over chips."""
 
     def measure(results: Evidence, settings: Sequence[Protocol]) -> Finding | None:
-        held = onchip.table("learning", folder=results.store.shipped)
+        held = deployment_analyses.table("learning", results.store)
         if held.empty:
             return None
         curves = held.pivot(index="chip", columns="epoch", values="accuracy").to_numpy(float)
@@ -252,6 +252,6 @@ def epochs_to_converge(draws: int = 1000) -> Measure:
         images = int(last.passes.iloc[0] / last.epoch.iloc[0])
         note = f"{100 * SETTLED:.0f} % of the gain after {last.epoch.iloc[0]} epochs of {images:,} images"
         estimate = Estimate(float(value), float(min(low, value)), float(max(high, value)), 1, note)
-        return Finding(estimate, f"sigma_d = {onchip.AT:g}", f"{_TIME}; TSB on {len(curves)} chips")
+        return Finding(estimate, f"sigma_d = {deployment_analyses.AT:g}", f"{_TIME}; TSB on {len(curves)} chips")
 
     return measure

@@ -3,23 +3,23 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Sequence
 from typing import Any
 
 import pandas as pd
 
 from nvlib import statistics
-from nvlib.figures.names import name
-from nvlib.papers import onchip
+from nvlib.figures.names import name as written
+from nvlib.papers import deployment_analyses
 from nvlib.papers.deployment_measures import inverted, mended, only, scaled, settled, under, value_of
 from nvlib.papers.printed_numbers import published
-from nvlib.papers.select import Evidence, Protocol
+from nvlib.papers.registry import artefact
+from nvlib.papers.select import Evidence
 from nvlib.summary import ratio
 
 
-def repaired(settings: Sequence[Protocol], results: Evidence) -> pd.DataFrame:
-    """Return the chips that tsb-fig3's figure shows, of the first setting that has any, and the rows of their ideal."""
-    for setting in settings:
+def repaired(name: str, results: Evidence) -> pd.DataFrame:
+    """Return an artefact's deployed chips, of the first of its settings that has any, and the rows of their ideal."""
+    for setting in artefact(name).settings:
         rows = mended(results, setting)
         if len(rows):
             quiet = results.under(setting, method="none", sigma_d=0.0)
@@ -44,15 +44,15 @@ def ahead(rows: pd.DataFrame, method: str = "tsb") -> pd.DataFrame:
     return pd.DataFrame(made)
 
 
-def ablated(of: str, results: Evidence, settings: Sequence[Protocol]) -> pd.DataFrame:
+def ablated(of: str, name: str, results: Evidence) -> pd.DataFrame:
     """Return the chips whose TSB differs in one parameter at most, which is a column, of the first setting with any.
 
     Args:
         of: ``channels``, ``insertions``, ``layers`` or ``init``.
+        name: of the artefact, under whose settings they are looked for.
         results: a store, read.
-        settings: where to look.
     """
-    for setting in settings:
+    for setting in artefact(name).settings:
         rows = only(under(results, setting, deployment="tsb"), (of,))
         rows = rows.assign(**{of: [value_of(of, c, str(n)) for c, n in zip(rows.changed, rows.network, strict=True)]})
         several = rows.groupby("sigma_d")[of].transform("nunique") > 1
@@ -61,20 +61,20 @@ def ablated(of: str, results: Evidence, settings: Sequence[Protocol]) -> pd.Data
     return pd.DataFrame()
 
 
-def ablation(rows: pd.DataFrame, of: str, artefact: str | None = None) -> pd.DataFrame:
+def ablation(rows: pd.DataFrame, of: str, beside: str | None = None) -> pd.DataFrame:
     """Return what each value of a parameter of the block wins, with the paper's accuracy beside it.
 
     Args:
         rows: of `ablated`.
         of: the parameter.
-        artefact: whose printed accuracies stand beside; their channels are those of the whole network.
+        beside: artefact whose printed accuracies stand beside; their channels are those of the whole network.
 
     Returns:
         Columns ``of``, accuracy, before, gain with low and high (95 %, paired over chips), chips; with an artefact also
         whole (the value in the whole network) and paper.
     """
     made = []
-    said = published(artefact) if artefact else pd.DataFrame(columns=["metric", "x", "value"])
+    said = published(beside) if beside else pd.DataFrame(columns=["metric", "x", "value"])
     said = said[said.metric == "mean"]
     for value, part in rows.groupby(of):
         e = statistics.mean((part.accuracy - part.before).to_numpy())
@@ -88,7 +88,7 @@ def ablation(rows: pd.DataFrame, of: str, artefact: str | None = None) -> pd.Dat
 
 
 def causes(held: pd.DataFrame, learning: pd.DataFrame | None = None) -> pd.DataFrame:
-    """Return how many times each variant of `nvlib.papers.onchip` cuts the distance to the ideal.
+    """Return how many times each variant of `nvlib.papers.deployment_analyses` cuts the distance to the ideal.
 
     Args:
         held: its table *causes*.
@@ -103,7 +103,7 @@ def causes(held: pd.DataFrame, learning: pd.DataFrame | None = None) -> pd.DataF
     if held.empty:
         return held
     for (network, sigma_d, which), part in held.groupby(["network", "sigma_d", "variant"], sort=False):
-        how, quiet, own, before = onchip.VARIANTS[which], part.ideal.iloc[0], part.own.iloc[0], part.before
+        how, quiet, own, before = deployment_analyses.VARIANTS[which], part.ideal.iloc[0], part.own.iloc[0], part.before
         usual = held[(held.network == network) & (held.sigma_d == sigma_d) & (held.variant == "tsb")].before
         if how.method is None and how.exact and len(usual):  # the remedy is that those cells do not stray
             before = usual
@@ -113,7 +113,7 @@ def causes(held: pd.DataFrame, learning: pd.DataFrame | None = None) -> pd.DataF
                                part.accuracy, own))  # fmt: skip
             if learning is not None and len(learning):
                 curves = learning.pivot(index="chip", columns="epoch", values="accuracy")
-                longer = f"TSB trained {curves.columns.max() / onchip.TSB['epochs']:g} times as long"
+                longer = f"TSB trained {curves.columns.max() / deployment_analyses.TSB['epochs']:g} times as long"
                 made.append(_cause(network, sigma_d, longer, curves[0], curves[curves.columns.max()], quiet))
     return pd.DataFrame(made)
 
@@ -121,11 +121,11 @@ def causes(held: pd.DataFrame, learning: pd.DataFrame | None = None) -> pd.DataF
 def most(table: pd.DataFrame, network: str = "lenet3") -> str:
     """Say in a sentence which change cuts the distance most, and how much TSB cuts it as it is; a table of `causes`."""
     own = table[table.network == network] if len(table) else table
-    usual = own[own.says == onchip.VARIANTS["tsb"].says] if len(own) else own
+    usual = own[own.says == deployment_analyses.VARIANTS["tsb"].says] if len(own) else own
     if usual.empty:
         return "not yet computed"
     best = own.loc[own.cut.idxmax()]
-    return (f"{name(network)}, sigma_d = {best.sigma_d:g}: as it is TSB cuts the distance {usual.cut.item():.1f} "
+    return (f"{written(network)}, sigma_d = {best.sigma_d:g}: as it is TSB cuts the distance {usual.cut.item():.1f} "
             f"times; of {len(own) - 1} changes this one helps most: {best.says} ({best.cut:.1f} times).")  # fmt: skip
 
 

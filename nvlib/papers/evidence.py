@@ -13,10 +13,10 @@ import pandas as pd
 
 from nvlib.errors import InputError
 from nvlib.papers.nft import PANELS, panel
-from nvlib.papers.presets import Entry, entries, has_studies
-from nvlib.papers.registry import ARTEFACTS, artefact
+from nvlib.papers.presets import Entry
+from nvlib.papers.registry import artefact, entries
 from nvlib.papers.select import Evidence, Protocol
-from nvlib.papers.trice import grid_rows
+from nvlib.papers.trice_measures import grid_rows
 
 
 def rows(
@@ -67,7 +67,7 @@ def sketch(name: str) -> Protocol:
     small = {network: f"{network} x0.0625" for network in ("vgg8", "resnet18")}
     network = settings[0].where["network"]
     names = ["lenet3"] if network == "lenet" else sorted({small[network], small["vgg8"]})
-    return Protocol({**kept, "network": names, "dataset": "mnist"}, "smoke")
+    return Protocol({**kept, "network": names, "dataset": "mnist"}, "smoke", settings[0].parameters)
 
 
 def draw(figure: Callable[..., Any], table: pd.DataFrame, **options: Any) -> Any:
@@ -113,8 +113,3 @@ def origin(table: pd.DataFrame) -> str:
     rows = table if "train_images" in table else table.assign(train_images=table.images)
     whose = "shipped results" if set(rows.origin) == {"shipped"} else "results of this machine"
     return f"Shown: {whose}; {protocol(rows)}."
-
-
-def made_of_studies() -> list[str]:
-    """Return the artefacts that have studies to run."""
-    return [name for name in ARTEFACTS if has_studies(name)]

@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import pandas as pd
 
+from nvlib.papers.registry import artefact
 from nvlib.papers.select import Evidence, Protocol
 from nvlib.store import Store
 
@@ -62,6 +63,11 @@ def many_chips(where: tuple[Protocol, ...], preset: str, store: Store | None = N
                 held = []
     table = stores.results(store, run=digest(evaluation))
     return table[table.chip < chips].reset_index(drop=True)
+
+
+def many_rows(results: Evidence) -> pd.DataFrame:
+    """Return the chips of trice-n that the store has: ten thousand of one model on a thousand images."""
+    return results.under(artefact("trice-n").settings[-1], method="gaussian", sigma_d=0.2)
 
 
 def widths(accuracy: pd.Series, chips: tuple[int, ...] = (400, 1000, 3000, 10_000), k: float = 1,

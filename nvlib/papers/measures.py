@@ -150,7 +150,8 @@ def change(
         for setting in settings:
             start = {"start": "pretrained"} if pretrained else {}
             first = results.select([setting], (method,), {method: better}, sigma_d)
-            second = results.select([Protocol({**setting.where, **start})], (method,), {method: worse}, sigma_d)
+            begun = replace(setting, where={**setting.where, **start})
+            second = results.select([begun], (method,), {method: worse}, sigma_d)
             if first is None or second is None:
                 continue
             above, under = first[0], second[0]

@@ -1,29 +1,32 @@
 """What a paper leaves open, changed one thing at a time where its claim does not hold here: would it hold then?
 
-    results/trice-open/open.parquet    artefact, choice, method, sigma_d, train_seed, chip, accuracy
-                       environment.json
+    open-choice    of the evaluations of a choice: open, with the columns artefact, choice, method, sigma_d, train_seed,
+                   chip, accuracy
 
 What is changed is of trice-fig8 (right-censored noise ahead of the other laws) and trice-fig6a, b (TRICE ahead of Gauss
 on FeFETs), at the size of the quick preset: LeNet on MNIST, 10,000 images, five epochs, one training, 400 chips. The
 chips lie in a table of their own: a claim is measured under the decided protocol, and none of these answers for it.
-``python -m nvlib.papers.open_choices`` makes what the table lacks (under an hour on a CPU core).
+``python -m nvlib.papers.analyses trice-open`` computes what is missing (under an hour on a CPU core).
 """
 
 from __future__ import annotations
 
-import sys
-from collections.abc import Iterator, Mapping
-from pathlib import Path
-from typing import Any
+from collections.abc import Mapping
+from functools import partial
+from typing import TYPE_CHECKING, Any
 
 import pandas as pd
 
 from nvlib import statistics
-from nvlib.errors import InputError, unknown
-from nvlib.papers.pieces import grow, read
+from nvlib.errors import unknown
 from nvlib.papers.registry import artefact
 from nvlib.papers.rules import DIRECTION, HOLDS, judge
-from nvlib.store import shipped_results
+from nvlib.records import Analysis, digest
+from nvlib.store import Store
+
+if TYPE_CHECKING:
+    from nvlib.studies import Study
+    from nvlib.studies.analyses import Make
 
 _DECIDED = "as decided"
 _CONVENTIONS = {
@@ -46,31 +49,26 @@ AHEAD = {  # who is to lie ahead, and of whom
 }
 
 
-def place(folder: Path | None = None) -> Path:
-    """Return where the table ships."""
-    return (folder or shipped_results() or Path("results")) / "trice-open" / "open.parquet"
-
-
-def openings(name: str, folder: Path | None = None) -> pd.DataFrame:
+def openings(name: str, store: Store | None = None) -> pd.DataFrame:
     """Return what came out of each choice for an artefact.
 
     Args:
         name: of the artefact, one of `CHOICES`.
-        folder: of shipped results; None: the project's.
+        store: None takes the project's own.
 
     Returns:
         A row a choice: choice, sigma_d, ours (first percentile of the method that is to lie ahead), over (the best of
         its rivals), difference with low and high (95 %, paired by chip; the least over rivals, as the claim has it),
-        chips, printed, verdict of the claim's own rule. Empty where the table does not ship.
+        chips, printed, verdict of the claim's own rule. Empty where none is stored.
 
     Raises:
         InputError: for an artefact that nothing was changed of.
     """
     if name not in CHOICES:
         raise unknown("artefact with open choices", name, CHOICES)
-    table, (ahead, rivals) = read(place(folder)), AHEAD[name]
+    table, (ahead, rivals) = (store or Store()).analysed("open-choice", "open", {"artefact": name}), AHEAD[name]
     claim, found = artefact(name).claims[0], []
-    own = {} if table is None else dict(iter(table[table.artefact == name].groupby("choice", sort=False)))
+    own = {} if table.empty else dict(iter(table.groupby("choice", sort=False)))
     for choice in CHOICES[name]:
         if (part := own.get(choice)) is None:
             continue
@@ -82,15 +80,15 @@ def openings(name: str, folder: Path | None = None) -> pd.DataFrame:
         least = statistics.Estimate(each[over].value, low, high, len(chips[ahead]))
         found.append({
             "choice": choice, "sigma_d": part.sigma_d.iloc[0], "ours": statistics.kpp(chips[ahead]).value, "over": over,
-            "difference": least.value, "low": low, "high": high, "chips": least.n, "printed": claim.paper,
-            "verdict": judge(claim.rule, least, claim.paper),
+            "difference": least.value, "low": low, "high": high, "chips": least.n, "printed": claim.printed,
+            "verdict": judge(claim.rule, least, claim.printed),
         })  # fmt: skip
     return pd.DataFrame(found)
 
 
-def outcome(name: str, folder: Path | None = None) -> str:
+def outcome(name: str, store: Store | None = None) -> str:
     """Say under how many of an artefact's changes its claim would hold; empty where nothing was changed of it."""
-    table = openings(name, folder) if name in CHOICES else pd.DataFrame()
+    table = openings(name, store) if name in CHOICES else pd.DataFrame()
     changed = table[table.choice != _DECIDED] if len(table) else table
     if changed.empty:
         return ""
@@ -99,9 +97,10 @@ def outcome(name: str, folder: Path | None = None) -> str:
     return f"of {len(changed)} changes of what the paper leaves open {said}"
 
 
-def _study(name: str, choice: str) -> Any:
+def _study(name: str, choice: str) -> Study:
     """Return the study of a choice: the artefact's at the quick preset, its largest sigma_d, one thing changed."""
-    from nvlib.papers.presets import as_study, entries
+    from nvlib.papers.presets import as_study
+    from nvlib.papers.registry import entries
 
     ahead, rivals = AHEAD[name]
     entry = entries(name, "quick")[0]
@@ -110,30 +109,21 @@ def _study(name: str, choice: str) -> Any:
     return as_study({**base, **CHOICES[name][choice]})
 
 
-def _parts(names: list[str]) -> Iterator[tuple[str, pd.DataFrame]]:
-    """Yield what the table lacks, a choice at a time; trainings and chips that the store has are not repeated."""
+def planned(name: str, where: Store | None = None) -> list[tuple[Analysis, Make]]:
+    """Return the analyses of an artefact's choices, each with what makes it: its study, in the store, and its chips."""
+    wanted = []
+    for choice in CHOICES[name]:
+        study = _study(name, choice)
+        of = tuple(digest(evaluation) for _, evaluation in study.pairs(study.data()))
+        record = Analysis("open-choice", of, {"artefact": name, "choice": choice, "chips": study.chips})
+        wanted.append((record, partial(_chips, study)))
+    return wanted
+
+
+def _chips(study: Study, record: Analysis, store: Store) -> dict[str, pd.DataFrame]:
     from nvlib import studies
 
-    table = read(place())
-    there = set() if table is None else set(zip(table.artefact, table.choice, strict=True))
-    for name in names:
-        for choice in CHOICES[name]:
-            if (name, choice) not in there:
-                rows = studies.run(_study(name, choice), progress=False)
-                kept = rows[["method", "sigma_d", "train_seed", "chip", "accuracy"]].astype({"method": str})
-                yield f"{name}, {choice}", kept.assign(artefact=name, choice=choice)
-
-
-def write(names: list[str]) -> Path:
-    """Make what the table lacks of these artefacts, choice by choice."""
-    return grow(place(), _parts(names))
-
-
-if __name__ == "__main__":
-    try:
-        for asked in sys.argv[1:]:
-            if asked not in CHOICES:
-                raise unknown("artefact with open choices", asked, CHOICES)
-        print(write(sys.argv[1:] or list(CHOICES)))
-    except InputError as error:
-        sys.exit(f"error: {error}")
+    rows = studies.run(study, store, progress=False)
+    kept = rows[["method", "sigma_d", "train_seed", "chip", "accuracy"]].astype({"method": str})
+    named = {key: record.parameters[key] for key in ("artefact", "choice")}
+    return {"open": kept.assign(**named).reset_index(drop=True)}

@@ -1,6 +1,6 @@
 """Which of the store's chips answer for an artefact: settings in order of preference, the largest study of the first.
 
-    Protocol   where to look: columns of the store's table. ``substitute`` says what stands in for the paper's network
+    Protocol  where to look: columns of the store's table. ``substitute`` says what stands in for the paper's network
               or data set; a claim measured there holds in direction at best.
     Evidence  a store read once, with what the table does not hold of a training: its parameters and its images
 
@@ -21,13 +21,6 @@ import pandas as pd
 from nvlib.store import Store, results
 
 _SIZE = ["network", "epochs", "train_images", "images", "bits", "activation_bits", "precision", "train_precision"]
-# a method's own setting, where nothing else is asked for: the papers' values, whatever the class's defaults become
-_CUT = {"th": 2.0, "sigma_t": None, "ratio": 1.0, "space": "weight"}
-_SEARCH = {"th": 2.0, "start": 0.0, "end": 2.0, "k": 1, "space": "weight"}
-USUAL: Mapping[str, Mapping[str, Any]] = {
-    **dict.fromkeys(("rc", "lc", "rt", "lt"), _CUT), "trice": _SEARCH, "trice_gauss": _SEARCH,
-    "ovf": {"n": 3, "step": 0.05, "reverse": False}, "irs": {"n": None, "reverse": False, "noisy": True},
-}  # fmt: skip
 
 
 @dataclass(frozen=True)
@@ -38,10 +31,12 @@ class Protocol:
         where: column = value, or several values, of `nvlib.results`; ``start`` is ``pretrained`` where training
             went on from a model trained without noise, and "" (from scratch) unless given.
         substitute: what stands in for the paper's network or data set; empty where it is the paper's.
+        parameters: of methods, by name, as the paper has them: a training with others does not answer unless asked for.
     """
 
     where: Mapping[str, Any]
     substitute: str = ""
+    parameters: Mapping[str, Mapping[str, Any]] = field(default_factory=dict)
 
 
 @dataclass
@@ -88,7 +83,7 @@ class Evidence:
         Args:
             settings: in order of preference.
             methods: which must be there, at one sigma_d at least.
-            parameters: of methods, by name, over the papers' values.
+            parameters: of methods, by name, over the settings' own.
             sigma_d: only these.
             need: only so many of the methods, from the first on, must be there; None: all.
             zero: whether sigma_d = 0 is wanted too.
@@ -102,7 +97,7 @@ class Evidence:
             rows = rows[rows.method.isin(list(methods)) & (rows.sigma_d >= 0 if zero else rows.sigma_d > 0)]
             if rows.empty:
                 continue
-            wanted = {m: {**USUAL.get(m, {}), **(parameters or {}).get(m, {})} for m in methods}
+            wanted = {m: {**setting.parameters.get(m, {}), **(parameters or {}).get(m, {})} for m in methods}
             rows = rows[rows.training.isin([t for t, m, p in _trainings(rows) if _fits(p, wanted[m])])]
             sizes = {}
             for size, part in rows.groupby(_SIZE, observed=True):

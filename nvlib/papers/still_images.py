@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING
 
 from nvlib import figures
 from nvlib.errors import InputError
-from nvlib.papers.gallery import drawings
+from nvlib.papers.registry import drawings
 from nvlib.papers.select import Evidence
 from nvlib.papers.tables import shipped
 from nvlib.store import project_root

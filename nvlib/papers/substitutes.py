@@ -14,6 +14,7 @@ from collections.abc import Mapping
 from typing import Any
 
 from nvlib.image_sets import subset
+from nvlib.papers.measures import Parameters
 from nvlib.papers.select import Protocol
 
 WIDTHS = {0.5: "a half", 0.25: "a quarter", 0.125: "an eighth", 0.0625: "a sixteenth"}
@@ -24,7 +25,9 @@ WHOLE = {  # training images without those of validation, and test images
 }  # fmt: skip
 
 
-def whole(base: Mapping[str, Any], network: str, dataset: str, instead: str = "") -> tuple[Protocol, ...]:
+def whole(
+    base: Mapping[str, Any], network: str, dataset: str, instead: str = "", parameters: Parameters | None = None
+) -> tuple[Protocol, ...]:
     """Return where a network on the whole of a data set is looked for: at its width, then at parts of it.
 
     Args:
@@ -32,18 +35,21 @@ def whole(base: Mapping[str, Any], network: str, dataset: str, instead: str = ""
         network: which.
         dataset: which; Tiny ImageNet with all its classes, then with 25.
         instead: what network and data set stand in for the paper's; empty: they are the paper's.
+        parameters: of methods, by name, as the paper has them.
     """
     names = (dataset, TINY) if dataset == "tiny-imagenet" else (dataset,)
-    return tuple(protocol for name in names for protocol in _widths(base, network, name, instead))
+    return tuple(protocol for name in names for protocol in _widths(base, network, name, instead, parameters or {}))
 
 
-def _widths(base: Mapping[str, Any], network: str, dataset: str, instead: str) -> list[Protocol]:
+def _widths(
+    base: Mapping[str, Any], network: str, dataset: str, instead: str, parameters: Parameters
+) -> list[Protocol]:
     classes = dataset.partition(" (")[2].rstrip(")")
     train, test = WHOLE[dataset]
-    made = [Protocol({**base, "network": network, "dataset": dataset}, _words(instead, classes))]
+    made = [Protocol({**base, "network": network, "dataset": dataset}, _words(instead, classes), parameters)]
     for width, part in WIDTHS.items():
         where = {"network": f"{network} x{width:g}", "dataset": dataset, "train_images": train, "images": test}
-        made.append(Protocol({**base, **where}, _words(instead, f"{part} of the width", classes)))
+        made.append(Protocol({**base, **where}, _words(instead, f"{part} of the width", classes), parameters))
     return made
 
 

@@ -49,10 +49,10 @@ def claims_table(results: Evidence | None = None, names: list[str] | None = None
 def _rows(a: Artefact, results: Evidence) -> list[dict[str, object]]:
     made = []
     for i, claim in enumerate(a.claims):
-        found = claim.measure(results, a.settings) if claim.measure else None
-        made.append(_row(a, claim, found, i == 0, results.store.shipped))
+        found = claim.measure(results, claim.settings or a.settings) if claim.measure else None
+        made.append(_row(a, claim, found, i == 0, results.store))
         conventions = tuple(s for s in a.settings if "mapping" in s.where)
-        if found is None or not conventions or "panel" in a.what:
+        if found is None or not conventions or claim.settings:
             continue
         other = claim.measure(results, tuple(map(other_convention, conventions)))
         if other is not None and other.protocol != found.protocol:
@@ -61,21 +61,21 @@ def _rows(a: Artefact, results: Evidence) -> list[dict[str, object]]:
 
 
 def _row(
-    a: Artefact, claim: Claim, found: Finding | None, main: bool = False, folder: Path | None = None
+    a: Artefact, claim: Claim, found: Finding | None, main: bool = False, store: Store | None = None
 ) -> dict[str, object]:
     e = found.estimate if found else None
-    printed = found.paper if found and found.paper is not None else claim.paper
+    printed = found.paper if found and found.paper is not None else claim.printed
     verdict = judge(claim.rule, e, printed, found.substitute if found else "")
-    notes = [found.substitute, e.note] if found else [a.needs]
+    notes = [found.substitute, e.note] if found else [a.lacking]
     if found and claim.rule == "gain" and e.low is not None and e.low <= 0 < e.high < (printed or 0):
         notes.append("so large a gain is excluded, whether there is any is not decided")
     if found and found.substitute and judge(claim.rule, e, printed) == FAILS:
         notes.append("does not hold on what stands in for the paper's")
     if main and verdict == FAILS:
-        notes.append(outcome(a.name, folder))
+        notes.append(outcome(a.name, store))
     return {
-        "artefact": a.name, "paper": a.paper, "notebook": a.notebook, "main": main, "claim": claim.says,
-        "said_by": "this project" if claim.ours else a.paper, "rule": claim.rule, "printed": printed,
+        "artefact": a.name, "paper": a.paper, "notebook": a.notebook, "main": main, "claim": claim.statement,
+        "said_by": "this project" if claim.control else a.paper, "rule": claim.rule, "printed": printed,
         "ours": e.value if e else None, "low": e.low if e else None, "high": e.high if e else None, "unit": claim.unit,
         "at": found.at if found else "", "n": e.n if e else None, "verdict": verdict,
         "protocol": found.protocol if found else "", "substitute": found.substitute if found else "",

@@ -1,21 +1,19 @@
-"""The Taylor analysis of trained models, as it ships: which models, at which size, and where its tables lie.
+"""The Taylor analysis of trained models, as it ships: which models, at which size, and its tables.
 
-    results/taylor/{models,spectrum,predicted,chips,quantiles,layers,bits,concentration,snapshots,training}.parquet
-                   environment.json
+    taylor         of a training: models, spectrum, predicted, chips, quantiles, layers, bits, concentration, snapshots
+    derivatives    of a training: snapshots alone
+    following      a training of its own, epoch by epoch: training
 
-``python -m nvlib.papers.theory`` adds what they lack from the models in the store (two to four minutes a model on a
-CPU core), or with ``--again`` computes all of it; what is not trained yet is left out and said to be.
+``python -m nvlib.papers.analyses taylor`` computes what is missing of the models in the store (two to four minutes a
+model on a CPU core); what is not trained yet is left out and said to be.
 """
 
 from __future__ import annotations
 
-import json
 import math
-import sys
-import time
 from collections.abc import Callable, Iterator, Sequence
+from dataclasses import asdict
 from functools import partial
-from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import pandas as pd
@@ -23,10 +21,11 @@ import pandas as pd
 from nvlib import statistics
 from nvlib.errors import InputError, unknown
 from nvlib.papers.presets import PRESETS
-from nvlib.provenance import environment
-from nvlib.store import Store, results, shipped_results, write_json, write_whole
+from nvlib.records import Analysis
+from nvlib.store import Store, results
 
 if TYPE_CHECKING:
+    from nvlib.studies.analyses import Make
     from nvlib.taylor import Size
 
 METHODS = ("none", "gaussian", "rc", "trice")
@@ -38,6 +37,9 @@ TABLES = (
 )  # fmt: skip
 KEYS = ("method", "train_sigma_d", "train_seed")
 EPOCHS = 4  # of the trainings that are followed
+COMMAND = "python -m nvlib.papers.analyses taylor"
+_FOLLOWED: dict[str, dict[str, Any]] = {"trice": {"warm": 1, "tolerance": 0.05, "images": 1000, "n_train": 100}}
+_CHIPS = {"sigma_d": AT, "chips": 400}  # that a model's first percentile in snapshots is of
 _TRAINED = {"network": "lenet", "dataset": "mnist", "device": "rram", "mapping": "differential", "epochs": 10}
 
 
@@ -72,20 +74,24 @@ def trained(
     return rows.sort_values([*KEYS], key=lambda c: c.map(order) if c.name == "method" else c, ignore_index=True)
 
 
-def table(name: str, train_sigma_d: float | None = None, train_seed: int = 0) -> pd.DataFrame:
-    """Return one shipped table of `TABLES`; InputError where it does not ship.
+def table(
+    name: str, train_sigma_d: float | None = None, train_seed: int = 0, store: Store | None = None
+) -> pd.DataFrame:
+    """Return one stored table of `TABLES`; InputError where there is none.
 
     Args:
         name: of the table.
         train_sigma_d: only models trained there, and the one without noise; None: all.
         train_seed: of those, only this training.
+        store: None takes the project's own.
     """
     if name not in TABLES:
         raise unknown("table of the Taylor analysis", name, TABLES)
-    path = (shipped_results() or Path("results")) / "taylor" / f"{name}.parquet"
-    if not path.is_file():
-        raise InputError(f"no {path}; compute it with: python -m nvlib.papers.theory")
-    held = pd.read_parquet(path)
+    store = store or Store()
+    kinds = ("following",) if name == "training" else ("taylor", "derivatives") if name == "snapshots" else ("taylor",)
+    held = store.analysed(kinds, name)
+    if held.empty:
+        raise InputError(f"no analysis with a table {name!r} is stored; compute it with: {COMMAND}")
     if train_sigma_d is None:
         return held
     return held[held.train_sigma_d.isin([0.0, train_sigma_d]) & (held.train_seed == train_seed)].reset_index(drop=True)
@@ -118,6 +124,7 @@ def kpp(training: str, where: Store | None = None) -> dict[str, float]:
     """Return the first percentile accuracy of a model at `AT`, and its limits; NaN where the store has no chips."""
     protocol = {"device": "rram", "mapping": "differential", "chip_seed": 0, "images": 10_000, "deployment": ""}
     chips = results(where, training=training, sigma_d=AT, **protocol)
+    chips = chips[chips.chip < _CHIPS["chips"]]
     if chips.empty:
         return dict.fromkeys(("kpp", "kpp_low", "kpp_high"), math.nan)
     found = statistics.kpp(chips.drop_duplicates("chip").accuracy, 1)
@@ -129,67 +136,69 @@ def followed(method: str, sigma_d: float = 0.2, seed: int = 0, epochs: int = EPO
     """Follow a training of LeNet on MNIST as `nvlib.taylor.follow`; TRICE's search scaled to its epochs."""
     from nvlib import data, methods, taylor
 
-    scaled: dict[str, dict[str, Any]] = {"trice": {"warm": 1, "tolerance": 0.05, "images": 1000, "n_train": 100}}
-    chosen = methods.get(method, **scaled.get(method, {}))
+    chosen = methods.get(method, **_FOLLOWED.get(method, {}))
     yield from taylor.follow(chosen, data.load("mnist"), sigma_d=sigma_d, epochs=epochs, seed=seed)
 
 
-def write(
-    target: Path | None = None,
+def planned(
     methods: Sequence[str] = METHODS,
     sigma_d: Sequence[float] = SIGMA_D,
     seeds: Sequence[int] = (0,),
     where: Store | None = None,
-    again: bool = False,
-) -> Path:
-    """Compute what the tables lack of the models in the store, and write them after each; prints what is done.
+) -> list[tuple[Analysis, Make]]:
+    """Return the analyses of the models in the store, each with what makes it; prints which are not trained.
 
     Args:
-        target: folder of the tables; None: results/taylor.
         methods: to analyse, and to follow in training.
         sigma_d: that models were trained at.
         seeds: of the trainings to analyse.
         where: the store.
-        again: compute everything, whatever the tables hold.
     """
-    target = target or (shipped_results() or Path("results")) / "taylor"
-    tables = {} if again else {n: pd.read_parquet(path) for n in TABLES if (path := target / f"{n}.parquet").is_file()}
+    from nvlib import data
 
-    def lacking(rows: pd.DataFrame, name: str) -> pd.DataFrame:
-        return rows[~rows.training.isin(tables[name].training)] if name in tables else rows
-
-    def add(what: str, make: Callable[[], dict[str, pd.DataFrame]]) -> None:
-        print(what, flush=True)
-        began = time.monotonic()
-        for name, part in make().items():
-            tables[name] = pd.concat([tables[name], part], ignore_index=True) if name in tables else part
-        save(tables, target, {what: time.monotonic() - began})
-
+    where, fingerprint = where or Store(), data.load("mnist").fingerprint
     found = trained(methods, sigma_d, seeds, where)
-    for row in lacking(found, "models").itertuples(index=False):
-        add(_called(row), partial(_marked, partial(one, row.training, where=where), row))
-    for row in lacking(trained((*methods, *CONTROLS), [AT], (0, 1, 2), where), "snapshots").itertuples(index=False):
-        add(f"{_called(row)}, derivatives alone", partial(_marked, partial(_shots, row.training, where), row))
+    base = {"dataset": "mnist", "fingerprint": fingerprint, "device": "rram"}
+    wanted: list[tuple[Analysis, Make]] = []
+    for row in found.itertuples(index=False):
+        parameters = {**base, "size": asdict(size("full")), "percentile": _CHIPS}
+        wanted.append((Analysis("taylor", (row.training,), parameters), partial(_marked, one, row)))
+    whole = set(found.training)
+    for row in trained((*methods, *CONTROLS), [AT], (0, 1, 2), where).itertuples(index=False):
+        if row.training not in whole:
+            record = Analysis("derivatives", (row.training,), {**base, "percentile": _CHIPS})
+            wanted.append((record, partial(_marked, _shots, row)))
     for method in methods:
-        if "training" not in tables or method not in set(tables["training"].method):
-            add(f"following {method}", lambda m=method: {"training": pd.concat(followed(m), ignore_index=True)})
-    wanted = {(m, 0.0 if m == "none" else s, seed) for m in methods for s in sigma_d for seed in seeds}
-    if missing := wanted - set(found[list(KEYS)].itertuples(index=False, name=None)):
+        parameters = {**base, "network": "lenet", "method": method, "parameters": _FOLLOWED.get(method, {}),
+                      "sigma_d": AT, "epochs": EPOCHS, "seed": 0}  # fmt: skip
+        wanted.append((Analysis("following", (), parameters), partial(_following, method)))
+    lacking = {(m, 0.0 if m == "none" else s, seed) for m in methods for s in sigma_d for seed in seeds}
+    if missing := lacking - set(found[list(KEYS)].itertuples(index=False, name=None)):
         print(f"not trained in the store, left out: {sorted(missing)}")
-    return target
+    return wanted
 
 
-def _called(row: Any) -> str:
-    return f"{row.method}, trained at {row.train_sigma_d:g}, seed {row.train_seed}"
+def _marked(
+    make: Callable[..., dict[str, pd.DataFrame]], row: Any, record: Analysis, store: Store
+) -> dict[str, pd.DataFrame]:
+    """Make tables in single precision and say whose they are."""
+    made = make(row.training, where=store)
+    return {name: single(part.assign(**row._asdict())) for name, part in made.items()}
 
 
-def _marked(make: Callable[[], dict[str, pd.DataFrame]], row: Any) -> dict[str, pd.DataFrame]:
-    """Make tables and say whose they are."""
-    return {name: part.assign(**row._asdict()) for name, part in make().items()}
-
-
-def _shots(training: str, where: Store | None) -> dict[str, pd.DataFrame]:
+def _shots(training: str, where: Store | None = None) -> dict[str, pd.DataFrame]:
     return {"snapshots": shots(training, where)}
+
+
+def _following(method: str, record: Analysis, store: Store) -> dict[str, pd.DataFrame]:
+    return {"training": single(pd.concat(followed(method), ignore_index=True))}
+
+
+def single(table: pd.DataFrame) -> pd.DataFrame:
+    """Return a table in single precision, but for what is compared as it is written."""
+    exact = ("sigma_d", "train_sigma_d", "k")
+    wide = [c for c in table.select_dtypes("float64").columns if c not in exact]
+    return table.astype(dict.fromkeys(wide, "float32"))
 
 
 def slopes(
@@ -218,25 +227,3 @@ def slopes(
                 seed = one.train_seed
                 rows.append({"method": one.method, "train_seed": seed, "sigma_d": s, "factor": c, "percentile": value})
     return pd.DataFrame(rows)
-
-
-def save(tables: dict[str, pd.DataFrame], target: Path, made: dict[str, float]) -> Path:
-    """Write tables in single precision, and where what was ``made`` (what: seconds) was computed."""
-    exact = ("sigma_d", "train_sigma_d", "k")  # compared as they are written
-    for name, held in tables.items():
-        wide = [c for c in held.select_dtypes("float64").columns if c not in exact]
-        small = held.astype(dict.fromkeys(wide, "float32"))
-        write_whole(
-            target / f"{name}.parquet", lambda path, t=small: t.to_parquet(path, index=False, compression="zstd")
-        )
-    log = target / "environment.json"
-    known = json.loads(log.read_text()) if log.is_file() else {}
-    write_json(log, known | {what: environment(seconds) for what, seconds in made.items()})
-    return target
-
-
-if __name__ == "__main__":
-    try:
-        print(write(again="--again" in sys.argv[1:]))
-    except InputError as error:
-        sys.exit(f"error: {error}")

@@ -1,4 +1,4 @@
-"""The artefacts of TRICE (Yan et al., ICCAD 2023): figures, Table I and the numbers in its text.
+"""TRICE (Yan et al., ICCAD 2023): its figures, Table I and the numbers in its text, with the studies behind each.
 
 Protocol: first percentile of accuracy (k = 1), every model tested at the sigma_d it was trained at (matched),
 `full_scale` and `differential`; LeNet with 4-bit weights and activations, VGG-8 and ResNet-18 with 6. TRICE stands
@@ -7,203 +7,162 @@ beside the same search with a plain Gaussian, and beside RC at sigma_t = sigma_d
 
 from __future__ import annotations
 
-import math
-from collections.abc import Sequence
-from dataclasses import replace
+from functools import partial
+from typing import Any
 
 import pandas as pd
 
-from nvlib import devices, statistics
-from nvlib.catalogue import span
-from nvlib.errors import InputError
-from nvlib.papers.artefact import Artefact, Claim
-from nvlib.papers.measures import Finding, Measure, gain, half_width, least_gain, protocol
+from nvlib import summary
+from nvlib.calls import call
+from nvlib.figures.names import name
+from nvlib.papers.artefact import Artefact, Claim, Notebook, Paper
+from nvlib.papers.drawing import RESULTS, TABLE, Drawing, of_chips
+from nvlib.papers.measures import gain, half_width, least_gain
+from nvlib.papers.presets import ENOUGH, LADDER, LARGE, LENET, SIGMAS, Entry
 from nvlib.papers.printed_numbers import number
-from nvlib.papers.select import Evidence, Protocol
+from nvlib.papers.select import Protocol
 from nvlib.papers.substitutes import WIDTHS, whole
-from nvlib.statistics import Estimate
+from nvlib.papers.trice_measures import (
+    derivative,
+    eq6,
+    grid_points,
+    interior,
+    law_mean,
+    law_moments,
+    levels,
+    middle_levels,
+    share_below,
+    slope,
+)
 
+NOTEBOOK = "03_trice"
 BASE = {"reference": "full_scale", "mapping": "differential", "protocol": "matched"}
-LENET = {**BASE, "network": "lenet", "dataset": "mnist", "device": "rram", "bits": 4, "images": 10_000}
+LENET_MNIST = {**BASE, "network": "lenet", "dataset": "mnist", "device": "rram", "bits": 4, "images": 10_000}
 CIFAR = {**BASE, "device": "rram", "bits": 6}
-ENOUGH = (1000, 2000, 5000, 10_000)  # test images: fewer are a smoke test's
 GRID = {"ratio": (0.5, 1.0, 1.5, 2.0), "th": (0.5, 1.0, 1.5, 2.0, 2.5, 3.0)}  # of fig4, at sigma_d = 0.25
+_CUT = {"th": 2.0, "sigma_t": None, "ratio": 1.0, "space": "weight"}
+_FOUND = {"th": 2.0, "start": 0.0, "end": 2.0, "k": 1, "space": "weight"}
+PARAMETERS = {  # the paper's, where nothing else is asked for, whatever the classes' defaults become
+    **dict.fromkeys(("rc", "lc", "rt", "lt"), _CUT), "trice": _FOUND, "trice_gauss": _FOUND,
+}  # fmt: skip
 
 
 def lenet(**other: object) -> tuple[Protocol, ...]:
     """Return LeNet on MNIST under the decided protocol."""
-    return (Protocol({**LENET, **other}),)
+    return (Protocol({**LENET_MNIST, **other}, parameters=PARAMETERS),)
 
 
 def large(network: str) -> tuple[Protocol, ...]:
     """Return a large network on CIFAR-10, at its width or parts of it; then reduced in width on MNIST."""
     reduced = [f"{network} x{width:g}" for width in WIDTHS]
     return (
-        *whole(CIFAR, network, "cifar10"),
-        Protocol({**CIFAR, "network": reduced, "dataset": "mnist", "images": ENOUGH}, "reduced width, MNIST"),
-    )
+        *whole(CIFAR, network, "cifar10", parameters=PARAMETERS),
+        Protocol({**CIFAR, "network": reduced, "dataset": "mnist", "images": ENOUGH}, "reduced width, MNIST",
+                 PARAMETERS),
+    )  # fmt: skip
 
 
-# -- measures of its own ---------------------------------------------------------------------------------------------
+# -- studies ---------------------------------------------------------------------------------------------------------
+
+# Searches are scaled to the epochs there are: `warm`, chips of a KPP, the bracket's end.
+SEARCH = {
+    "smoke": {"warm": 0, "n_train": 4, "images": 50, "tolerance": 0.02},
+    "quick": {"warm": 1, "n_train": 100, "images": 500, "tolerance": 0.05},
+    "full": {"warm": 2, "tolerance": 0.02, "images": 1000},
+    "paper": {},
+}
+FIG5_SEARCH = {**SEARCH, "full": {"warm": 2, "n_train": 100, "images": 500, "tolerance": 0.02}}
+_SIX_BITS = {"bits": 6, "activation_bits": 6}  # VGG-8's and ResNet-18's
 
 
-def share_below(k: float) -> object:
-    """Return the measure of the share of chips below a k-th percentile that other chips gave, in percent.
-
-    Even chips give the percentile, odd ones are counted. Both are samples of n chips: the share's standard deviation
-    is sqrt(p (1 - p) (1 / n + 1 / n)), p = k / 100, and 1 / sqrt(trainings) of that for their mean.
-    """
-
-    def measure(results: Evidence, settings: Sequence[Protocol]) -> Finding | None:
-        found = results.select(settings, ("gaussian",))
-        if found is None:
-            return None
-        rows = found[0]
-        at = 0.2 if (rows.sigma_d == 0.2).any() else rows.sigma_d.max()
-        rows = rows[rows.sigma_d == at]
-        shares, n = [], 0
-        for _, part in rows.groupby("train_seed"):
-            even, odd = part[part.chip % 2 == 0].accuracy, part[part.chip % 2 == 1].accuracy
-            shares.append(100 * (odd < statistics.kpp(even, k).value).mean())
-            n = len(odd)
-        p = k / 100
-        half = 100 * 1.96 * math.sqrt(2 * p * (1 - p) / n / len(shares))
-        value = sum(shares) / len(shares)
-        return Finding(Estimate(value, value - half, value + half, n), f"sigma_d = {at:g}", protocol(rows))
-
-    return measure
+def _lenet(preset: str, methods: tuple[str, ...], sigma_d: tuple[float, ...], **more: Any) -> Entry:
+    parameters = {m: SEARCH[preset] for m in methods if m in ("trice", "trice_gauss")}
+    return {**LENET[preset], "methods": methods, "sigma_d": sigma_d, "parameters": parameters, **more}
 
 
-def grid_rows(results: Evidence, settings: Sequence[Protocol]) -> pd.DataFrame:
-    """Return the chips of the grid of fig4: RC-Manual at sigma_d = 0.25 under every sigma_t and th, of one size."""
-    chosen = results.select(settings, ("rc_manual",), None, 0.25)
-    if chosen is None:
-        return pd.DataFrame()
-    rows = results.under(chosen[1], method="rc_manual", sigma_d=0.25)
-    first = chosen[0].iloc[0]
-    for column in ("network", "epochs", "train_images", "images"):
-        rows = rows[rows[column] == first[column]]
-    return rows
+def _table1(preset: str) -> list[Entry]:
+    sigma_d = {"smoke": (0.2,), "quick": (0.1, 0.2, 0.3), "full": (0.1, 0.2, 0.3), "paper": SIGMAS}[preset]
+    # quick asks for what ships: it is there
+    size = "full" if preset == "quick" else preset
+    methods = ("none", "correctnet", "gaussian", "rc", "trice_gauss", "trice")
+    return [_lenet(size, methods, sigma_d)]
 
 
-def interior(results: Evidence, settings: Sequence[Protocol]) -> Finding | None:
-    """Measure how far the best size of noise inside the grid lies above both ends of it, along sigma_t and along th.
-
-    The least of the four differences; limits are the least over ends of the largest over inner points, Bonferroni's.
-    """
-    rows = grid_rows(results, settings)
-    if rows.empty:
-        return None
-    rows = rows.assign(ratio=[p["ratio"] for p in rows.parameters], th=[p["th"] for p in rows.parameters])
-    found = []
-    for axis, other, at in (("ratio", "th", 2.0), ("th", "ratio", 1.0)):
-        part = rows[rows[other] == at]
-        points = sorted(part[axis].unique())
-        if len(points) < 3:
-            return None
-        for end in (points[0], points[-1]):
-            inner = [_difference(part, axis, point, end, len(points) - 2) for point in points[1:-1]]
-            best = max(inner, key=lambda e: e.value)
-            limits = [[e.low for e in inner], [e.high for e in inner]]
-            low, high = (None if None in side else max(side) for side in limits)
-            found.append(replace(best, low=low, high=high))
-    least = min(found, key=lambda e: e.value)
-    low, high = ([getattr(e, side) for e in found] for side in ("low", "high"))
-    least = replace(least, low=None if None in low else min(low), high=None if None in high else min(high))
-    return Finding(least, "sigma_d = 0.25", protocol(rows))
+def _text(preset: str) -> list[Entry]:
+    """Table I's trainings, the truncated laws, and RC-Manual with what the grid's validation images chose."""
+    made = _table1(preset)
+    base = {key: value for key, value in made[0].items() if key != "parameters"}
+    laws = {**base, "methods": ("rt", "lt")}
+    manual = {**base, "methods": ("rc_manual",), "manual": preset}
+    return [*made, laws] if preset == "quick" else [*made, laws, *_fig4(preset), manual]
 
 
-def _difference(part: pd.DataFrame, axis: str, a: float, b: float, looks: int) -> Estimate:
-    """Return KPP at one point of a grid minus that at another, on the same chips, over seeds or one seed's chips."""
-    seeds = [
-        statistics.kpp_difference(*(both[both[axis] == point].sort_values("chip").accuracy for point in (a, b)),
-                                  confidence=1 - 0.05 / looks)
-        for _, both in part.groupby("train_seed")
-    ]  # fmt: skip
-    if len(seeds) == 1:
-        return replace(seeds[0], n=1, note="one training: interval over chips")
-    return statistics.mean([e.value for e in seeds], 1 - 0.05 / looks)
+def _fig4(preset: str) -> list[Entry]:
+    cut = {"smoke": ((0.5, 1.0, 2.0), (2.0,)), "quick": ((0.5, 1.0, 1.5, 2.0), (0.5, 1.0, 2.0, 3.0))}
+    ratios, ths = cut.get(preset, (GRID["ratio"], GRID["th"]))
+    points = [{"ratio": r, "th": t} for r in ratios for t in ths]
+    made = [_lenet(preset, ("rc_manual",), (0.25,), parameters={"rc_manual": p}) for p in points]
+    if preset == "quick":  # 400 chips have no interval of a first percentile at the confidence that two looks ask for
+        made = [{**entry, "chips": 1000} for entry in made]
+    return [{**entry, "seeds": (0,)} for entry in made] if preset == "full" else made
 
 
-def law_mean(results: Evidence, settings: Sequence[Protocol]) -> Finding:
-    """Return minus the mean of right-censored noise at th = 2, in units of sigma_t; exact."""
-    from nvlib import noise
-
-    value = -float(noise.get("rc", 2.0).mean())
-    return Finding(Estimate(value, value, value, 1, "closed form"), "th = 2", "closed form")
-
-
-_POINT = {"f1": 0.5, "f2": 4.0, "sigma": 0.1, "q": 0.01}
-
-
-def eq6(results: Evidence, settings: Sequence[Protocol]) -> Finding:
-    """Simulate the percentile of a quadratic loss that Eq. 6, as printed, says."""
-    from nvlib import taylor
-
-    printed = float(taylor.percentile(**_POINT, f0=0.05, law="printed"))
-    ours = taylor.simulate(**_POINT, f0=0.05, draws=200_000)
-    return Finding(ours, "f(w) = 0.05", "200,000 draws of the quadratic", paper=round(printed, 4))
+def _fig5(network: str, preset: str) -> list[Entry]:
+    sigma_d = {"smoke": (0.1,), "quick": (0.05, 0.1), "full": LADDER, "paper": SIGMAS}[preset]
+    size = {**LARGE[preset], "chips": {"smoke": 3, "paper": 10_000}.get(preset, 400)}
+    size |= {} if "dataset" in size else {"dataset": "cifar10", "recipe": network}
+    size |= {"epochs": 100} if preset == "paper" else {}
+    methods = ("gaussian", "trice") if preset == "smoke" else ("none", "gaussian", "trice_gauss", "trice")
+    parameters = {m: FIG5_SEARCH[preset] for m in methods if m.startswith("trice")}
+    size |= {"operating_points": (f"trice-fig5-{network}", "both")} if preset == "full" else {}
+    return [{**size, **_SIX_BITS, "network": network, "methods": methods, "sigma_d": sigma_d, "parameters": parameters}]
 
 
-def slope(results: Evidence, settings: Sequence[Protocol]) -> Finding:
-    """Return by how much the exact percentile falls with |f'|."""
-    from nvlib import taylor
-
-    value = -float(taylor.slope_effect(**_POINT))
-    return Finding(Estimate(value, value, value, 1, "exact law"), "f' = 0.5", "exact law of the quadratic")
+def _fig6(device: str, preset: str) -> list[Entry]:
+    sigma_d = {"smoke": (0.1,), "quick": (0.05, 0.1), "full": (0.05, 0.1, 0.15, 0.2), "paper": SIGMAS}[preset]
+    methods = ("gaussian", "trice") if preset == "smoke" else ("none", "gaussian", "trice_gauss", "trice")
+    return [_lenet(preset, methods, sigma_d, devices=(device,))]
 
 
-def derivative(column: str, a: str, b: str) -> Measure:
-    """Return the measure of how far ``a``'s mean f'' (``f2``) or |f'| (``f1``) lies above ``b``'s, in percent of b's.
-
-    Of the whole network on training images, at `nvlib.papers.theory.AT`, seed by seed; of what ships.
-    """
-
-    def measure(results: Evidence, settings: Sequence[Protocol]) -> Finding | None:
-        from nvlib.papers import theory
-
-        if results.store.shipped is None:
-            return None
-        try:
-            seeds = [theory.table("snapshots", theory.AT, seed) for seed in (0, 1, 2)]
-        except InputError:  # it does not ship (yet)
-            return None
-        table = pd.concat(seeds, ignore_index=True)
-        whole = table[(table.layer == "all") & (table.split == "train")]
-        each = whole.pivot_table(index="train_seed", columns="method", values=column, observed=True)
-        if not {a, b} <= set(each) or (ratio := (each[a] / each[b]).dropna()).empty:
-            return None
-        estimate = statistics.mean(100 * (ratio - 1))
-        what = "LeNet/MNIST, rram; full_scale, differential; 10 epochs; derivatives on 20,000 training images"
-        return Finding(estimate, f"sigma_d = {theory.AT:g}", f"{what}; {span([len(ratio)], 'training')} a method")
-
-    return measure
+def _fig8(preset: str) -> list[Entry]:
+    methods = ("rc", "lc") if preset == "smoke" else ("gaussian", "rc", "lc", "rt", "lt")
+    return [_lenet(preset, methods, (0.25,))]
 
 
-def middle_levels(results: Evidence, settings: Sequence[Protocol]) -> Finding:
-    """Return how many times more FeFET2 strays at its middle levels than at the outer ones; exact."""
-    low, inner, *_ = devices.get("fefet2").deviation
-    return Finding(Estimate(inner / low, inner / low, inner / low, 1, "closed form"), "levels 1 and 2", "Eq. 17")
+# -- artefacts -------------------------------------------------------------------------------------------------------
+
+TH, SIGMA_D = 2.0, 0.1  # of laws and devices, as notebook 01 shows them
+TABLE1 = ("none", "gaussian", "correctnet", "rc", "rc_manual", "trice", "trice_gauss")
+SEARCHED = ("gaussian", "trice", "none", "trice_gauss")
 
 
-# -- the artefacts ---------------------------------------------------------------------------------------------------
+def _exact(held: pd.DataFrame) -> str:
+    return "exact: nothing is drawn at random"
 
-NOTEBOOK = "03_trice"
 
-TRICE = (
+def _followed(held: pd.DataFrame) -> str:
+    return (f"LeNet on MNIST, one training of {held['epoch'].max()} epochs a method, seed 0 · shipped, "
+            "`python -m nvlib.papers.analyses taylor`")  # fmt: skip
+
+
+_ARTEFACTS = (
     Artefact(
         "trice-fig2", "accuracy distribution of a noisy LeNet with its percentiles",
         (Claim("5 % of chips lie below the 5th percentile (share of fresh chips)", "equal", share_below(5), 5.0, "%"),),
-        NOTEBOOK, lenet(),
+        NOTEBOOK, lenet(), lambda preset: [{**_table1(preset)[0], "methods": ("none", "gaussian"), "sigma_d": (0.2,)}],
+        (of_chips("Distribution", "trice-fig2", ("none", "gaussian"), "accuracy_distribution", {"sigma_d": 0.2}, k=5),),
     ),
     Artefact(
         "trice-fig3", "histograms of RC, LC, RT and LT noise",
         (Claim("right-censored noise has a negative mean (minus it)", "sign", law_mean, unit="sigma_t"),), "01_devices",
+        figures=(Drawing("Densities", call("figures.noise_laws", TH), numbers=lambda _: law_moments(TH), note=_exact),),
     ),
     Artefact(
         "trice-fig4", "grid of sigma_t and th: the first percentile rises, then falls, along both",
         (Claim("the best sigma_t and th lie inside the grid, above both ends", "sign", interior),),
-        NOTEBOOK, lenet(), "reproduce trice-fig4 --preset quick",
+        NOTEBOOK, lenet(), _fig4,
+        (Drawing("Grid", call("figures.noise_grid", TABLE), call("papers.grid", RESULTS), grid_points),),
+        options="--preset quick",
     ),
     Artefact(
         "trice-table1", "LeNet on MNIST, RRAM: five trainings, sigma_d from 0 to 0.4",
@@ -212,20 +171,25 @@ TRICE = (
             Claim("Gauss lies above no noise", "gain", gain("gaussian", "none", table="trice-table1"), 49.45),
             Claim("CorrectNet lies below Gauss", "gain", gain("gaussian", "correctnet", table="trice-table1"), 26.5),
             Claim("RC at sigma_t = sigma_d lies above Gauss: the censoring alone", "sign",
-                  gain("rc", "gaussian", sigma_d=0.3), ours=True),
+                  gain("rc", "gaussian", sigma_d=0.3), control=True),
             Claim("the search alone (plain Gaussian) lies above Gauss", "sign",
-                  gain("trice_gauss", "gaussian", sigma_d=0.3), ours=True),
+                  gain("trice_gauss", "gaussian", sigma_d=0.3), control=True),
             Claim("TRICE lies above the same search with a plain Gaussian", "sign",
-                  gain("trice", "trice_gauss", sigma_d=0.3), ours=True),
+                  gain("trice", "trice_gauss", sigma_d=0.3), control=True),
         ),
-        NOTEBOOK, lenet(), "reproduce trice-table1 --preset full",
+        NOTEBOOK, lenet(), _table1,
+        (of_chips("Percentile", "trice-table1", TABLE1, "percentile_curves", {"zero": True}),
+         of_chips("Over Gauss", "trice-table1", TABLE1, "difference_curves", {"zero": True}, baseline="gaussian")),
+        options="--preset full",
     ),
     *(
         Artefact(
             f"trice-fig5{letter}", f"{shown} on CIFAR-10: first percentile against sigma_d",
             (Claim("TRICE lies above Gauss, up to", "gain", gain("trice", "gaussian"),
                    number(f"trice-fig5{letter}", method="trice")),),
-            NOTEBOOK, large(network), f"reproduce trice-fig5{letter} --preset full; with CIFAR-10",
+            NOTEBOOK, large(network), partial(_fig5, network),
+            (of_chips("Percentile", f"trice-fig5{letter}", SEARCHED, "percentile_curves"),),
+            options="--preset full; with CIFAR-10",
         )
         for letter, network, shown in (("a", "vgg8", "VGG-8"), ("b", "resnet18", "ResNet-18"))
     ),
@@ -234,7 +198,9 @@ TRICE = (
             f"trice-fig6{letter}", f"LeNet on MNIST, {shown}: first percentile against sigma_d",
             (Claim("TRICE lies above Gauss, up to", "gain", gain("trice", "gaussian"),
                    number(f"trice-fig6{letter}", method="trice")),),
-            NOTEBOOK, lenet(device=device), f"reproduce trice-fig6{letter} --preset quick",
+            NOTEBOOK, lenet(device=device), partial(_fig6, device),
+            (of_chips("Percentile", f"trice-fig6{letter}", SEARCHED, "percentile_curves"),),
+            options="--preset quick",
         )
         for letter, device, shown in (("a", "fefet1", "FeFET1"), ("b", "fefet2", "FeFET2"))
     ),
@@ -242,6 +208,11 @@ TRICE = (
         "trice-fig7", "programmed conductance of uniform and non-uniform devices",
         (Claim("FeFET2's middle levels stray more than the outer ones", "equal", middle_levels, 2.0, "times"),),
         "01_devices",
+        figures=tuple(
+            Drawing(name(device), call("figures.device_levels", device, SIGMA_D),
+                    numbers=partial(lambda device, _: levels(device, SIGMA_D), device), note=_exact)
+            for device in ("rram", "fefet2")
+        ),
     ),
     Artefact(
         "trice-fig8", "RC, LC, RT, LT and Gauss at sigma_d = 0.25",
@@ -249,8 +220,10 @@ TRICE = (
                least_gain("rc", ("lc", "rt", "lt", "gaussian"), sigma_d=0.25), number("trice-fig8", method="rc")),
          Claim("RC lies above the best other law (at 0.3)", "gain",
                least_gain("rc", ("lc", "rt", "lt", "gaussian"), sigma_d=0.3), number("trice-fig8", method="rc"),
-               ours=True)),
-        NOTEBOOK, lenet(), "reproduce trice-fig8 --preset quick",
+               control=True)),
+        NOTEBOOK, lenet(), _fig8,
+        (of_chips("Percentile", "trice-fig8", ("rc", "lc", "gaussian", "rt", "lt"), "percentile_curves"),),
+        options="--preset quick",
     ),
     Artefact(
         "trice-eq6", "the percentile of the loss from f, f' and f'' (Eqs. 2-6) against simulation",
@@ -260,6 +233,9 @@ TRICE = (
             Claim("a larger |f'| lowers the loss's percentile there (by, per unit of f')", "sign", slope, unit="nats"),
         ),
         "02_kpp_taylor",
+        figures=(Drawing("One weight", call("figures.one_weight", TABLE),
+                         call("taylor.compare", call("np.linspace", 0, 1, 41), 4, 0.1, q=0.01, f0=0.05),
+                         note=lambda _: "laws exact; the simulation's draws are of seed 0"),),
     ),
     Artefact(
         "trice-n", "10,000 chips give the first percentile to +-0.009",
@@ -267,7 +243,10 @@ TRICE = (
                half_width("kpp", 10_000, ("none", "gaussian")), number("trice-n", metric="kpp1_half_width")),
          Claim("300 chips give a mean to a point (II-B: enough)", "bound",
                half_width("mean", 300, ("none", "gaussian")), 1.0)),
-        NOTEBOOK, (*lenet(), *lenet(images=1000)), "reproduce trice-n --preset quick; 10,000 chips on 1,000 images",
+        NOTEBOOK, (*lenet(), *lenet(images=1000)),
+        figures=(Drawing("Distribution", call("figures.accuracy_distribution", TABLE),
+                         call("papers.many_rows", RESULTS), summary.results_table),),
+        options="--preset quick; 10,000 chips on 1,000 images",
     ),
     Artefact(
         "trice-text", "gains named in the text",
@@ -283,7 +262,10 @@ TRICE = (
             Claim("right-truncated noise lies below Gauss", "sign", least_gain("gaussian", ("rt",))),
             Claim("left-truncated noise lies below Gauss", "sign", least_gain("gaussian", ("lt",))),
         ),
-        NOTEBOOK, lenet(), "reproduce trice-text --preset full",
+        NOTEBOOK, lenet(), _text,
+        (of_chips("Percentile", "trice-text", ("none", "gaussian", "correctnet", "rt", "lt", "rc_manual", "trice"),
+                  "percentile_curves", {"zero": True}),),
+        options="--preset full",
     ),
     Artefact(
         "trice-3c", "noise injection lowers f'', right-censored noise raises |f'| (III-C)",
@@ -292,6 +274,22 @@ TRICE = (
                   derivative("f2", "none", "gaussian"), unit="%"),
             Claim("|f'| is larger under RC than under Gauss", "sign", derivative("f1", "rc", "gaussian"), unit="%"),
         ),
-        "02_kpp_taylor", needs="python -m nvlib.papers.theory",
+        "02_kpp_taylor",
+        figures=(Drawing("Along training", call("figures.derivatives_by_epoch", TABLE, split="train"),
+                         call("papers.theory.table", "training"), note=_followed),),
+        needs="python -m nvlib.papers.analyses taylor",
     ),
+)
+
+TRICE = Paper(
+    "TRICE",
+    """@inproceedings{trice2023,
+  title     = {Improving Realistic Worst-Case Performance of {NVCiM} {DNN} Accelerators through Training with
+               Right-Censored {Gaussian} Noise},
+  author    = {Yan, Zheyu and Qin, Yifan and Wen, Wujie and Hu, Xiaobo Sharon and Shi, Yiyu},
+  booktitle = {IEEE/ACM International Conference on Computer-Aided Design (ICCAD)},
+  year      = {2023},
+}""",
+    _ARTEFACTS,
+    Notebook(NOTEBOOK, {"smoke": 40, "quick": 1560, "full": 1.2e5, "paper": 3e7}),
 )

@@ -16,7 +16,8 @@ from collections.abc import Sequence
 from nvlib.errors import InputError
 from nvlib.papers.computation import MissingData, resolved, run_studies
 from nvlib.papers.operating_points import climb, write, written
-from nvlib.papers.presets import Entry, entries
+from nvlib.papers.presets import Entry
+from nvlib.papers.registry import entries
 from nvlib.store import Store
 
 ARTEFACTS = ("nft-fig3", "trice-fig5a", "trice-fig5b")  # whose studies others share

@@ -5,6 +5,7 @@
                trace.parquet                                                of one that searched: its candidates
                network.json                                                 of a user's own network: its file, as text
                samples-<first>-<last>.parquet                               of an evaluation, a file a block of chips
+               <table>.parquet  DONE                                        of an analysis
                SHA256SUMS                                                   the checksum of each of these files
     runs/.damaged/<hash>-<time>/                                            files that were found damaged
 
@@ -21,6 +22,7 @@ ever loaded.
     shipped     results that ship with the project
     runs        the store
     verify      every file of it, looked at
+    shipping    writing results that ship
     remove      runs that are no longer wanted
 """
 
@@ -31,11 +33,12 @@ from nvlib.store.files import DiskFull, sweep, write_json, write_whole
 from nvlib.store.places import local_runs, project_root, shipped_results
 from nvlib.store.remove import dependents, remove
 from nvlib.store.runs import Store, results
+from nvlib.store.shipping import compact, compact_analyses
 from nvlib.store.table import COLUMNS, DEPLOYED, describe
 from nvlib.store.verify import Finding, seal, verify
 
 __all__ = [
     "Store", "results", "COLUMNS", "DEPLOYED", "describe", "local_runs", "project_root", "shipped_results",
     "write_json", "write_whole", "sweep", "DiskFull", "Damage", "Damaged", "SUMS", "ASIDE", "Finding", "verify", "seal",
-    "dependents", "remove", "environment", "VERSION",
+    "compact", "compact_analyses", "dependents", "remove", "environment", "VERSION",
 ]  # fmt: skip

@@ -75,11 +75,17 @@ def add(folder: Path, name: str, digest: str) -> None:
 
 
 def write(folder: Path, sums: Mapping[str, set[str]]) -> None:
-    """Write a folder's SHA256SUMS anew."""
-    from nvlib.store.files import write_whole
-
+    """Write a folder's SHA256SUMS anew, whole or not at all."""
     lines = [f"{digest}  {name}\n" for name in sorted(sums) for digest in sorted(sums[name])]
-    write_whole(folder / SUMS, lambda path: Path(path).write_text("".join(lines)))
+    aside = folder / f".{SUMS}.{os.getpid()}.part"
+    try:
+        with aside.open("w") as file:
+            file.writelines(lines)
+            file.flush()
+            os.fsync(file.fileno())
+        aside.replace(folder / SUMS)
+    finally:
+        aside.unlink(missing_ok=True)
 
 
 def read(folder: Path, name: str, parse: Callable[[bytes], T], known: Mapping[str, set[str]] | None = None) -> T:

@@ -11,7 +11,7 @@ from nvlib.store.runs import Store
 
 
 def dependents(store: Store, names: Iterable[str]) -> list[str]:
-    """Return the runs themselves and the evaluations of those that are trainings: what goes if they go.
+    """Return the runs themselves, the evaluations of those that are trainings, and analyses of these.
 
     Raises:
         InputError: for a run that is not local.
@@ -20,7 +20,8 @@ def dependents(store: Store, names: Iterable[str]) -> list[str]:
     if lacking := sorted(names - set(here)):
         raise InputError(f"run {lacking[0][:12]} is not in {store.runs}; shipped results are not removed from here")
     records = {name: store.record(name) for name in here}
-    return sorted(names | {n for n, r in records.items() if r and r.get("training") in names})
+    grown = names | {n for n, r in records.items() if r and r.get("training") in names}
+    return sorted(grown | {n for n, r in records.items() if r and grown & set(r.get("of", ()))})
 
 
 def remove(store: Store, names: Iterable[str]) -> int:

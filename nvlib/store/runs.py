@@ -5,7 +5,7 @@ from __future__ import annotations
 import hashlib
 import json
 import re
-from collections.abc import Callable, Iterable, Iterator, Mapping
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from contextlib import suppress
 from dataclasses import dataclass, field
 from functools import partial
@@ -16,7 +16,7 @@ import pandas as pd
 
 from nvlib.errors import InputError
 from nvlib.provenance import environment, now
-from nvlib.records import VERSION, Evaluation, Training, digest, values
+from nvlib.records import VERSION, Analysis, Evaluation, Training, digest, values
 from nvlib.store import checksums, shipped, table
 from nvlib.store.files import write_json, write_whole
 from nvlib.store.places import local_runs, shipped_results
@@ -38,7 +38,7 @@ class Store:
 
     # -- writing -----------------------------------------------------------------------------------------------------
 
-    def open(self, record: Training | Evaluation, seconds: float | None = None) -> Path:
+    def open(self, record: Training | Evaluation | Analysis, seconds: float | None = None) -> Path:
         """Return the directory of a record, made whole (record and environment) if it is not there."""
         home = self.runs / digest(record)
         if not (home / "record.json").exists():
@@ -88,7 +88,21 @@ class Store:
         """Write something that `about` gives again beside a run."""
         write_json(self.open(record) / f"{what}.json", values, listed=True)
 
-    def restore(self, held: Iterable[Training | Evaluation]) -> None:
+    def save_tables(
+        self, record: Analysis, tables: Mapping[str, pd.DataFrame], seconds: float,
+        plan: Mapping[str, Any] | None = None,
+    ) -> Path:  # fmt: skip
+        """Write an analysis' tables, by name; DONE, which names them, comes last."""
+        home = self.open(record, seconds)
+        for name, rows in tables.items():
+            write_whole(home / f"{name}.parquet", partial(rows.to_parquet, index=False), listed=True)
+        if plan is not None:
+            write_json(home / "plan.json", plan, listed=True)
+        done = {"seconds": round(seconds, 1), "finished": now(), "tables": list(tables)}
+        write_json(home / "DONE", done, listed=True)
+        return home
+
+    def restore(self, held: Iterable[Training | Evaluation | Analysis]) -> None:
         """Write the records again of runs that have lost theirs: a run's name says which record it had."""
         for record in held:
             name = digest(record)
@@ -114,7 +128,7 @@ class Store:
 
         Args:
             start: the first digits of a hash, at least 4.
-            kind: ``training`` or ``evaluation``; None: either.
+            kind: ``training``, ``evaluation`` or ``analysis``; None: any.
 
         Raises:
             InputError: if there is none, or more than one.
@@ -175,6 +189,49 @@ class Store:
         ships = self.shipped_records().get(name, {})
         ships = {part: ships[part] for part in (*noted, "done") if part in ships}
         return ships | {part: held for part, held in parts.items() if held is not None}
+
+    def tables(self, analysis: Analysis | str) -> dict[str, pd.DataFrame] | None:
+        """Return an analysis' tables by name, local or shipped; None if it is not finished, or one is damaged."""
+        name = _named(analysis)
+        done = self._held(name, "DONE", json.loads)
+        if done is not None:
+            found = {which: self._held(name, f"{which}.parquet", table.frame) for which in done["tables"]}
+            if all(rows is not None for rows in found.values()):
+                return found
+            (self.runs / name / "DONE").unlink(missing_ok=True)  # it is made again
+        return shipped.analysis_tables(self.shipped, name)
+
+    def analysed(
+        self, analysis: str | Sequence[str], which: str, parameters: Mapping[str, Any] | None = None
+    ) -> pd.DataFrame:
+        """Return one table of all finished analyses of some kinds whose parameters hold these, below each other.
+
+        Shipped ones come in the order they ship in; empty where there is none.
+        """
+        kinds = [analysis] if isinstance(analysis, str) else analysis
+        names = [name for kind in kinds for name in self.analyses(kind, parameters)]
+        parts = shipped.analysed(self.shipped, which, set(names))
+        for name in [name for name in names if name not in self.shipped_records()]:
+            rows = (self.tables(name) or {}).get(which)
+            parts += [] if rows is None else [rows]
+        return pd.concat(parts, ignore_index=True) if parts else pd.DataFrame()
+
+    def analyses(self, analysis: str, parameters: Mapping[str, Any] | None = None) -> dict[str, Analysis]:
+        """Return the finished analyses of a kind whose parameters hold these, by hash.
+
+        Shipped ones come first, local ones as they were finished.
+        """
+        wanted = json.loads(json.dumps(parameters or {}))
+        ships = {name: entry["record"] for name, entry in self.shipped_records().items()}
+        done = {name: self.runs / name / "DONE" for name in self.names()}
+        finished = sorted((path.stat().st_mtime_ns, name) for name, path in done.items() if path.exists())
+        here = {name: self.record(name) for _, name in finished}
+        return {
+            name: Analysis(**{**record, "of": tuple(record["of"])})
+            for name, record in {**ships, **{n: r for n, r in here.items() if r and n not in ships}}.items()
+            if record["kind"] == "analysis" and record["analysis"] == analysis
+            and all(record["parameters"].get(key) == value for key, value in wanted.items())
+        }  # fmt: skip
 
     def samples(self, evaluation: Evaluation | str) -> pd.DataFrame:
         """Return the chips an evaluation has so far: chip, accuracy, loss, ekl, in order, each once.
@@ -247,12 +304,6 @@ class Store:
         if path.name == "weights.safetensors" and not path.exists():
             (path.parent / "DONE").unlink(missing_ok=True)
 
-    # -- shipping ----------------------------------------------------------------------------------------------------
-
-    def compact(self, target: Path, evaluations: Iterable[Evaluation], weights: bool = True) -> Path:
-        """Write evaluations and their trainings as one folder to ship; see `nvlib.store.shipped.compact`."""
-        return shipped.compact(self, target, evaluations, weights)
-
 
 def results(store: Store | None = None, **where: object) -> pd.DataFrame:
     """Return all samples, shipped and local, that match, as one tidy table: one row a chip.
@@ -279,7 +330,7 @@ def results(store: Store | None = None, **where: object) -> pd.DataFrame:
     return table.trimmed(rows.reset_index(drop=True))
 
 
-def _named(record: Training | Evaluation | str) -> str:
+def _named(record: Training | Evaluation | Analysis | str) -> str:
     return record if isinstance(record, str) else digest(record)
 
 
@@ -290,7 +341,7 @@ def record_of(home: Path, data: bytes) -> dict[str, Any]:
         version, kind = record["version"], record["kind"]
     except (ValueError, KeyError, TypeError):
         raise checksums.Damage("it holds no record") from None
-    if version > VERSION or kind not in ("training", "evaluation"):
+    if version > VERSION or kind not in ("training", "evaluation", "analysis"):
         raise InputError(f"{home} was written by a newer nvlib (version {version}, kind {kind}); update nvlib")
     canonical = json.dumps(record, sort_keys=True, separators=(",", ":"))  # as `records.canonical`
     if hashlib.sha256(canonical.encode()).hexdigest() != home.name:

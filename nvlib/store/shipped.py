@@ -1,9 +1,10 @@
-"""Results that ship with the project: read, compared with their checksums once a process, and written.
+"""Results that ship with the project: read, and compared with their checksums once a process; `shipping` writes them.
 
 A folder a study:
 
     results/<study>/records.json     what is known of each run by its hash: record, environment, plan, history, trace
                     samples.parquet  the chips of all its evaluations
+                    <table>.parquet  of all its analyses that have one of that name; its column ``run`` says whose
                     weights/<hash>.safetensors
                     SHA256SUMS
 """
@@ -11,19 +12,14 @@ A folder a study:
 from __future__ import annotations
 
 import json
-import shutil
-from collections.abc import Iterable
-from functools import lru_cache, partial
+from functools import lru_cache
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import Any
+
+import pandas as pd
 
 from nvlib.errors import InputError
-from nvlib.records import Evaluation, digest
 from nvlib.store import checksums, table
-from nvlib.store.files import write_json, write_whole
-
-if TYPE_CHECKING:
-    from nvlib.store.runs import Store
 
 
 def tables(folder: Path | None) -> list[Path]:
@@ -44,54 +40,33 @@ def weights(folder: Path | None, name: str) -> Path | None:
     return _sound(path) if path else None
 
 
-def compact(store: Store, target: Path, evaluations: Iterable[Evaluation], with_weights: bool = True) -> Path:
-    """Write evaluations and their trainings as one folder to ship: samples, records with provenance, weights.
-
-    Chips that ship already and those that were added here go together.
-
-    Raises:
-        InputError: for an evaluation without samples, or a damaged file.
-    """
-    from nvlib.store.runs import results
-
-    names, held, found = {digest(e) for e in evaluations}, records(store.shipped), {}
-    rows = results(store, run=names).sort_values(["run", "chip"], ignore_index=True)
-    if lacking := len(names) - rows.run.nunique():
-        raise InputError(f"{lacking} evaluations have no samples; run the study first")
-    rows = table.trimmed(rows.assign(origin="shipped"))
-    for name in sorted(names | set(rows.training)):
-        home = store.runs / name
-        _refuse_damage(home)
-        found[name] = _entry(store, name) if (home / "record.json").exists() else held[name]
-        there = home / "weights.safetensors"
-        there = there if there.exists() else weights(store.shipped, name)
-        if with_weights and there:
-            write_whole(target / "weights" / f"{name}.safetensors", partial(shutil.copyfile, there))
-    write_json(target / "records.json", found)
-    write_whole(target / "samples.parquet", lambda path: rows.to_parquet(path, index=False, compression="zstd"))
-    sealed = [target / "records.json", target / "samples.parquet", *sorted(target.glob("weights/*.safetensors"))]
-    checksums.write(target, {p.relative_to(target).as_posix(): {checksums.of(p)} for p in sealed})
-    return target
+def analysis_tables(folder: Path | None, name: str) -> dict[str, pd.DataFrame] | None:
+    """Return the tables of an analysis that ships, by name; None if it does not."""
+    for path in sorted(folder.glob("*/records.json")) if folder else []:
+        entry = _parsed(_sound(path), path.stat().st_mtime_ns).get(name)
+        if entry is not None and "tables" in entry:
+            return {which: _rows(path.parent / f"{which}.parquet", name) for which in entry["tables"]}
+    return None
 
 
-def _entry(store: Store, name: str) -> dict[str, Any]:
-    """Return what of a local run goes into records.json."""
-    parts = {"record": store.record(name), **store.about(name)}
-    if len(history := store.history(name)):
-        parts["history"] = history.round(4).to_dict("list")
-    if len(trace := store.trace(name)):
-        trace = trace.round(6)
-        parts["trace"] = trace.astype(object).where(trace.notna(), None).to_dict("list")
-    return parts
+def analysed(folder: Path | None, which: str, names: set[str]) -> list[pd.DataFrame]:
+    """Return the rows of one table that are of these analyses, in the order they ship in, a frame a folder."""
+    found = []
+    for path in sorted(folder.glob(f"*/{which}.parquet")) if folder and names else []:
+        whole = _whole(_sound(path), path.stat().st_mtime_ns)
+        if "run" in whole and len(rows := whole[whole["run"].isin(names)]):
+            found.append(rows.drop(columns="run").reset_index(drop=True))
+    return found
 
 
-def _refuse_damage(home: Path) -> None:
-    """Refuse a run with damage: what ships should be all there is."""
-    from nvlib.store.verify import examined
+def _rows(path: Path, name: str) -> pd.DataFrame:
+    whole = _whole(_sound(path), path.stat().st_mtime_ns)
+    return whole[whole["run"] == name].drop(columns="run").reset_index(drop=True)
 
-    for finding in examined(home):
-        if finding.state in ("damaged", "missing"):
-            raise InputError(f"{finding}; run its study again, then compact")
+
+@lru_cache(maxsize=32)
+def _whole(path: Path, _: int) -> pd.DataFrame:
+    return table.frame(path.read_bytes())
 
 
 def _sound(path: Path) -> Path:

@@ -37,8 +37,14 @@ def verify(store: Store) -> Iterator[Finding]:
     """Yield what is found of every file, local runs first, then the shipped ones. Nothing is changed."""
     for name in store.names():
         yield from examined(store.runs / name)
-    for folder in sorted({p.parent for p in store.shipped.glob("*/records.json")} if store.shipped else ()):
+    for folder in _folders(store.shipped):
         yield from examined(folder)
+
+
+def _folders(shipped: Path | None) -> list[Path]:
+    """Return every folder that ships: whatever has records, sums or tables."""
+    names = ("records.json", checksums.SUMS, "*.parquet") if shipped else ()
+    return sorted({path.parent for name in names for path in shipped.glob(f"*/{name}")})
 
 
 def seal(store: Store) -> int:

@@ -12,6 +12,7 @@ last epoch, an evaluation from its last block; any number of processes may do so
     tasks       what is missing, and the plan it is done under
     work        doing it
     here        doing it in this process, with bars
+    analyses    tables of stored runs, done likewise
     forecast    how long that will take, and how much memory
 """
 

@@ -15,7 +15,7 @@ from nvlib.studies.grid import Study
 from nvlib.studies.tasks import Desk, Task, plan
 from nvlib.studies.work import carry_out
 
-UNITS = {"training": "epoch", "evaluation": "chip"}
+UNITS = {"training": "epoch", "evaluation": "chip", "analysis": "table"}
 
 
 def run(

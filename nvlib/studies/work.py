@@ -89,7 +89,10 @@ def carry_out(
         with held:
             try:
                 if not desk.done(task):  # somebody may have finished it just before the claim
-                    (_train if task.kind == "training" else _evaluate)(desk, task, count)
+                    if task.kind == "analysis":
+                        desk.carry_out(task, count)
+                    else:
+                        (_train if task.kind == "training" else _evaluate)(desk, task, count)
                 for name in task.names:
                     store.sweep(desk.where.runs / name)
             except Lost as lost:  # its weights turned out to be damaged: train again

@@ -1,125 +1,126 @@
-"""Making the tables of `nvlib.papers.onchip`, piece by piece: what was interrupted goes on where it was.
-
-``python -m nvlib.papers.making`` makes those that are not there, with names after it those; each piece is written
-beside where it was computed.
-"""
+"""Computing the tables of `nvlib.papers.deployment_analyses`: which analyses each consists of, and what makes them."""
 
 from __future__ import annotations
 
-import sys
-import time
-from collections.abc import Iterator, Mapping
-from contextlib import contextmanager
-from pathlib import Path
+from collections.abc import Callable, Mapping
+from dataclasses import asdict
+from functools import partial
 from typing import TYPE_CHECKING, Any
 
 import pandas as pd
 
-from nvlib.errors import InputError, unknown
-from nvlib.papers.onchip import (
+from nvlib import clock
+from nvlib.papers.deployment_analyses import (
+    ANALYSES,
     AT,
     FEW,
     FIRST,
-    SIZES,
-    TABLES,
     TSB,
     VARIANTS,
     VGG8,
     WIDE,
     WIDE_CHIPS,
     Size,
-    place,
     trained,
-)
-from nvlib.papers.pieces import grow, read
+    training_of,
+)  # fmt: skip
+from nvlib.records import Analysis
+from nvlib.store import Store
+from nvlib.studies.analyses import Make, run
+from nvlib.studies.tasks import running
 
 if TYPE_CHECKING:
     from torch import Tensor, nn
 
+    from nvlib.data import Dataset
     from nvlib.deploy.site import Site
 
-
-def made(name: str, size: Size) -> pd.DataFrame:
-    """Make one of the tables."""
-    return pd.concat(_parts(name, size), ignore_index=True)
+RANKINGS = ("curvature", "expected", "magnitude", "random")
 
 
-def _parts(name: str, size: Size, held: pd.DataFrame | None = None) -> Iterator[pd.DataFrame]:
-    """Yield a table piece by piece, without those pieces that ``held`` has."""
-    held = pd.DataFrame(columns=["sigma_d", "variant", "network"]) if held is None else held
-    if name in ("cost", "learning"):
-        yield (_cost if name == "cost" else _learning)(size)
-    elif name == "sweep":
-        yield from (_sweep(size, sigma_d) for sigma_d in size.sigma_d if sigma_d not in set(held.sigma_d))
-    else:
-        yield from _causes(size, set(zip(held.variant, held.network, held.sigma_d, strict=True)))
+def made(name: str, size: Size, store: Store | None = None) -> pd.DataFrame:
+    """Return one of the tables at a size, making what of it is not stored."""
+    return pd.concat([tables[name] for tables in run(planned(name, size), store, progress=False)], ignore_index=True)
+
+
+def planned(name: str, size: Size) -> list[tuple[Analysis, Make]]:
+    """Return the analyses that a table consists of, each with what makes it, in the order of its rows.
+
+    Raises:
+        InputError: if a model that it is of is not stored.
+    """
+    from nvlib import data
+
+    mnist = data.load("mnist", limit=size.limit)
+    base = {"dataset": "mnist", "fingerprint": mnist.fingerprint, "device": "rram", "reference": "full_scale",
+            "mapping": "signed", "size": asdict(size)}  # fmt: skip
+
+    def one(of: tuple[str, ...], make: Callable[[], pd.DataFrame], **parameters: Any) -> tuple[Analysis, Make]:
+        return Analysis(ANALYSES[name], of, {**base, **parameters}), lambda record, store: {name: make()}
+
+    if name == "cost":
+        parameters = {"network": "lenet3", "sigma_d": AT, "tsb": {**TSB, **size.tsb}}
+        return [one((), partial(_cost, size, mnist), method="gaussian", **parameters)]
+    if name == "learning":
+        parameters = {"sigma_d": AT, "tsb": {**TSB, **size.tsb, "epochs": size.epochs}, "redraws": 2}
+        return [one((training_of(AT),), partial(_learning, size, mnist), **parameters)]
+    if name == "sweep":
+        return [
+            one((training_of(s),), partial(_sweep, size, s, mnist), sigma_d=s, rankings=RANKINGS) for s in size.sigma_d
+        ]
+    wanted = []
+    for which, network, sigma_d in _variants(size):
+        how = {key: value for key, value in asdict(VARIANTS[which]).items() if key != "says"}
+        wide = network != "lenet3"
+        of = (training_of(sigma_d, network=network), *(() if wide else (training_of(0.0, "none"),)))
+        tsb, index = (VGG8, range(WIDE_CHIPS)) if wide else (size.tsb, range(size.chips))
+        make = partial(variant, which, network, sigma_d, data.resize(mnist, 32) if wide else mnist, index, tsb)
+        wanted.append(one(of, make, network=network, sigma_d=sigma_d, variant=which, changed=how,
+                          tsb={**TSB, **tsb}, chips=len(index)))  # fmt: skip
+    return wanted
 
 
 # -- cost, learning, SWIM --------------------------------------------------------------------------------------------
 
 
-@contextmanager
-def own_time() -> Iterator[None]:
-    """Let seconds be those of this process on one thread, so that what else the machine does is not counted."""
-    from nvlib.studies.tasks import running
-
-    clock = time.perf_counter
-    time.perf_counter = time.process_time
-    try:
-        with running(1):
-            yield
-    finally:
-        time.perf_counter = clock
-
-
-@own_time()
-def _cost(size: Size) -> pd.DataFrame:
-    from nvlib import data, deploy, methods
+def _cost(size: Size, mnist: Dataset) -> pd.DataFrame:
+    """Count seconds of this process on one thread, so that what else the machine does is not counted."""
+    from nvlib import deploy, methods
     from nvlib.deploy import cost
 
-    mnist = data.load("mnist", limit=size.limit)
-    records = methods.train("gaussian", "lenet3", mnist, "rram", AT, epochs=size.epochs, mapping="signed",
-                            validation_chips=1)  # fmt: skip
     method, batch = deploy.get("tsb", **{**TSB, **size.tsb}), methods.Recipe().batch_size
-    return cost.early_stops(records, {"tsb": method}, mnist, "rram", AT, index=range(size.chips), mapping="signed",
-                            passes=len(mnist.train) // min(batch, len(mnist.train)) * batch)  # fmt: skip
+    with running(1), clock.of_process():
+        records = methods.train("gaussian", "lenet3", mnist, "rram", AT, epochs=size.epochs, mapping="signed",
+                                validation_chips=1)  # fmt: skip
+        return cost.early_stops(records, {"tsb": method}, mnist, "rram", AT, index=range(size.chips), mapping="signed",
+                                passes=len(mnist.train) // min(batch, len(mnist.train)) * batch)  # fmt: skip
 
 
-def _learning(size: Size) -> pd.DataFrame:
-    from nvlib import data, deploy
+def _learning(size: Size, mnist: Dataset) -> pd.DataFrame:
+    from nvlib import deploy
     from nvlib.deploy import cost
 
     method = deploy.get("tsb", **{**TSB, **size.tsb, "epochs": size.epochs})
-    mnist = data.load("mnist", limit=size.limit)
     return cost.history(method, trained(AT), mnist, "rram", AT, index=range(size.chips), redraws=2, mapping="signed")
 
 
-def _sweep(size: Size, sigma_d: float) -> pd.DataFrame:
-    from nvlib import data
+def _sweep(size: Size, sigma_d: float, mnist: Dataset) -> pd.DataFrame:
     from nvlib.deploy import swim
 
-    mnist = data.load("mnist", limit=size.limit)
     found = swim.sweep(trained(sigma_d), mnist, "rram", sigma_d, index=range(size.chips), mapping="signed",
-                       fractions=size.fractions, rankings=("curvature", "expected", "magnitude", "random"))
+                       fractions=size.fractions, rankings=RANKINGS)
     return found.assign(sigma_d=sigma_d, network="lenet3", dataset="mnist", device="rram")
 
 
 # -- what keeps TSB from the ideal -----------------------------------------------------------------------------------
 
 
-def _causes(size: Size, held: set[tuple[str, str, float]]) -> Iterator[pd.DataFrame]:
-    """Score variants on the same chips, but for those that are there."""
-    from nvlib import data
-
-    mnist = data.load("mnist", limit=size.limit)
+def _variants(size: Size) -> list[tuple[str, str, float]]:
+    """Return the variants, each with its network and sigma_d, in order: VGG-8's after the first of LeNet-3's."""
     asked = [(name, "lenet3", AT) for name in (VARIANTS if size.limit is None else FEW)]
     if size.limit is None:
         asked[FIRST:FIRST] = [(name, "vgg8_tsb x0.125", 0.1) for name in WIDE]
-    for name, network, sigma_d in asked:
-        wide = network != "lenet3"
-        if (name, network, sigma_d) not in held:
-            yield variant(name, network, sigma_d, data.resize(mnist, 32) if wide else mnist,
-                          range(WIDE_CHIPS if wide else size.chips), VGG8 if wide else size.tsb)
+    return asked
 
 
 def variant(
@@ -187,28 +188,3 @@ def quantised(model: nn.Module, bits: int, x: Tensor) -> nn.Module:
         for part in x.split(100):
             made(part)
     return made.eval()
-
-
-# -- writing ---------------------------------------------------------------------------------------------------------
-
-
-def write(name: str) -> Path:
-    """Make what a table at the size that ships lacks, piece by piece."""
-    target = place(name)
-    parts = _parts(name, SIZES["full"][name], read(target))
-    return grow(target, ((_named(name, part), part) for part in parts))
-
-
-def _named(name: str, part: pd.DataFrame) -> str:
-    """Return the name of a piece: the table's, and what tells it from the others."""
-    return " ".join([name, *(str(part[c].iloc[0]) for c in ("variant", "network", "sigma_d") if c in part)])
-
-
-if __name__ == "__main__":
-    try:
-        for asked in sys.argv[1:] or [n for n in TABLES if not place(n).is_file()]:
-            if asked not in TABLES:
-                raise unknown("table of programmed chips", asked, TABLES)
-            print(write(asked))
-    except InputError as error:
-        sys.exit(f"error: {error}")

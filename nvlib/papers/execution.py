@@ -1,17 +1,64 @@
-"""Run the studies that notebooks show, then the notebooks through papermill; render them to HTML."""
+"""Choose notebooks; run the studies that they show, then the notebooks through papermill; render them to HTML."""
 
 from __future__ import annotations
 
 import os
 import time
 from collections.abc import Sequence
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
-from nvlib.errors import InputError
+from nvlib.errors import InputError, unknown
+from nvlib.papers.artefact import Notebook
 from nvlib.papers.computation import compute
-from nvlib.papers.notebooks import NOTEBOOKS, Notebook
+from nvlib.papers.notebooks import SHORT
+from nvlib.papers.presets import PRESETS
+from nvlib.papers.registry import NOTEBOOKS
 from nvlib.store import project_root
+
+START = 15.0  # seconds of a notebook that runs nothing
+
+
+def choose(names: Sequence[str] = (), preset: str | None = None) -> list[tuple[Notebook, str]]:
+    """Return what to run, cheapest first.
+
+    Args:
+        names: artefacts or notebooks; none: the short list, or with a preset every notebook.
+        preset: one of `PRESETS`; None: quick.
+
+    Returns:
+        (notebook, preset); a notebook holds only those of its artefacts that were asked for.
+
+    Raises:
+        InputError: for an unknown name or preset.
+    """
+    if preset is not None and preset not in PRESETS:
+        raise unknown("preset", preset, PRESETS)
+    makers = NOTEBOOKS | {a: n for n in NOTEBOOKS.values() for a in n.artefacts}
+    for name in names:
+        if name not in makers:
+            raise unknown("artefact", name, makers)
+    wanted = names or (SHORT if preset is None else tuple(NOTEBOOKS))
+    at = preset or "quick"
+    chosen: dict[str, Notebook] = {}
+    for name in wanted:
+        whole = makers[name]
+        held = chosen.get(whole.name)
+        asked = set(whole.artefacts) if name in NOTEBOOKS else {name} | set(held.artefacts if held else ())
+        chosen[whole.name] = part(whole, asked | set(held.artefacts if held else ()))
+    return sorted(((notebook, at) for notebook in chosen.values()), key=lambda pair: pair[0].seconds[at])
+
+
+def part(notebook: Notebook, artefacts: set[str]) -> Notebook:
+    """Return a notebook with some of its artefacts, and their share of its time (by their number)."""
+    kept = tuple(a for a in notebook.artefacts if a in artefacts)
+    if len(kept) == len(notebook.artefacts):
+        return notebook
+    share = max(1, len(kept)) / len(notebook.artefacts)
+    seconds = {preset: max(share * s, min(s, START)) for preset, s in notebook.seconds.items()}
+    studied = tuple(name for name in notebook.studied if name in kept or name == notebook.name)
+    return replace(notebook, artefacts=kept, seconds=seconds, studied=studied)
 
 
 def execute(

@@ -1,33 +1,31 @@
-"""What a programmed chip can be taught and at what price, as tables that ship: TSB's time, SWIM's curve, TSB's limits.
+"""What a programmed chip can be taught and at what price: TSB's time, SWIM's curve, TSB's limits, as analyses.
 
-    results/tsb-fig4/cost.parquet        accuracy against training cost, TSB after early stops     (`cost.early_stops`)
-            tsb-text/learning.parquet    TSB's accuracy epoch by epoch                             (`cost.history`)
-            swim-lenet3/sweep.parquet    accuracy against the verified share, by ranking           (`swim.sweep`)
-            tsb-causes/causes.parquet    TSB once more, with one thing changed at a time
-    each beside environment.json
+    cost        early-stops      accuracy against training cost, TSB after early stops     (`cost.early_stops`)
+    learning    learning-curve   TSB's accuracy epoch by epoch                             (`cost.history`)
+    sweep       verify-sweep     accuracy against the verified share, by ranking           (`swim.sweep`)
+    causes      tsb-causes       TSB once more, with one thing changed at a time
 
 All are of LeNet-3 on MNIST, RRAM, `full_scale`, `signed`; *causes* of VGG-8 at an eighth of its width too. Accuracies
-of cost, learning and causes are of validation images, SWIM's of test images. ``python -m nvlib.papers.making``
-makes what is not there (half an hour on a quiet core); a name after it makes that table alone.
+of cost, learning and causes are of validation images, SWIM's of test images. ``python -m nvlib.papers.analyses``
+computes what is not there (half an hour on a quiet core).
 """
 
 from __future__ import annotations
 
-import json
 from collections.abc import Mapping
-from dataclasses import dataclass, field
-from pathlib import Path
+from dataclasses import asdict, dataclass, field
 from typing import TYPE_CHECKING, Any
 
 import pandas as pd
 
 from nvlib.errors import InputError, unknown
-from nvlib.store import results, shipped_results
+from nvlib.store import Store, results
 
 if TYPE_CHECKING:
     from torch import nn
 
-TABLES = {"cost": "tsb-fig4", "learning": "tsb-text", "sweep": "swim-lenet3", "causes": "tsb-causes"}
+TABLES = {"cost": "tsb-fig4", "learning": "tsb-text", "sweep": "swim-lenet3", "causes": "tsb-causes"}  # the folders
+ANALYSES = {"cost": "early-stops", "learning": "learning-curve", "sweep": "verify-sweep", "causes": "tsb-causes"}
 AT = 0.2  # sigma_d of cost and learning
 TSB = {"epochs": 5, "lr": 1e-2}  # as tsb-fig3's shipped chips; lr chosen on validation images
 SMALL = "lenet3"
@@ -58,57 +56,46 @@ SIZES = {
 }  # fmt: skip
 
 
-def table(name: str, preset: str = "quick", folder: Path | None = None) -> pd.DataFrame:
-    """Return one of the tables.
-
-    Args:
-        name: one of `TABLES`.
-        preset: quick: what ships. smoke: a tiny one is made to see that it works, what ships is returned. full, paper:
-            made now, at that size.
-        folder: of shipped results; None: the project's.
-
-    Returns:
-        It; empty where it does not ship yet, ``python -m nvlib.papers.making`` makes it.
+def table(name: str, store: Store | None = None) -> pd.DataFrame:
+    """Return what the store has of one of the tables, of the size that ships; empty where that is nothing.
 
     Raises:
-        InputError: for an unknown name or preset.
+        InputError: for an unknown name.
     """
     if name not in TABLES:
         raise unknown("table of programmed chips", name, TABLES)
-    if preset != "quick":
-        if preset not in SIZES:
-            raise unknown("preset", preset, ("quick", *SIZES))
-        from nvlib.papers.making import made
-
-        held = made(name, SIZES[preset][name])
-        if preset != "smoke":
-            return held
-    path = place(name, folder)
-    return pd.read_parquet(path) if path.is_file() else pd.DataFrame()
+    return (store or Store()).analysed(ANALYSES[name], name, {"size": asdict(SIZES["full"][name])})
 
 
-def place(name: str, folder: Path | None = None) -> Path:
-    """Return where a table ships."""
-    return (folder or shipped_results() or Path("results")) / TABLES[name] / f"{name}.parquet"
+def provenance(name: str, store: Store | None = None) -> dict[str, Any]:
+    """Return where a table's last part was computed (`nvlib.provenance.environment`); empty if there is none."""
+    store = store or Store()
+    known = store.analyses(ANALYSES[name], {"size": asdict(SIZES["full"][name])})
+    made = [found for part in known if (found := store.about(part).get("environment"))]
+    return max(made, key=lambda found: found["written"], default={})
 
 
-def provenance(name: str, folder: Path | None = None) -> dict[str, Any]:
-    """Return where a shipped table's last piece was computed (`nvlib.provenance.environment`); empty if unknown."""
-    log = place(name, folder).parent / "environment.json"
-    pieces = json.loads(log.read_text()) if log.is_file() else {}
-    own = [piece for key, piece in pieces.items() if key.split()[0] == name]
-    return max(own, key=lambda piece: piece["written"], default={})
+def made_by(name: str) -> str:
+    """Say what makes a table, and where the one that ships was made."""
+    made = provenance(name)
+    where = f", commit {made['commit']}, {made['written'][:10]}" if made else ""
+    return f"shipped, `python -m nvlib.papers.analyses {TABLES[name]}`{where}"
 
 
 def trained(sigma_d: float, method: str = "gaussian", network: str = "lenet3") -> nn.Module:
     """Return the stored model that was trained at a sigma_d by a method; InputError where there is none."""
     from nvlib import studies
 
+    return studies.model_of(training_of(sigma_d, method, network))
+
+
+def training_of(sigma_d: float, method: str = "gaussian", network: str = "lenet3") -> str:
+    """Return the hash of that training."""
     rows = results(network=network, method=method, origin="shipped", **MODELS)
     rows = rows[rows.train_sigma_d == (0.0 if method == "none" else sigma_d)]
     if rows.empty:
         raise InputError(f"no {network} trained by {method} at sigma_d={sigma_d:g} ships; run studies/ first")
-    return studies.model_of(str(rows.training.iloc[0]))
+    return str(rows.training.iloc[0])
 
 
 # -- what keeps TSB from the ideal -----------------------------------------------------------------------------------
