@@ -9,7 +9,7 @@ export OMP_WAIT_POLICY ?= passive
 SETUP := $(if $(filter .venv/bin/python,$(PY)),.venv/.installed)
 
 .DEFAULT_GOAL := help
-.PHONY: help setup reproduce test test-browser test-slow test-slurm test-killed app lab lint clean
+.PHONY: help setup reproduce test test-browser test-slow test-slurm test-zoo test-killed app lab lint clean
 
 help:  ## show this list
 	@grep -hE '^[a-z-]+:.*##' $(MAKEFILE_LIST) | awk -F ':.*## ' '{printf "  make %-14s %s\n", $$1, $$2}'
@@ -39,6 +39,9 @@ test-browser: $(SETUP)  ## the app in a real headless browser (needs Debian's ch
 
 test-slow: $(SETUP)  ## long computations: coverage of intervals, real training
 	$(PY) -m pytest -m slow
+
+test-zoo: $(SETUP)  ## other people's modules in every way: what docs/support.md says
+	$(PY) -m pytest -m zoo
 
 test-slurm: $(SETUP)  ## job arrays on a real SLURM on loopback (needs Debian's slurm-wlm)
 	$(PY) -m pytest -m slurm

@@ -345,7 +345,7 @@ def _validate(run: Run, validation: Split, chips: int) -> tuple[np.ndarray, np.n
     def results(weights: dict[str, Tensor]) -> dict[str, Tensor]:
         return weights if run.candidates == 1 else {name: tensor[run.result] for name, tensor in weights.items()}
 
-    with torch.no_grad():
+    with torch.no_grad(), modules.evaluating(run.model):
         way = "native" if run.way == "native" else population.way(run.model, validation.x)
         images = population.plan(run.model, validation.x, len(run.result), how=way).images
         how = images, way, run.precision

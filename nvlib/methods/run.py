@@ -202,9 +202,11 @@ class Run:
             alike = [i for i, row in enumerate(rows) if self.seeds[row] == seed]
             for start in range(0, len(chips), at_once):
                 part = chips[start : start + at_once]
-                z = {name: self._luck(seed, part, name) for name in self.arrays}
+                with modules.evaluating(self.model):
+                    z = {name: self._luck(seed, part, name) for name in self.arrays}
                 for i in alike:
-                    held = self._programmed(rows[i], z)
+                    with modules.evaluating(self.model):
+                        held = self._programmed(rows[i], z)
                     scores = score(self.model, held, data, images, population.WAYS[how], self.precision)[0].numpy()
                     found[i, start : start + len(part)] = scores
         return found

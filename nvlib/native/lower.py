@@ -13,6 +13,7 @@ import warnings
 import torch
 from torch import Tensor, fx, nn
 
+from nvlib import modules
 from nvlib.native.graph import Network, Ref, Step, Unsupported, Value
 from nvlib.native.nodes import BATCH, name_of, shape_of
 from nvlib.native.operators import Operators, Storage, View
@@ -24,7 +25,7 @@ def lower(module: nn.Module, images: Tensor) -> Network:
         raise Unsupported(f"inputs with {images.ndim} axes; expected channels, rows and columns, or features")
     example = images[:1].expand(BATCH, *images.shape[1:]).contiguous()
     try:
-        with torch.inference_mode(), warnings.catch_warnings():
+        with torch.inference_mode(), warnings.catch_warnings(), modules.unchanged(module):
             warnings.simplefilter("ignore")  # the exporter's own remarks
             program = torch.export.export(module, (example,), strict=False)
     except Exception as error:  # whatever the exporter refuses: control flow on values, foreign code

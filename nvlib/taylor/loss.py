@@ -17,7 +17,7 @@ from torch import Tensor, nn
 from nvlib import modules
 from nvlib.data import Split
 from nvlib.errors import InputError
-from nvlib.population import activation_bytes
+from nvlib.population import activation_bytes, logits_of
 from nvlib.taylor.point import Point
 
 _KEEP_BYTES = 1 << 30  # graphs of the gradient that stay in memory between products with the Hessian
@@ -56,7 +56,8 @@ class Loss:
             raise InputError("the split to expand the loss on is empty; expected at least one image")
         like = next(iter(self.point.centre.values()))
         y = self.split.y.to(like) if self.split.y.is_floating_point() else self.split.y.to(like.device)
-        object.__setattr__(self, "split", Split(self.split.x.to(like), y))
+        x = self.split.x.to(like) if self.split.x.is_floating_point() else self.split.x.to(like.device)  # tokens
+        object.__setattr__(self, "split", Split(x, y))
 
     def batches(self) -> Iterator[tuple[Tensor, Tensor]]:
         """Yield images and labels, a chunk at a time."""
@@ -65,7 +66,7 @@ class Loss:
     def outputs(self, weights: Mapping[str, Tensor], x: Tensor) -> Tensor:
         """Run the network with these weights on arrays."""
         with modules.twice_differentiable(self.point.model):
-            return modules.call(self.point.model, weights, x.clone())
+            return logits_of(self.point.model, modules.call(self.point.model, weights, x.clone()))
 
     @torch.no_grad()
     def value(self, weights: Mapping[str, Tensor] | None = None) -> float:
@@ -81,7 +82,8 @@ class Loss:
     def _slopes(self, weights: Mapping[str, Tensor]) -> Iterator[list[Tensor]]:
         for x, y in self.batches():
             leaves = {name: w.detach().requires_grad_() for name, w in weights.items()}
-            yield torch.autograd.grad(self.each(self.outputs(leaves, x), y).sum(), list(leaves.values()))
+            yield torch.autograd.grad(self.each(self.outputs(leaves, x), y).sum(), list(leaves.values()),
+                                      materialize_grads=True)  # fmt: skip
 
     def _sum(self, parts: Iterator[list[Tensor]]) -> dict[str, Tensor]:
         total = {name: torch.zeros_like(w, dtype=torch.float64) for name, w in self.point.centre.items()}
@@ -100,7 +102,7 @@ class Loss:
             leaves = [w.detach().requires_grad_() for w in self.point.centre.values()]
             named = dict(zip(self.point.centre, leaves, strict=True))
             value = self.each(self.outputs(named, x), y).sum()
-            made = (list(torch.autograd.grad(value, leaves, create_graph=True)), leaves)
+            made = (list(torch.autograd.grad(value, leaves, create_graph=True, materialize_grads=True)), leaves)
             if keep:
                 self._graphs.append(made)
             yield made
