@@ -44,6 +44,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
             if error.errno not in MACHINE:
                 raise
             where = f": {error.filename}" if error.filename else ""
+            where += "; expected a folder that can be written to" if error.errno in PLACE else ""
             return _say(f"error: {error.strerror}{where}", 1)
         except RuntimeError as error:
             launch = sys.modules.get("nvlib.launch")
@@ -53,7 +54,8 @@ def main(arguments: Sequence[str] | None = None) -> int:
 
 
 HELP = ("-h", "--help")
-MACHINE = (errno.ENOSPC, errno.EDQUOT, errno.EACCES, errno.EPERM, errno.EROFS, errno.EIO)  # not the program's doing
+PLACE = (errno.ENOTDIR, errno.EEXIST, errno.EROFS, errno.EACCES)
+MACHINE = (errno.ENOSPC, errno.EDQUOT, errno.EFBIG, errno.EPERM, errno.EIO, *PLACE)  # not the program's doing
 
 
 def _say(line: str, code: int) -> int:

@@ -11,6 +11,7 @@ second call goes on from it.
 
 from __future__ import annotations
 
+import hashlib
 import warnings
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass, field, replace
@@ -52,6 +53,7 @@ class Samples:
         estimate: what ``until`` waited for, with an interval that allows for the looks (those of `mean` and `kpp` do
             not); None without ``until``.
         rounding: how far its precision is off float32; None where that is float32.
+        of: digest of the model, the images and the conditions; "" where it is not known.
     """
 
     index: np.ndarray
@@ -62,6 +64,7 @@ class Samples:
     plan: Plan | None = field(default=None, compare=False)
     estimate: Estimate | None = field(default=None, compare=False)
     rounding: Rounding | None = field(default=None, compare=False)
+    of: str = field(default="", compare=False)
 
     def __len__(self) -> int:
         """Return the number of chips."""
@@ -78,13 +81,13 @@ class Samples:
     def head(self, chips: int) -> Samples:
         """Return the first ``chips`` of them."""
         columns = (getattr(self, c)[:chips] for c in ("index", "accuracy", "loss", "ekl"))
-        return Samples(*columns, seed=self.seed, plan=self.plan)
+        return Samples(*columns, seed=self.seed, plan=self.plan, of=self.of)
 
     @staticmethod
     def join(parts: list[Samples]) -> Samples:
         """Concatenate samples of one family, in order; the plan is the last one's, which memory has held."""
         columns = (np.concatenate([getattr(p, c) for p in parts]) for c in ("index", "accuracy", "loss", "ekl"))
-        return Samples(*columns, seed=parts[0].seed, plan=parts[-1].plan)
+        return Samples(*columns, seed=parts[0].seed, plan=parts[-1].plan, of=parts[0].of)
 
 
 class Interrupted(KeyboardInterrupt):
@@ -235,9 +238,9 @@ def monte_carlo(
     seed = check_seed(seed)
     rule = None if until is None else Until(until, of, k, confidence, chips, max_chips)
     data, crossbar = as_split(data), as_crossbar(crossbar, sigma_d, **conditions)
-    parts, done, estimate, met = [], 0, None, None
+    parts, done, estimate, met, of_what = [], 0, None, None, _identity(model, data, crossbar)
     if resume is not None:
-        parts, done = [_continued(resume, first, seed)], len(resume)
+        parts, done = [_continued(resume, first, seed, of_what)], len(resume)
         plan, met = resume.plan or plan, resume.rounding
     if plan is None and check_precision(precision, on) != "float32":
         plan, met = _in_precision(model, data, crossbar, precision, chips, on, seed)
@@ -257,11 +260,11 @@ def monte_carlo(
                 samples = Samples.join(parts).head(look)
                 if rule and rule.met(estimate := rule.estimate(samples.accuracy)):
                     break
-        return replace(samples, estimate=estimate, rounding=met)
+        return replace(samples, estimate=estimate, rounding=met, of=of_what)
     except KeyboardInterrupt as stop:
         if not parts:
             raise
-        raise Interrupted(replace(Samples.join(parts), rounding=met)) from stop
+        raise Interrupted(replace(Samples.join(parts), rounding=met, of=of_what)) from stop
 
 
 def _in_precision(
@@ -281,8 +284,23 @@ def _in_precision(
     return population.plan(model, split.x, chips), None
 
 
-def _continued(samples: Samples, first: int, seed: int) -> Samples:
+def _identity(model: nn.Module, split: Split, crossbar: Crossbar) -> str:
+    """Return the digest of all that decides samples, but for seed and index: model, images, conditions."""
+    found = hashlib.sha256(f"{type(model).__qualname__} {crossbar!r}".encode())
+    tensors = {**model.state_dict(), "images": split.x, "labels": split.y}
+    for name, tensor in tensors.items():
+        if isinstance(tensor, Tensor):
+            plain = tensor.detach().cpu().contiguous()
+            found.update(f"{name} {tuple(plain.shape)} {plain.dtype}".encode())
+            found.update(plain.reshape(-1).view(torch.uint8).numpy().data)
+    return found.hexdigest()
+
+
+def _continued(samples: Samples, first: int, seed: int, of: str) -> Samples:
     """Return samples to go on from; InputError if they do not begin what is asked for."""
+    if samples.of and samples.of != of:
+        raise InputError("resume holds chips of another model, other images or other conditions (device, sigma_d, bits, "
+                         "...); expected those of the call that it came from")  # fmt: skip
     if samples.seed != seed or not np.array_equal(samples.index, np.arange(first, first + len(samples))):
         raise InputError(
             f"resume holds {len(samples)} chips of seed {samples.seed} that are not the first ones asked for; "

@@ -10,10 +10,10 @@ from __future__ import annotations
 
 import hashlib
 import importlib.util
-import inspect
 import sys
 from pathlib import Path
 
+from nvlib import code
 from nvlib.errors import InputError
 
 _loaded: dict[str, str] = {}  # path -> SHA-256 of the text that was run
@@ -48,15 +48,9 @@ def load(path: str | Path) -> str:
 
 
 def code_of(kind: type) -> str | None:
-    """Return the SHA-256 of a class's code: a plug-in's whole file, else the class's text; None for nvlib's own.
-
-    A class without a text (typed at a prompt) has none either: what it computed then goes by its name alone.
-    """
+    """Return the SHA-256 of a class's code: a plug-in's whole file, else `nvlib.code`; None for nvlib's own."""
     if kind.__module__.partition(".")[0] == "nvlib":
         return None
     if kind.__module__.startswith(_PREFIX):
         return _loaded.get(sys.modules[kind.__module__].__file__)
-    try:
-        return hashlib.sha256(inspect.getsource(kind).encode()).hexdigest()
-    except (OSError, TypeError):
-        return None
+    return code.digest(kind)

@@ -70,7 +70,8 @@ class Training:
     """Everything that decides a training's weights.
 
     ``device`` holds the device's numbers (`Device.numbers`); ``images`` is how many training images were used. Training
-    without noise does not depend on device, sigma_d, reference or mapping: `studies` leaves them empty there.
+    without noise does not depend on device, sigma_d, reference or mapping: `studies` leaves them empty there. ``code``
+    is the digest of a method of one's own (`nvlib.code`).
     """
 
     network: str

@@ -28,7 +28,7 @@ from nvlib.statistics import Estimate
 
 # A curve that silently mixes these would show something that does not exist.
 ONE_OF = ("network", "dataset", "device", "reference", "mapping", "bits", "activation_bits", "images", "precision",
-          "train_precision")  # fmt: skip
+          "train_precision", "device_numbers", "deployment_code")  # fmt: skip
 
 
 def checked(df: pd.DataFrame, one_sigma: bool = False) -> pd.DataFrame:

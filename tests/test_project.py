@@ -16,7 +16,7 @@ ROOT = Path(__file__).parents[1]
 NOTEBOOKS = sorted((ROOT / "notebooks").glob("*.ipynb"))
 # each module imports only from those before it
 ORDER = [
-    "errors", "clock", "precision", "records", "catalogue", "image_sets", "statistics", "summary", "anova",
+    "errors", "clock", "code", "precision", "records", "catalogue", "image_sets", "statistics", "summary", "anova",
     "sequential", "devices", "modules", "operands", "native", "philox", "effects", "ranges", "conditions",
     "crossbar", "noise", "models", "data", "population", "felt", "probe", "rounding", "evaluate", "methods",
     "deploy", "plugins", "hardware", "taylor", "provenance", "claims", "store", "studies", "launch", "figures",

@@ -10,7 +10,8 @@ from nvlib.statistics import Estimate
 
 SHARED = [
     "network", "dataset", "device", "reference", "mapping", "bits", "activation_bits", "epochs", "images", "chip_seed",
-    "deployment", "deployment_parameters", "protocol", "precision", "train_precision",
+    "deployment", "deployment_parameters", "protocol", "precision", "train_precision", "device_numbers", "method_code",
+    "deployment_code",
 ]  # fmt: skip
 
 
@@ -45,6 +46,10 @@ def heading(shared: Mapping[str, object]) -> str:
         str(shared["mapping"]), bits, f"{shared['epochs']} epochs", f"{shared['images']:,} test images",
         str(shared["protocol"]),
     ]  # fmt: skip
+    if shared["device_numbers"]:
+        words[1] += f" (own, numbers {shared['device_numbers']})"
+    if shared["method_code"]:
+        words.append(f"method of code {shared['method_code']}")
     if shared["deployment"]:
         said = str(shared["deployment_parameters"])
         words.append(f"deployed by {shared['deployment']}" + (f" {said}" if said else ""))

@@ -157,7 +157,9 @@ def _installed(value: object) -> bool:
     """Whether a class or function comes with Python or a package, nvlib among them."""
     name = value.__name__ if isinstance(value, types.ModuleType) else getattr(value, "__module__", None)
     root = str(name or "").partition(".")[0]
-    return root == "nvlib" or root in sys.stdlib_module_names - {"__main__"} or root == "builtins" or _packaged(root)
+    if root == "__main__":  # a notebook, whichever file it was started from
+        return False
+    return root in ("nvlib", "builtins") or root in sys.stdlib_module_names or _packaged(root)
 
 
 @functools.lru_cache(maxsize=512)

@@ -16,7 +16,7 @@ from pathlib import Path
 from nvlib.store import checksums
 
 UNFINISHED = ".part"  # how the name ends of what is being written, or was when it was cut off
-FULL = (errno.ENOSPC, errno.EDQUOT)
+FULL = (errno.ENOSPC, errno.EDQUOT, errno.EFBIG)  # no room: on the disk, of the user, for a file of this size
 
 
 class DiskFull(OSError):

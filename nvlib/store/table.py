@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import hashlib
 import io
+import json
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import fields
 from pathlib import Path
@@ -11,21 +13,25 @@ from typing import Any
 import numpy as np
 import pandas as pd
 
+from nvlib import devices
 from nvlib.records import Training
 
 COLUMNS = [
     "run", "training", "network", "dataset", "method", "device", "sigma_d", "train_sigma_d", "reference", "mapping",
     "bits", "activation_bits", "epochs", "train_seed", "chip_seed", "chip", "accuracy", "loss", "ekl", "protocol",
-    "images", "origin", "deployment", "deployment_parameters", "precision", "train_precision", "before", "cells",
-    "verified", "pulses", "passes", "seconds",
+    "images", "origin", "deployment", "deployment_parameters", "precision", "train_precision", "device_numbers",
+    "method_code", "deployment_code", "before", "cells", "verified", "pulses", "passes", "seconds",
 ]  # fmt: skip
 DEPLOYED = COLUMNS[-6:]  # what a deployed chip has beside its scores; NaN where nothing was deployed
 CATEGORIES = [
     "run", "training", "network", "dataset", "method", "device", "reference", "mapping", "protocol", "origin",
-    "deployment", "deployment_parameters", "precision", "train_precision",
+    "deployment", "deployment_parameters", "precision", "train_precision", "device_numbers", "method_code",
+    "deployment_code",
 ]  # fmt: skip
 # what a table that was written before there were these columns lacks, and what its rows have there
-_LATER = {"deployment": "", "deployment_parameters": "", "precision": "float32", "train_precision": "float32"}
+_LATER = {"deployment": "", "deployment_parameters": "", "precision": "float32", "train_precision": "float32",
+          "device_numbers": "", "method_code": "", "deployment_code": ""}  # fmt: skip
+DIGITS = 8  # of a digest, in a column
 
 
 def describe(run: str, training: Mapping[str, Any], evaluation: Mapping[str, Any]) -> dict[str, Any]:
@@ -54,7 +60,18 @@ def describe(run: str, training: Mapping[str, Any], evaluation: Mapping[str, Any
         "origin": "yours",
         "deployment": (evaluation["deployment"] or {}).get("name", ""),
         "train_precision": training.get("precision", "float32"),
+        "device_numbers": _numbers(evaluation["device"]),
+        "method_code": (training.get("code") or "")[:DIGITS],
+        "deployment_code": (evaluation["deployment"] or {}).get("code", "")[:DIGITS],
     }
+
+
+def _numbers(device: Mapping[str, Any]) -> str:
+    """Return what tells a device of one's own from another of its name, digits of its numbers; "" for a built-in."""
+    numbers = {key: value for key, value in device.items() if key != "name"}
+    known = device["name"] in devices.names() and devices.get(device["name"]).numbers() == numbers
+    text = json.dumps(numbers, sort_keys=True, separators=(",", ":"))
+    return "" if known else hashlib.sha256(text.encode()).hexdigest()[:DIGITS]
 
 
 def assembled(parts: Sequence[tuple[dict[str, Any], pd.DataFrame]]) -> pd.DataFrame:
