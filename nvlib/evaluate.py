@@ -299,8 +299,8 @@ def _identity(model: nn.Module, split: Split, crossbar: Crossbar) -> str:
 def _continued(samples: Samples, first: int, seed: int, of: str) -> Samples:
     """Return samples to go on from; InputError if they do not begin what is asked for."""
     if samples.of and samples.of != of:
-        raise InputError("resume holds chips of another model, other images or other conditions (device, sigma_d, bits, "
-                         "...); expected those of the call that it came from")  # fmt: skip
+        raise InputError("resume holds chips of another model, other images or other conditions (device, sigma_d, "
+                         "bits, ...); expected those of the call that it came from")  # fmt: skip
     if samples.seed != seed or not np.array_equal(samples.index, np.arange(first, first + len(samples))):
         raise InputError(
             f"resume holds {len(samples)} chips of seed {samples.seed} that are not the first ones asked for; "

@@ -143,7 +143,8 @@ def test_resume_goes_on_with_the_same_chips_alone():
     data = torch.randn(32, 8), torch.randint(0, 4, (32,))
     begun = nvlib.monte_carlo(model, data, "rram", 0.1, chips=4, bits=8)
     whole = nvlib.monte_carlo(model, data, "rram", 0.1, chips=8, bits=8)
-    assert nvlib.monte_carlo(model, data, "rram", 0.1, chips=8, bits=8, resume=begun).loss.tolist() == whole.loss.tolist()
+    gone_on = nvlib.monte_carlo(model, data, "rram", 0.1, chips=8, bits=8, resume=begun)
+    assert gone_on.loss.tolist() == whole.loss.tolist()
     for net, given, crossbar, bits in (
         (other, data, ("rram", 0.1), 8), (model, (data[0] + 1, data[1]), ("rram", 0.1), 8),
         (model, data, ("rram", 0.2), 8), (model, data, ("fefet1", 0.1), 8), (model, data, ("rram", 0.1), 6),
