@@ -7,6 +7,7 @@ gauss_newton  G_ii = 1/n sum over images and columns of (J^T S)_i^2, where J = d
               normalisation with fixed statistics. There G_ii *is* f''_i (off the diagonal G and f'' differ: the
               network is linear in each weight, not in all together). One backward pass a class, whatever the size.
               For linear and Conv2d layers, whose per-image gradients are formed from inputs and output gradients.
+              In a weight that is used twice (tied) the network is not linear: there G_ii leaves something out.
 stochastic    f''_i = E[ v_i (f'' v)_i ], v_i = +-1 alike (Hutchinson; Bekas, Kokiopoulou, Saad 2007), with its
               standard error: any network, any size.
 
@@ -23,7 +24,7 @@ import torch
 from torch import Tensor, nn
 from torch.func import jacrev, vmap
 
-from nvlib import philox
+from nvlib import modules, philox
 from nvlib.errors import InputError, unknown
 from nvlib.models import Network
 from nvlib.taylor.loss import Loss
@@ -118,31 +119,38 @@ def gauss_newton(loss: Loss) -> Diagonal:
     """Return the diagonal of the Gauss-Newton matrix, from one backward pass an output.
 
     Raises:
-        InputError: where a weight belongs to a layer other than Linear or plain Conv2d, or is used more than once.
+        InputError: where a weight belongs to a layer other than Linear or plain Conv2d.
     """
-    layers = {name: _layer(loss.point.model, name) for name in loss.point.centre}
+    held = modules.slots(loss.point.model)
+    layers = {name: [_layer(loss.point.model, slot) for slot in held[name]] for name in loss.point.centre}
     total = {name: torch.zeros_like(w, dtype=torch.float64) for name, w in loss.point.centre.items()}
-    seen: dict[str, tuple[Tensor, Tensor]] = {}
+    seen: dict[str, list[tuple[nn.Module, Tensor, Tensor]]] = {name: [] for name in layers}
 
     def remember(name: str) -> object:
-        def hook(_: nn.Module, inputs: tuple[Tensor, ...], out: Tensor) -> None:
-            if name in seen:
-                raise InputError(f"{name} is used more than once in a run; use how='exact' or 'stochastic'")
-            seen[name] = (inputs[0].detach(), out)
+        def hook(layer: nn.Module, inputs: tuple[Tensor, ...], given: dict[str, Tensor], out: Tensor) -> None:
+            seen[name].append((layer, (*inputs, *given.values())[0].detach(), out))
 
         return hook
 
-    hooks = [layer.register_forward_hook(remember(name)) for name, layer in layers.items()]
+    hooks = [layer.register_forward_hook(remember(name), with_kwargs=True)
+             for name, several in layers.items() for layer in several]  # fmt: skip
     try:
         for x, y in loss.batches():
-            seen.clear()
+            for uses in seen.values():
+                uses.clear()
             weights = {name: w.detach().requires_grad_() for name, w in loss.point.centre.items()}
             outputs = loss.outputs(weights, x)
-            outs = [out for _, out in seen.values()]
+            if silent := [name for name, uses in seen.items() if not uses]:
+                raise InputError(f"{silent[0]} does not run as a layer of its own; use how='exact' or 'stochastic'")
+            outs = [out for uses in seen.values() for _, _, out in uses]
             for column in _factor(loss, outputs.detach(), y).unbind(-1):
-                slopes = torch.autograd.grad(outputs, outs, column, retain_graph=True)
-                for (name, (inputs, _)), slope in zip(seen.items(), slopes, strict=True):
-                    total[name] += _squares(layers[name], inputs, slope).view_as(total[name])
+                slopes = iter(torch.autograd.grad(outputs, outs, column, retain_graph=True, materialize_grads=True))
+                for name, uses in seen.items():
+                    if len(uses) == 1:
+                        found = _squares(*uses[0][:2], next(slopes))
+                    else:  # an image's gradient is the sum over the uses
+                        found = sum(_each(*use[:2], next(slopes)) for use in uses).square().sum(0, dtype=torch.float64)
+                    total[name] += found.view_as(total[name])
     finally:
         for hook in hooks:
             hook.remove()
@@ -196,12 +204,18 @@ def _factor(loss: Loss, outputs: Tensor, y: Tensor) -> Tensor:
     return vectors * values.clamp(min=0).sqrt().unsqueeze(1)
 
 
+def _each(layer: nn.Module, inputs: Tensor, slope: Tensor) -> Tensor:
+    """Return each image's gradient, (images, out, in): of a weight that is used more than once."""
+    if isinstance(layer, nn.Linear):
+        return torch.einsum("b...o,b...i->boi", slope, inputs)
+    patches = nn.functional.unfold(inputs, layer.kernel_size, layer.dilation, layer.padding, layer.stride)
+    return slope.flatten(2) @ patches.transpose(1, 2)  # (images, out channels, inputs of a kernel)
+
+
 def _squares(layer: nn.Module, inputs: Tensor, slope: Tensor) -> Tensor:
     """Return the sum over images of each image's squared gradient, in float64."""
     if isinstance(layer, nn.Linear) and inputs.ndim == 2:
         return (slope.square().T @ inputs.square()).double()
     if isinstance(layer, nn.Linear):
         return torch.einsum("b...o,b...i->boi", slope, inputs).square().sum(0, dtype=torch.float64)
-    patches = nn.functional.unfold(inputs, layer.kernel_size, layer.dilation, layer.padding, layer.stride)
-    own = slope.flatten(2) @ patches.transpose(1, 2)  # (images, out channels, inputs of a kernel)
-    return own.square().sum(0, dtype=torch.float64)
+    return _each(layer, inputs, slope).square().sum(0, dtype=torch.float64)
