@@ -84,6 +84,8 @@ def stack(models: Sequence[nn.Module]) -> dict[str, Tensor]:
 
 def members(weights: Mapping[str, Tensor]) -> int:
     """Return how many members stacked weights hold."""
+    if not weights:
+        raise InputError("no weights to run; expected name -> (members, ...), from nvlib.program with a range")
     sizes = {len(tensor) for tensor in weights.values()}
     if len(sizes) != 1:
         raise InputError(f"stacked weights have leading axes of sizes {sorted(sizes)}; expected one size for all")
@@ -140,6 +142,7 @@ def _forward(
     how: str | None,
     seeds: Sequence[int] | None,
 ) -> Tensor:
+    _check_stacked(model, weights)
     count = members(weights)
     if per_member and len(x) != count:
         raise InputError(f"inputs for {len(x)} members do not match weights of {count}; expected one set a member")
@@ -183,6 +186,15 @@ def _forward(
         cause = str(refusal).strip().splitlines()[0]
         warnings.warn(f"vmap refuses {type(model).__name__} ({cause}); running its chips in a loop", stacklevel=3)
     return outs
+
+
+def _check_stacked(model: nn.Module, weights: Mapping[str, Tensor]) -> None:
+    """Refuse the weights of a single chip, whose first axis would be taken for members."""
+    shapes = {name: tensor.shape for name, tensor in (*model.named_parameters(), *model.named_buffers())}
+    for name, tensor in weights.items():
+        if name in shapes and tensor.ndim and tensor.shape == shapes[name] != tensor.shape[1:]:
+            raise InputError(f"weights {name} are those of one chip, {tuple(tensor.shape)}; expected a leading axis of "
+                             "chips: index=range(...) of nvlib.program, or tensor[None]")  # fmt: skip
 
 
 def _loop(

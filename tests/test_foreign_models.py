@@ -271,7 +271,7 @@ def test_half_precision_has_its_scale_in_float32(kind):
         assert low.dtype == kind and torch.equal(low, high.to(kind))
     assert crossbar.deviations(model, "rram", 0.1, bits=8).equals(crossbar.deviations(exact, "rram", 0.1, bits=8))
     grown = exact.weight.detach().to(kind)[None].requires_grad_()
-    held = crossbar.read_back(grown, nvlib.devices.get("rram"), 0.1, torch.ones(1, 32, 64), bits=8)
+    held = crossbar.read_back(grown, nvlib.Crossbar("rram", 0.1, 8), torch.ones(1, 32, 64))
     held.float().sum().backward()
     assert held.dtype == kind and torch.equal(grown.grad, torch.ones_like(grown))
 
@@ -320,3 +320,14 @@ def test_a_gpu_that_is_not_there_is_said_in_a_line():
         ):
             with pytest.raises(InputError, match=says):
                 run()
+
+
+def test_a_single_chip_handed_to_forward_is_refused():
+    model = nn.Linear(8, 4)
+    one = nvlib.program(model, "rram", 0.1, bits=8)
+    for how in ("loop", "vmap", "native"):
+        with pytest.raises(InputError, match=r"weights weight are those of one chip, \(4, 8\); expected a leading"):
+            nvlib.forward(model, one, X, how=how)
+    assert nvlib.forward(model, {name: w[None] for name, w in one.items()}, X).shape == (1, 64, 4)
+    with pytest.raises(InputError, match="no weights to run"):
+        nvlib.forward(model, {}, X)
