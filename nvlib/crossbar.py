@@ -66,7 +66,7 @@ def array_weights(model: nn.Module, *, warn: bool = True) -> list[str]:
     Raises:
         InputError: if the model has no weight to put on arrays, or names one it does not have; for a scripted module.
     """
-    usable(model)
+    usable(model, values=False)
     inner, address = bare(model), modules.address(model)
     extra = set(getattr(model, "array_weights", ())) | set(getattr(inner, "array_weights", ()))
     every = _matrices_of(model)
@@ -110,6 +110,8 @@ def _programmable(name: str, w: Tensor) -> None:
     what = "sparse" if w.layout != torch.strided else None if w.is_floating_point() else str(w.dtype)
     if what:
         raise InputError(f"weights {name} are {what.removeprefix('torch.')}; expected dense floats: convert them")
+    if w.is_meta:
+        raise InputError(f"weights {name} are on the meta device, without values; load them")
     if not torch.isfinite(w).all():
         raise InputError(f"weights {name} are not finite; a diverged model cannot be programmed, train it again")
 

@@ -101,8 +101,11 @@ def bare(model: nn.Module) -> nn.Module:
             return model
 
 
-def usable(model: nn.Module) -> None:
-    """Refuse what is no module whose weights can be exchanged; InputError says what to pass."""
+def usable(model: nn.Module, *, values: bool = True) -> None:
+    """Refuse what is no module whose weights can be exchanged; InputError says what to pass.
+
+    ``values``: whether weights need any; what is only counted may be on the meta device.
+    """
     if not isinstance(model, nn.Module):
         raise InputError(f"a model of type {type(model).__name__} cannot be programmed; expected an nn.Module")
     for name, part in model.named_modules():
@@ -113,7 +116,7 @@ def usable(model: nn.Module) -> None:
     for name, parameter in model.named_parameters():
         if is_lazy(parameter):
             raise InputError(f"{name} of {type(model).__name__} has no shape yet; run the model on an image first")
-        if parameter.is_meta:
+        if values and parameter.is_meta:
             raise InputError(f"{name} of {type(model).__name__} is on the meta device, without values; load them")
 
 
