@@ -24,8 +24,8 @@ DEVICES = {
     "nft_fefet6": "NFT's FeFET6",
 }  # fmt: skip
 DEPLOYMENTS = {
-    "last_layer": "last layer", "last_layers": "last layers", "swim": "SWIM", "normalise": "statistics taken again",
-    "write_verify": "write-verify", "tsb": "TSB",
+    "write_verify": "write-verify", "swim": "SWIM", "normalise": "statistics taken again",
+    "last_layer": "last layer", "last_layers": "last layers", "tsb": "TSB",
 }  # fmt: skip
 REFERENCES = {"full_scale": "full scale", "level": "one level"}
 WRITTEN = {**NETWORKS, **DEVICES, **REFERENCES}  # what is written the same wherever it stands
