@@ -10,8 +10,8 @@ import json
 
 import pandas as pd
 import pytest
-from appkit import APP, deployed, launched, records, sound, write
-from synthetic import tidy
+from appkit import APP, deployed, launched, records, sound, taylor, write
+from synthetic import analysed, tidy
 
 pytest.importorskip("streamlit")
 import streamlit as st
@@ -60,9 +60,9 @@ def stored(tmp_path_factory):
     rows[["deployment", "deployment_parameters"]] = rows[["deployment", "deployment_parameters"]].fillna("")
     rows.to_parquet(root / "more" / "samples.parquet")
     (root / "more" / "records.json").write_text(json.dumps(records(rows), default=list))
-    for path in (root / "taylor").glob("*.parquet"):
-        held = pd.read_parquet(path)
-        pd.concat([held, held.assign(train_seed=1)], ignore_index=True).to_parquet(path)
+    another = {name: table.assign(train_seed=1) for name, table in taylor().items()}
+    for kind, tables in (("following", {"training": another.pop("training")}), ("taylor", another)):
+        analysed(root, f"{kind}-of-another", kind, tables, {"train_seed": 1})
     (root / "tsb-fig4").symlink_to(APP.parent / "results" / "tsb-fig4")
     with pytest.MonkeyPatch.context() as patch:
         for name in ("NVLIB_RUNS", "NVLIB_MODELS"):
