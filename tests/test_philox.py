@@ -209,7 +209,7 @@ def test_code_that_draws_otherwise_is_not_used(compiler, monkeypatch):
     """A compiler's error must not become a result."""
     expected = philox.uniform(1, 2, "a", 100)
     wrong = "double* out, void*, long, void*, long, long, unsigned, unsigned"
-    monkeypatch.setattr("nvlib.native.philox._SOURCE", f'extern "C" void uniform({wrong}) {{ *out = 0.5; }}')
+    monkeypatch.setattr("nvlib.native.philox.SOURCE", f'extern "C" void uniform({wrong}) {{ *out = 0.5; }}')
     monkeypatch.setattr(philox, "_spent", 1e9)
     assert torch.equal(philox.uniform(1, 2, "a", 100), expected) and philox._compiled(True) is None
 

@@ -127,6 +127,21 @@ def test_jobs_find_a_network_of_ones_own(cluster, tmp_path, monkeypatch):
     assert len(table) == 2 and set(table.network) == {network} and marker.read_text() == "xx"  # here, and in the job
 
 
+def test_jobs_know_a_method_of_ones_own(cluster, tmp_path, monkeypatch):
+    monkeypatch.setattr(nvlib.methods, "METHODS", dict(nvlib.methods.METHODS))
+    path = tmp_path / "mine.py"
+    path.write_text(
+        "import nvlib\nfrom dataclasses import dataclass\nfrom typing import ClassVar\n\n\n@dataclass(frozen=True)\n"
+        "class Still:\n    name: ClassVar[str] = 'still'\n\n    def loss(self, run, batch):\n"
+        "        return run.cross_entropy(run.forward(run.noisy(None), batch.x), batch.y)\n\n\n"
+        "nvlib.METHODS['still'] = Still\n"
+    )
+    study = Study("lenet3", methods=("still",), sigma_d=(0.1,), epochs=1, chips=2, images=64, plugins=(str(path),))
+    table = launch.run(study, "slurm", where=Store(tmp_path / "runs", None), cluster=SMALL, progress=False)
+    nvlib.METHODS.pop("still", None)
+    assert len(table) == 2 and set(table.method) == {"still"}
+
+
 def test_a_job_asked_to_stop_goes_back_to_the_queue_and_on(cluster, undisturbed, tmp_path):
     where = Store(tmp_path / "runs", None)
     status = submitted(FOUR[:1], where)
