@@ -21,20 +21,26 @@ from nvlib.native.operators import Operators, Storage, View
 
 def lower(module: nn.Module, images: Tensor) -> Network:
     """Return what ``module`` computes for one of ``images`` (batch, ...); Unsupported where that is not known here."""
-    if images.ndim not in (2, 4):
-        raise Unsupported(f"inputs with {images.ndim} axes; expected channels, rows and columns, or features")
-    example = images[:1].expand(BATCH, *images.shape[1:]).contiguous()
-    try:
-        with torch.inference_mode(), warnings.catch_warnings(), modules.unchanged(module):
-            warnings.simplefilter("ignore")  # the exporter's own remarks
-            program = torch.export.export(module, (example,), strict=False)
-    except Exception as error:  # whatever the exporter refuses: control flow on values, foreign code
-        line = (str(error).strip().splitlines() or [""])[0][:200]
-        raise Unsupported(f"torch.export: {type(error).__name__}: {line}") from error
+    with torch.inference_mode():
+        program = exported(module, images)
     signature = program.graph_signature
     if signature.buffers_to_mutate or signature.user_inputs_to_mutate:
         raise Unsupported("it writes to its buffers or its input in evaluation mode")
     return _network(program)
+
+
+def exported(module: nn.Module, images: Tensor) -> torch.export.ExportedProgram:
+    """Return the graph of a module in its mode for one of ``images`` (batch, ...); Unsupported with the reason."""
+    if images.ndim not in (2, 4):
+        raise Unsupported(f"inputs with {images.ndim} axes; expected channels, rows and columns, or features")
+    example = images[:1].detach().expand(BATCH, *images.shape[1:]).contiguous()
+    try:
+        with warnings.catch_warnings(), modules.unchanged(module):
+            warnings.simplefilter("ignore")  # the exporter's own remarks
+            return torch.export.export(module, (example,), strict=False)
+    except Exception as error:  # whatever the exporter refuses: control flow on values, foreign code
+        line = (str(error).strip().splitlines() or [""])[0][:200]
+        raise Unsupported(f"torch.export: {type(error).__name__}: {line}") from error
 
 
 def _network(program: torch.export.ExportedProgram) -> Network:

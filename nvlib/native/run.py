@@ -15,6 +15,7 @@ from collections import OrderedDict
 from collections.abc import Callable, Hashable, Mapping
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
+from typing import TypeVar
 
 import torch
 from torch import Tensor, nn
@@ -26,6 +27,7 @@ from nvlib.native.identity import Reader
 from nvlib.native.layout import BLOCKS, Machine
 from nvlib.native.lower import lower
 
+T = TypeVar("T")
 _KEPT = 64  # programs, the latest used
 _ALIGN = 64  # bytes
 _OWN = frozenset(vars(nn.Module())) - {"training"}  # what every module has; its tensors and children are read apart
@@ -155,21 +157,30 @@ def program(module: nn.Module, x: Tensor, target: Machine | None = None) -> Prog
     """Return the program for a module and images like ``x``, made if need be; Unsupported with the reason."""
     target = target or machine()
     key = (structure(module), tuple(x.shape[1:]), target)
-    if key not in _programs:
+
+    def make() -> Program:
+        network = lower(module, x)
+        source = generate(network, target)
+        made = Program(source, network.recipe, load(source.text, target), target)
+        _try(made, module, x[:5])
+        return made
+
+    return remembered(_programs, key, make, _KEPT)
+
+
+def remembered(programs: OrderedDict[Hashable, T | Unsupported], key: Hashable, make: Callable[[], T], most: int) -> T:
+    """Return a program made before, or made now; a refusal is remembered likewise, and raised again."""
+    if key not in programs:
         try:
-            network = lower(module, x)
-            source = generate(network, target)
-            made = Program(source, network.recipe, load(source.text, target), target)
-            _try(made, module, x[:5])
-            _programs[key] = made
+            programs[key] = make()
         except Unsupported as refusal:
-            _programs[key] = refusal
+            programs[key] = refusal
         except Exception as error:  # a gap in this package must cost time, not the result
-            _programs[key] = Unsupported(f"{type(error).__name__}: {error}")
-        while len(_programs) > _KEPT:
-            _programs.popitem(last=False)
-    _programs.move_to_end(key)
-    found = _programs[key]
+            programs[key] = Unsupported(f"{type(error).__name__}: {error}")
+        while len(programs) > most:
+            programs.popitem(last=False)
+    programs.move_to_end(key)
+    found = programs[key]
     if isinstance(found, Unsupported):
         raise Unsupported(str(found))
     return found

@@ -7,36 +7,22 @@ stacked, as methods that watch inner layers do. Only what has a derivative here 
 
 from __future__ import annotations
 
-import warnings
 from typing import Any
 
 import torch
 from torch import Tensor, fx, nn
 
 from nvlib.native.graph import Convolution, Pointwise, Step, Unsupported, Value
-from nvlib.native.lower import leaf
-from nvlib.native.nodes import BATCH, arguments_of, layer_of, name_of, shape_of
+from nvlib.native.lower import exported, leaf
+from nvlib.native.nodes import arguments_of, layer_of, name_of, shape_of
 from nvlib.native.operators import Operators, Storage, View
 from nvlib.native.training.derivatives import DERIVATIVES
 from nvlib.native.training.graph import BatchNorm, Quantiser, Training
 
-_IDENTITY = {"alias", "clone", "contiguous", "flatten", "reshape", "view", "squeeze", "unsqueeze", "_unsafe_view",
-             "unflatten"}  # fmt: skip
-
 
 def lower(module: nn.Module, images: Tensor) -> Training:
     """Return what ``module`` computes in training mode for ``images`` (batch, ...); Unsupported if not known here."""
-    if images.ndim not in (2, 4):
-        raise Unsupported(f"inputs with {images.ndim} axes; expected channels, rows and columns, or features")
-    example = images[:1].detach().expand(BATCH, *images.shape[1:]).contiguous()
-    try:
-        with warnings.catch_warnings():
-            warnings.simplefilter("ignore")  # the exporter's own remarks
-            program = torch.export.export(module, (example,), strict=False)
-    except Exception as error:  # whatever the exporter refuses: control flow on values, foreign code
-        line = (str(error).strip().splitlines() or [""])[0][:200]
-        raise Unsupported(f"torch.export: {type(error).__name__}: {line}") from error
-    return _network(program)
+    return _network(exported(module, images))
 
 
 def _network(program: torch.export.ExportedProgram) -> Training:

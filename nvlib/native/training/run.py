@@ -22,7 +22,7 @@ from torch import Tensor, nn
 from nvlib.native.build import load, machine
 from nvlib.native.graph import Unsupported
 from nvlib.native.layout import Machine
-from nvlib.native.run import aligned, structure
+from nvlib.native.run import aligned, remembered, structure
 from nvlib.native.training.emit import Emitter, Source
 from nvlib.native.training.lower import lower
 
@@ -144,20 +144,7 @@ def program(module: nn.Module, weights: Mapping[str, Tensor], x: Tensor, target:
     _check(module, weights, x)
     target, of_images = target or machine(), x.requires_grad
     key = (structure(module), tuple(x.shape[1:]), of_images, target)
-    if key not in _programs:
-        try:
-            _programs[key] = _made(module, weights, x, target, of_images)
-        except Unsupported as refusal:
-            _programs[key] = refusal
-        except Exception as error:  # a gap in this package must cost time, not the result
-            _programs[key] = Unsupported(f"{type(error).__name__}: {error}")
-        while len(_programs) > _KEPT:
-            _programs.popitem(last=False)
-    _programs.move_to_end(key)
-    found = _programs[key]
-    if isinstance(found, Unsupported):
-        raise Unsupported(str(found))
-    return found
+    return remembered(_programs, key, lambda: _made(module, weights, x, target, of_images), _KEPT)
 
 
 def _check(module: nn.Module, weights: Mapping[str, Tensor], x: Tensor) -> None:
