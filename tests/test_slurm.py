@@ -23,9 +23,9 @@ from nvlib.studies import Study
 
 pytestmark = pytest.mark.slurm
 
-# long enough in epochs to be met in the middle
+# long enough to be met in the middle: some ten seconds of generated code
 STUDY = Study(
-    "lenet3", methods=("gaussian",), sigma_d=(0.2,), epochs=40, chips=4, images=96, recipe=Recipe(batch_size=32)
+    "lenet3", methods=("gaussian",), sigma_d=(0.2,), epochs=240, chips=4, images=96, recipe=Recipe(batch_size=32)
 )
 FOUR = [replace(STUDY, seeds=(seed,)) for seed in range(4)]
 SMALL = Cluster(cpus=1, memory_gb=1.5, minutes=10, warning=5)
