@@ -163,7 +163,7 @@ def test_gradients_pass_straight_through_within_and_beyond_the_range(r):
 @pytest.mark.parametrize("r", ["deviations:2", "max/channel"])
 @pytest.mark.parametrize(("device", "mapping"), CONDITIONS)
 def test_cells_of_a_range_add_up_to_the_chip(r, device, mapping):
-    from nvlib.deploy.cells import cells_of
+    from nvlib.cells import cells_of
 
     w, z = weights(4, 6)[0], weights(4, 6, seed=3)[:1]
     c = Crossbar(device, 0.3, 4, mapping=mapping, range=r)

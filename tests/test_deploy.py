@@ -11,10 +11,10 @@ from torch import nn
 
 import nvlib
 from nvlib import InputError, deploy, devices, models
+from nvlib.cells import cells_of
 from nvlib.crossbar import Crossbar, read_back
 from nvlib.data import Split
 from nvlib.deploy import redraw, sensitivity, swim
-from nvlib.deploy.cells import cells_of
 from nvlib.deploy.redraw import Verification, margin_for, mean_pulses, residual
 from nvlib.deploy.site import survey
 from nvlib.deploy.write_verify import verify

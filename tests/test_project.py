@@ -18,7 +18,7 @@ NOTEBOOKS = sorted((ROOT / "notebooks").glob("*.ipynb"))
 ORDER = [
     "errors", "clock", "code", "precision", "records", "catalogue", "image_sets", "statistics", "summary", "anova",
     "sequential", "devices", "modules", "operands", "native", "philox", "effects", "ranges", "conditions",
-    "crossbar", "noise", "models", "data", "population", "felt", "probe", "rounding", "evaluate", "methods",
+    "crossbar", "cells", "noise", "models", "data", "population", "felt", "probe", "rounding", "evaluate", "methods",
     "deploy", "plugins", "hardware", "taylor", "provenance", "claims", "store", "studies", "launch", "figures",
     "explore", "papers", "doctor", "commands", "__main__",
 ]  # fmt: skip

@@ -5,7 +5,6 @@ index=range, ...)``, which yields `Deployed` blocks: accuracies of the same chip
 cells, verified cells, pulses, training images and seconds. Any training's model can be deployed by any of them.
 
     deployed       the record that all of them give
-    cells          the cells beneath a weight, drawn so that they add up to the chip
     tune           training a few tensors of many chips at once
     site           the chips of one call, programmed, remedied block by block, and scored
     frozen         a network cut before the first layer that is trained

@@ -28,8 +28,8 @@ from scipy.special import erf
 from torch import Tensor
 
 from nvlib import philox
+from nvlib.cells import Cells, cells_of
 from nvlib.conditions import Crossbar
-from nvlib.deploy.cells import Cells, cells_of
 from nvlib.deploy.site import Site
 from nvlib.devices import Device
 from nvlib.errors import InputError

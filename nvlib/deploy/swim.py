@@ -29,10 +29,10 @@ import torch
 from torch import Tensor, nn
 
 from nvlib import philox
+from nvlib.cells import cells_of
 from nvlib.conditions import LEFT_OUT, Conditions, Crossbar
 from nvlib.crossbar import read_back
 from nvlib.data import Dataset, Split
-from nvlib.deploy.cells import cells_of
 from nvlib.deploy.redraw import Verification
 from nvlib.deploy.sensitivity import ESTIMATES, curvature
 from nvlib.deploy.site import BLOCK, Remedied, Remedy, Site, survey

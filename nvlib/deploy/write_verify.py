@@ -1,7 +1,7 @@
 """Write-verify: program a cell, read it, and program it again until it is close enough.
 
 How many pulses that takes and what it leaves is the redraw model's (`nvlib.deploy.redraw`). The first pulse is the one
-that made the chip: cells of draw (seed, index) are those `nvlib.program` adds up (`nvlib.deploy.cells`), so chips with
+that made the chip: cells of draw (seed, index) are those `nvlib.program` adds up (`nvlib.cells`), so chips with
 and without verification are the same chips, and differences are paired.
 
 The shortcut of the papers: verified weights simply stray with a smaller sigma (0.03), here ``sigma``; the pulses that
@@ -22,8 +22,8 @@ import torch
 from torch import Tensor
 
 from nvlib import philox
+from nvlib.cells import cells_of
 from nvlib.crossbar import read_back
-from nvlib.deploy.cells import cells_of
 from nvlib.deploy.redraw import Verification, check_verification, coded
 from nvlib.deploy.site import Deployment, Remedied, Remedy, Site
 from nvlib.errors import InputError
