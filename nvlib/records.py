@@ -70,8 +70,8 @@ class Training:
     """Everything that decides a training's weights.
 
     ``device`` holds the device's numbers (`Device.numbers`); ``images`` is how many training images were used. Training
-    without noise does not depend on device, sigma_d, reference or mapping: `studies` leaves them empty there. ``code``
-    is the digest of a method of one's own (`nvlib.code`).
+    without noise does not depend on device, sigma_d, reference, mapping or range: `studies` leaves them empty there.
+    ``code`` is the digest of a method of one's own (`nvlib.code`).
     """
 
     network: str
@@ -94,6 +94,7 @@ class Training:
     version: int = VERSION
     code: str | None = later(None)  # SHA-256 of a method's code that is not nvlib's own
     precision: str = later("float32")
+    range: str = later("max")  # that its forwards quantised to (`nvlib.ranges`)
 
 
 @dataclass(frozen=True)
@@ -114,6 +115,7 @@ class Evaluation:
     seed: int
     kind: str = "evaluation"
     version: int = VERSION
+    range: str = later("max")  # what the largest level stands for (`nvlib.ranges`)
 
 
 @dataclass(frozen=True)

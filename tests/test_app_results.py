@@ -8,6 +8,7 @@ import pytest
 from appkit import APP, PAGES, charts, launched, sound
 
 from nvlib import summary
+from nvlib.explore import SETTING
 from nvlib.store import Store, results
 
 pytest.importorskip("streamlit")
@@ -82,8 +83,7 @@ def test_what_ships_is_shown(choice):
     for place in range(len(settings)):
         if place:
             at = sound(at.selectbox(key="setting").select_index(place).run())
-        epochs, bits, activations, images = at.session_state["query"].setting
-        size = {"epochs": epochs, "bits": bits, "activation_bits": activations, "images": images}
+        size = dict(zip(SETTING, at.session_state["query"].setting, strict=True))
         whole = rows_of(choice, **size)
         if whole.empty:  # a setting of the other protocol alone
             assert at.info and not charts(at)

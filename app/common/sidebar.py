@@ -8,7 +8,7 @@ from typing import Any
 
 import streamlit as st
 
-from common.query import DATASETS, FIRST, MEASURED, METHODS, NETWORKS, RELATIVE, Query
+from common.query import DATASETS, FIRST, MEASURED, METHODS, NETWORKS, RANGES, RELATIVE, Query
 from common.reading import settings, stored
 from common.widgets import bound, out_of_range, refused, several, warn
 from nvlib import devices
@@ -48,42 +48,10 @@ def sidebar() -> Query:
             "none: ordinary training. gaussian: noise of the devices' size is added to the weights while training.",
         )  # fmt: skip
         k = _number_k(first, bad)
-        network = choose(
-            st.selectbox, "Network", "network", options("network", NETWORKS), "lenet", "What is trained.",
-            format_func=_called,
-        )  # fmt: skip
-        dataset = choose(st.selectbox, "Data set", "dataset", options("dataset", DATASETS), "mnist", "What it sees.")
-        protocol = choose(
-            st.segmented_control, "Protocol", "protocol", ["matched", "swept"], "matched",
-            "matched: each model is tested at the sigma_d it was trained at. swept: one model, trained at one sigma_d, "
-            "is tested at all.", required=True,
-        )  # fmt: skip
-        train_sigma_d = None
-        if protocol == "swept":
-            train_sigma_d = choose(
-                st.select_slider, "Trained at sigma_d", "train_sigma_d", options("train_sigma_d", sigmas), sigma_d,
-                "The noise the swept model met in training.",
-            )  # fmt: skip
-        reference = choose(
-            st.selectbox, "sigma_d is relative to", "reference", list(devices.REFERENCES), "full_scale",
-            "full_scale: the whole conductance range of a cell. level: one level, a smaller unit.",
-            disabled=not relative,
-        )  # fmt: skip
-        reference = reference if relative else Query.reference  # a measured device has its own unit
-        mapping = choose(
-            st.selectbox, "Mapping", "mapping", ["differential", "signed"], "differential",
-            "differential: a weight is the difference of two chains of cells. signed: one chain, the sign kept apart.",
-        )  # fmt: skip
-        query = Query(network, dataset, device, sigma_d, reference, mapping, tuple(method), protocol, train_sigma_d)
-        query = replace(query, k=k)
-        stored_settings = settings(query)
-        labels = [_label(s) for s in stored_settings]
-        if len(stored_settings) > 1:
-            text = "Results that differ in training length, precision or test images are never mixed."
-            chosen = choose(st.selectbox, "Setting", "setting", labels, labels[0], text)
-            query = replace(query, setting=stored_settings[labels.index(chosen)])
-        elif stored_settings:
-            query = replace(query, setting=stored_settings[0])
+        query = Query(device=device, sigma_d=sigma_d, method=tuple(method), k=k)
+        with st.expander("Conditions", key="conditions"):
+            query = _conditions(query, choose, options, relative, sigmas)
+            query = _setting(query, choose)
         st.caption("The address of this page holds your choice: share it, or come back to it.")
     if first:
         st.session_state["ignored"] = (query, bad)
@@ -99,6 +67,54 @@ def query() -> Query:
     return st.session_state["query"]
 
 
+def _conditions(query: Query, choose: Callable, options: Callable, relative: bool, sigmas: list[float]) -> Query:
+    """Draw what else decides a result, and return the query with it."""
+    network = choose(
+        st.selectbox, "Network", "network", options("network", NETWORKS), "lenet", "What is trained.",
+        format_func=_called,
+    )  # fmt: skip
+    dataset = choose(st.selectbox, "Data set", "dataset", options("dataset", DATASETS), "mnist", "What it sees.")
+    protocol = choose(
+        st.segmented_control, "Protocol", "protocol", ["matched", "swept"], "matched",
+        "matched: each model is tested at the sigma_d it was trained at. swept: one model, trained at one sigma_d, "
+        "is tested at all.", required=True,
+    )  # fmt: skip
+    train_sigma_d = None
+    if protocol == "swept":
+        train_sigma_d = choose(
+            st.select_slider, "Trained at sigma_d", "train_sigma_d", options("train_sigma_d", sigmas), query.sigma_d,
+            "The noise the swept model met in training.",
+        )  # fmt: skip
+    reference = choose(
+        st.selectbox, "sigma_d is relative to", "reference", list(devices.REFERENCES), "full_scale",
+        "full_scale: the whole conductance range of a cell. level: one level, a smaller unit.", disabled=not relative,
+    )  # fmt: skip
+    mapping = choose(
+        st.selectbox, "Mapping", "mapping", ["differential", "signed"], "differential",
+        "differential: a weight is the difference of two chains of cells. signed: one chain, the sign kept apart.",
+    )  # fmt: skip
+    span = choose(
+        st.selectbox, "Weight range", "range", options("range", RANGES), "max",
+        "What a cell's top level stands for: the tensor's largest |w|, so many deviations of it, or a percentile; "
+        "/channel: of each column. Weights beyond saturate, and all others vary less.",
+    )  # fmt: skip
+    return replace(
+        query, network=network, dataset=dataset, protocol=protocol, train_sigma_d=train_sigma_d, mapping=mapping,
+        reference=reference if relative else Query.reference, range=span,  # a measured device has its own unit
+    )  # fmt: skip
+
+
+def _setting(query: Query, choose: Callable) -> Query:
+    """Draw which of several stored settings is shown, and return the query with it."""
+    held = settings(query)
+    if len(held) < 2:
+        return replace(query, setting=held[0] if held else None)
+    labels = [_label(s) for s in held]
+    text = "Results that differ in training length, precision or test images are never mixed."
+    chosen = choose(st.selectbox, "Setting", "setting", labels, labels[0], text)
+    return replace(query, setting=held[labels.index(chosen)])
+
+
 def _number_k(first: bool, bad: list[str]) -> float:
     if first:
         bad.extend(out_of_range("k", 0.1, 99.9))
@@ -112,7 +128,9 @@ def _called(network: str) -> str:
     return networks.label(whole) + times + width
 
 
-def _label(setting: tuple[int, ...]) -> str:
-    epochs, bits, activations, images = setting
+def _label(setting: tuple[int | str, ...]) -> str:
+    epochs, bits, activations, span, clipping, images = setting
     quantised = f", {activations}-bit activations" if activations else ""
-    return f"{epochs} epochs, {bits}-bit weights{quantised}, {images:,} test images"
+    trained = f", trained for range {span}" if span != "max" else ""
+    clipped = f", clipped to {clipping}" if clipping != "none" else ""
+    return f"{epochs} epochs{clipped}{trained}, {bits}-bit weights{quantised}, {images:,} test images"

@@ -14,11 +14,11 @@ from nvlib.errors import InputError
 from nvlib.store import Store, results
 
 WORDS = ("network", "dataset", "method", "device", "reference", "mapping", "protocol", "deployment", "origin",
-         "precision", "train_precision")  # fmt: skip
+         "precision", "train_precision", "range", "train_range", "clipping")  # fmt: skip
 NUMBERS = {
     "sigma_d": float, "train_sigma_d": float, "seed": int, "epochs": int, "bits": int, "images": int, "chip_seed": int,
 }  # fmt: skip
-TESTED = ("sigma_d", "protocol", "deployment", "images", "chip_seed", "precision")  # of an evaluation alone
+TESTED = ("sigma_d", "protocol", "deployment", "images", "chip_seed", "precision", "range")  # of an evaluation alone
 COLUMN = {"seed": "train_seed"}
 
 
@@ -129,6 +129,7 @@ def _trainings(store: Store, where: dict[str, list]) -> int:
             "device": (record["device"] or {}).get("name", "-"), "train_sigma_d": record["sigma_d"],
             "train_seed": record["seed"], "bits": record["bits"], "reference": record["reference"] or "-",
             "mapping": record["mapping"] or "-", "train_precision": record.get("precision", "float32"),
+            "train_range": record.get("range", "max"), "clipping": record["recipe"].get("clip", "none"),
             "origin": "yours" if local else "shipped" if name in shipped else "unfinished",
         }  # fmt: skip
         if set(TESTED) & set(where):
@@ -141,8 +142,8 @@ def _trainings(store: Store, where: dict[str, list]) -> int:
         print("no trainings match")
         return 0
     found = pd.DataFrame(rows).drop(columns=["bits", "reference", "mapping"])
-    if (found["train_precision"] == "float32").all():
-        found = found.drop(columns="train_precision")
+    usual = {"train_precision": "float32", "train_range": "max", "clipping": "none"}
+    found = found.drop(columns=[column for column, value in usual.items() if (found[column] == value).all()])
     found["train_sigma_d"] = found["train_sigma_d"].map("{:g}".format)
     order = ["network", "dataset", "method", "device", "train_sigma_d", "train_seed"]
     print(text.columns(found.sort_values(order).rename(columns={"train_seed": "seed"})))

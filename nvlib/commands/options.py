@@ -13,7 +13,7 @@ from nvlib.errors import InputError
 if TYPE_CHECKING:
     from nvlib.methods import Recipe
 
-RECIPE = ("optimiser", "lr", "schedule", "batch_size", "momentum", "weight_decay", "augment")
+RECIPE = ("optimiser", "lr", "schedule", "batch_size", "momentum", "weight_decay", "augment", "clip")
 SELECTION = ("select", "patience", "target")
 SHAPE = ("network", "dataset", "width", "bits", "activation_bits", "reference", "mapping", "epochs", "images",
          "precision")  # fmt: skip
@@ -51,6 +51,8 @@ def add_method(sub: Parser) -> None:
     group.add_argument("--momentum", type=float, default=DROP, help="of sgd")
     group.add_argument("--weight-decay", type=float, default=DROP)
     group.add_argument("--augment", default=DROP, help="none or crop-flip")
+    group.add_argument("--clip", default=DROP, help="cut weights after each update: none (default), deviations:2.5, "
+                       "percentile:99.5, joshi2020 or aihwkit")  # fmt: skip
     group.add_argument("--select", default=DROP, help="which epoch is the result: last (default) or best")
     group.add_argument("--patience", type=int, default=DROP, help="stop after so many epochs without a better one")
     group.add_argument("--target", type=float, default=DROP, help="stop at this noisy validation accuracy, in percent")

@@ -16,8 +16,8 @@ if TYPE_CHECKING:
     from nvlib.studies import Study
 
 AXES = {"method": "methods", "device": "devices", "sigma_d": "sigma_d", "seeds": "seeds",
-        "train_sigma_d": "train_sigma_d"}  # fmt: skip
-SCALARS = (*shared.SHAPE, *shared.SELECTION, "chips", "chip_seed", "chip_precision", "plugins")
+        "train_sigma_d": "train_sigma_d", "range": "ranges"}  # fmt: skip
+SCALARS = (*shared.SHAPE, *shared.SELECTION, "train_range", "chips", "chip_seed", "chip_precision", "plugins")
 CLUSTER = ("partition", "gpus", "cpus", "memory_gb", "minutes", "at_once", "account", "qos", "constraint", "setup")
 ENDED = ("failed", "cancelled", "lost")  # launches that left something undone
 
@@ -49,6 +49,9 @@ def add(command: object) -> None:
     group.add_argument("--seeds", nargs="+", type=int, default=DROP, help="of trainings (0)")
     group.add_argument("--train-sigma-d", nargs="+", type=float, default=DROP, help="sweep: train at these "
                        "(default: at what is tested)")  # fmt: skip
+    group.add_argument("--range", nargs="+", default=DROP, help="what the largest level stands for: max (default), "
+                       "deviations:2.5, percentile:99.5; /channel behind it: of each column")  # fmt: skip
+    group.add_argument("--train-range", default=DROP, help="of forwards in training (default: that of the chips)")
     group.add_argument("--chips", type=int, default=DROP, help="of each evaluation (default: 400)")
     group.add_argument("--chip-seed", type=int, default=DROP, help="the family of chips (default: 0)")
     group.add_argument("--chip-precision", default=DROP, help="of evaluations (default: that of the trainings, where "

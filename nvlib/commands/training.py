@@ -30,6 +30,8 @@ def add(command: object) -> None:
     group.add_argument("--method", default="gaussian", help="(default: gaussian)")
     group.add_argument("--device", default="rram", help="whose variation it meets (default: rram)")
     group.add_argument("--sigma-d", type=float, default=0.1, help="size of the variation (default: 0.1)")
+    group.add_argument("--range", default="max", help="what the largest level stands for: max (default), "
+                       "deviations:2.5, percentile:99.5; /channel behind it: of each column")  # fmt: skip
     group.add_argument("--seed", type=int, default=0, help="of weights, order and noise (default: 0)")
     group.add_argument("--quiet", action="store_true", help="print the hash alone, and no progress")
     shared.add_shape(sub)
@@ -48,6 +50,8 @@ def add(command: object) -> None:
     group.add_argument("--chip-seed", type=int, default=0, help="the family of chips (default: 0)")
     group.add_argument("--reference", default=DROP, help="full_scale (default) or level")
     group.add_argument("--mapping", default=DROP, help="differential (default) or signed")
+    group.add_argument("--range", help="what the largest level stands for, e.g. deviations:2.5 (default: that of the "
+                       "training)")  # fmt: skip
     group.add_argument("--precision", default="float32", help="of the products: float32 (default), bf16, or tf32 on "
                        "cuda")  # fmt: skip
     group.add_argument("--dataset", help="path of the image folder, if it has moved")
@@ -66,6 +70,7 @@ def _train(options: argparse.Namespace) -> int:
     values |= shared.recipe(options, network, dataset)
     study = Study(
         methods=(options.method,), devices=(options.device,), sigma_d=(options.sigma_d,), seeds=(options.seed,),
+        ranges=(options.range,),
         parameters=shared.method_parameters(options, [options.method]), **values,
     )  # fmt: skip
     store = Store()
@@ -98,7 +103,8 @@ def _evaluate(options: argparse.Namespace) -> int:
     sigma_d = record["sigma_d"] if options.sigma_d is None else options.sigma_d
     values = {
         "devices": (device,), "sigma_d": (sigma_d,), "chip_seed": options.chip_seed, **shared.deployments(options),
-        "chip_precision": options.precision, **given(options, ("reference", "mapping")),
+        "ranges": (options.range or record.get("range", "max"),), "chip_precision": options.precision,
+        **given(options, ("reference", "mapping")),
     }  # fmt: skip
     model = Model(name, store, options.dataset)
     for chips in rule.looks if rule else (options.chips,):

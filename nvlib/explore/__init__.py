@@ -18,14 +18,14 @@ from __future__ import annotations
 import importlib
 from typing import TYPE_CHECKING
 
-from nvlib.explore.query import DATASETS, FIRST, MEASURED, METHODS, NETWORKS, RELATIVE, SETTING, Query
+from nvlib.explore.query import DATASETS, FIRST, MEASURED, METHODS, NETWORKS, RANGES, RELATIVE, SETTING, Query
 
 _HOME = {"Answer": "live", "answer": "live", "Live": "live", "score": "live", "variants": "live", "SIZES": "live",
          "Panel": "panel"}  # fmt: skip
 
 __all__ = [
-    "Query", "NETWORKS", "DATASETS", "METHODS", "FIRST", "RELATIVE", "MEASURED", "SETTING", "Answer", "answer", "Live",
-    "score", "variants", "SIZES", "Panel",
+    "Query", "NETWORKS", "DATASETS", "METHODS", "FIRST", "RANGES", "RELATIVE", "MEASURED", "SETTING", "Answer",
+    "answer", "Live", "score", "variants", "SIZES", "Panel",
 ]  # fmt: skip
 
 if TYPE_CHECKING:

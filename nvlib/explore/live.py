@@ -45,6 +45,7 @@ class Live:
         bits: of a weight on cells; None: what the model was built for.
         chips: how many, from the first on.
         images: of the test split, from the first on.
+        range: what the largest level stands for (`nvlib.ranges`).
     """
 
     training: str
@@ -55,12 +56,13 @@ class Live:
     bits: int | None = None
     chips: int = 100
     images: int = 1000
+    range: str = "max"
 
     def code(self, dataset: str, done: int | None = None) -> str:
         """Return the Python that scores the same chips (or the first ``done``), for another cell or a script."""
         device = self.device if isinstance(self.device, str) else self.device.name
         more = {"bits": (self.bits, None), "reference": (self.reference, "full_scale"),
-                "mapping": (self.mapping, "differential")}  # fmt: skip
+                "mapping": (self.mapping, "differential"), "range": (self.range, "max")}  # fmt: skip
         text = "".join(f", {name}={value!r}" for name, (value, usual) in more.items() if value != usual)
         return (
             f"model = nvlib.studies.model_of({self.training!r})\n"
@@ -166,7 +168,7 @@ def score(live: Live, store: Store | None = None) -> Iterator[pd.DataFrame]:
     Raises:
         InputError: for a combination that cannot be programmed, or a model that is not there.
     """
-    from nvlib import crossbar, studies
+    from nvlib import crossbar, ranges, studies
 
     store = store or Store()
     record = store.training(live.training)
@@ -177,7 +179,7 @@ def score(live: Live, store: Store | None = None) -> Iterator[pd.DataFrame]:
     evaluation = {
         "training": live.training, "device": studies.numbers_of(device), "sigma_d": live.sigma_d, "bits": bits,
         "reference": live.reference, "mapping": live.mapping, "images": len(images.test.y), "deployment": None,
-        "seed": 0,
+        "seed": 0, "range": str(ranges.get(live.range)),
     }  # fmt: skip
     about = describe("", values(record), evaluation) | {"origin": NOW}
     return frames(model, images, device, about, chips=live.chips)
@@ -220,13 +222,13 @@ def frames(
         model: with the weights as trained.
         images: whose test split is scored.
         device: what it is programmed on.
-        about: the columns that are alike for all rows; its sigma_d, bits, reference and mapping are programmed.
+        about: the columns that are alike for all rows; its sigma_d, bits, reference, mapping and range are programmed.
         chips: how many.
     """
     from nvlib import evaluate
 
     held: list[evaluate.Samples] = []
-    program = {name: about[name] for name in ("bits", "reference", "mapping")}
+    program = {name: about[name] for name in ("bits", "reference", "mapping", "range")}
     for block in evaluate.blocks(model, images, device, about["sigma_d"], index=range(chips), **program):
         held.append(block)
         columns = ("index", "accuracy", "loss", "ekl")

@@ -11,7 +11,10 @@ NETWORKS, DATASETS, METHODS = map(tuple, (catalogue.NETWORKS, IMAGE_SETS, catalo
 FIRST = ("none", "gaussian")  # methods shown before anything is chosen: those that ship for every sigma_d
 RELATIVE = (0.0, 0.05, 0.1, 0.15, 0.2, 0.25, 0.3, 0.35, 0.4, 0.45, 0.5)  # sigma_d of a device without own deviations
 MEASURED = (0.0, 0.25, 0.5, 0.75, 1.0, 1.25, 1.5, 2.0)  # factors on a measured one
-SETTING = ("epochs", "bits", "activation_bits", "images")  # what else tells two trainings or tests apart
+RANGES = ("max", "deviations:4", "deviations:3", "deviations:2.5", "deviations:2", "deviations:1.5", "max/channel",
+          "deviations:2.5/channel")  # fmt: skip
+# what else tells two trainings or tests apart
+SETTING = ("epochs", "bits", "activation_bits", "train_range", "clipping", "images")
 
 
 @dataclass(frozen=True)
@@ -27,5 +30,6 @@ class Query:
     method: tuple[str, ...] = FIRST
     protocol: str = "matched"
     train_sigma_d: float | None = None  # of swept models
-    setting: tuple[int, ...] | None = None  # values of SETTING; None where nothing is stored
+    setting: tuple[int | str, ...] | None = None  # values of SETTING; None where nothing is stored
     k: float = 1.0
+    range: str = "max"  # what the largest level of a chip stands for

@@ -19,7 +19,7 @@ def selected(table: pd.DataFrame, query: Query, deployed: bool = False) -> pd.Da
         deployed: those of chips that a deployment method worked on, instead of those as programmed.
     """
     keep = (table["deployment"] != "") == deployed
-    for column in ("network", "dataset", "device", "reference", "mapping"):
+    for column in ("network", "dataset", "device", "reference", "mapping", "range"):
         keep &= table[column] == getattr(query, column)
     keep &= table["method"].isin(query.method)
     if query.setting:
@@ -53,10 +53,10 @@ def chips(table: pd.DataFrame, query: Query, **where: object) -> pd.DataFrame:
     return one_training(table[keep])
 
 
-def settings(table: pd.DataFrame, query: Query) -> list[tuple[int, ...]]:
+def settings(table: pd.DataFrame, query: Query) -> list[tuple[int | str, ...]]:
     """Return the settings that are stored for a query, the one with most chips times images first."""
     table = selected(table, query)
-    counts = table.groupby(list(SETTING)).size() if len(table) else pd.Series(dtype=int)
+    counts = table.groupby(list(SETTING), observed=True).size() if len(table) else pd.Series(dtype=int)
     return sorted(counts.index.tolist(), key=lambda s: (-counts[s] * s[-1], s))
 
 

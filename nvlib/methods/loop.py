@@ -224,6 +224,8 @@ def train(
         method.begin(run, splits[0])
     if search is not None:
         run.memory["plan"] = torch.tensor([*search[:2], population.WAYS.index(search[2])])
+    if recipe.clip != "none" and (made := [name for name in run.arrays if name not in run.weights]):
+        raise InputError(f"clip={recipe.clip!r} cannot cut {made[0]}, which a parametrisation makes; leave clip out")
     run.optimiser = recipe.build(list(run.parameters().values()))
     done = 0
     if resume is not None:
@@ -314,6 +316,7 @@ def _epochs(
                 losses = method.loss(run, batch)
                 losses.sum().backward()  # w <- w - alpha d loss / d(w + dw), on the clean weights
             run.optimiser.step()
+            recipe.clipped([run.weights[name] for name in run.arrays if name in run.weights])
             run.loss += losses.detach()
         seconds = clock.seconds() - began
         parameters = run.parameters().values()

@@ -14,7 +14,7 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
-from nvlib import philox
+from nvlib import philox, ranges
 from nvlib.errors import InputError, unknown
 from nvlib.native import layers
 from nvlib.native.passes import passes
@@ -23,6 +23,9 @@ from nvlib.records import later, values
 OPTIMISERS = ("adam", "sgd")
 SCHEDULES = ("cosine", "constant")
 AUGMENTATIONS = ("none", "crop-flip")
+# Published clipping of weights in training: Joshi et al., Nature Communications 11, 2473 (2020), of ResNet-32 for PCM;
+# aihwkit's `WeightClipType.LAYER_GAUSSIAN` at its default, as in Rasch et al., Nature Communications 14, 5282 (2023)
+CLIPS = {"joshi2020": "deviations:2", "aihwkit": "deviations:2.5"}
 PAD = 4  # pixels on each side before a crop
 
 
@@ -30,7 +33,9 @@ PAD = 4  # pixels on each side before a crop
 class Recipe:
     """How weights are updated: optimiser, learning rate and its schedule over all steps, images a batch.
 
-    ``augment`` varies the training images: ``none``, or ``crop-flip`` for colour images.
+    ``augment`` varies the training images: ``none``, or ``crop-flip`` for colour images. ``clip`` cuts the weights on
+    arrays after each update, each tensor to its range then: ``none``, a text of `nvlib.ranges` such as
+    ``deviations:2.5``, or a name of `CLIPS`.
     """
 
     optimiser: str = "adam"
@@ -40,6 +45,7 @@ class Recipe:
     momentum: float = 0.9
     weight_decay: float = 0.0
     augment: str = later("none")
+    clip: str = later("none")
 
     def __post_init__(self) -> None:
         """Refuse values that cannot train."""
@@ -49,6 +55,8 @@ class Recipe:
             raise unknown("schedule", self.schedule, SCHEDULES)
         if self.augment not in AUGMENTATIONS:
             raise unknown("augmentation", self.augment, AUGMENTATIONS)
+        if self.clip != "none":
+            object.__setattr__(self, "clip", str(ranges.get(CLIPS.get(self.clip, self.clip))))
         if not (math.isfinite(self.lr) and self.lr > 0):
             raise InputError(f"lr={self.lr!r} is not usable; expected a positive number")
         if self.batch_size < 1:
@@ -70,6 +78,15 @@ class Recipe:
     def images(self, x: Tensor, seeds: Sequence[int], step: int) -> Tensor:
         """Return a batch (members, batch, channels, height, width) as the members see it at a step."""
         return x if self.augment == "none" else crop_and_flip(x, seeds, step)
+
+    @torch.no_grad()
+    def clipped(self, weights: Sequence[Tensor]) -> None:
+        """Cut stacked weights (members, ...), each tensor of a member to its own range, in place."""
+        if self.clip != "none":
+            span = ranges.get(self.clip)
+            for w in weights:
+                r = span.of(w)
+                w.copy_(torch.maximum(torch.minimum(w, r), -r))
 
     def record(self) -> dict[str, Any]:
         """Return what of the recipe goes into a record."""

@@ -20,6 +20,7 @@ import pandas as pd
 
 from nvlib.store import Store, results
 
+UNDER = {"range": "max", "train_range": "max", "clipping": "none"}  # all that the papers know
 _SIZE = ["network", "epochs", "train_images", "images", "bits", "activation_bits", "precision", "train_precision"]
 
 
@@ -65,6 +66,7 @@ class Evidence:
         }
         for place, column in enumerate(("parameters", "train_images", "start")):
             table = table.assign(**{column: [known[t][place] for t in table.training]})
+        table = _matching(table, UNDER)
         mended = (table.deployment != "").to_numpy()
         self.table, self.deployed = table[~mended], table[mended]
 

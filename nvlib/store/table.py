@@ -20,17 +20,19 @@ COLUMNS = [
     "run", "training", "network", "dataset", "method", "device", "sigma_d", "train_sigma_d", "reference", "mapping",
     "bits", "activation_bits", "epochs", "train_seed", "chip_seed", "chip", "accuracy", "loss", "ekl", "protocol",
     "images", "origin", "deployment", "deployment_parameters", "precision", "train_precision", "device_numbers",
-    "method_code", "deployment_code", "before", "cells", "verified", "pulses", "passes", "seconds",
+    "method_code", "deployment_code", "range", "train_range", "clipping",
+    "before", "cells", "verified", "pulses", "passes", "seconds",
 ]  # fmt: skip
 DEPLOYED = COLUMNS[-6:]  # what a deployed chip has beside its scores; NaN where nothing was deployed
 CATEGORIES = [
     "run", "training", "network", "dataset", "method", "device", "reference", "mapping", "protocol", "origin",
     "deployment", "deployment_parameters", "precision", "train_precision", "device_numbers", "method_code",
-    "deployment_code",
+    "deployment_code", "range", "train_range", "clipping",
 ]  # fmt: skip
 # what a table that was written before there were these columns lacks, and what its rows have there
 _LATER = {"deployment": "", "deployment_parameters": "", "precision": "float32", "train_precision": "float32",
-          "device_numbers": "", "method_code": "", "deployment_code": ""}  # fmt: skip
+          "device_numbers": "", "method_code": "", "deployment_code": "", "range": "max", "train_range": "max",
+          "clipping": "none"}  # fmt: skip
 DIGITS = 8  # of a digest, in a column
 
 
@@ -63,6 +65,9 @@ def describe(run: str, training: Mapping[str, Any], evaluation: Mapping[str, Any
         "device_numbers": _numbers(evaluation["device"]),
         "method_code": (training.get("code") or "")[:DIGITS],
         "deployment_code": (evaluation["deployment"] or {}).get("code", "")[:DIGITS],
+        "range": evaluation.get("range", "max"),
+        "train_range": training.get("range", "max"),
+        "clipping": training["recipe"].get("clip", "none"),
     }
 
 

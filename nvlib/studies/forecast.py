@@ -256,8 +256,8 @@ def _train_a_little(desk: Desk, training: Training) -> float:
     *_, last = methods.train(
         method, lambda seed: study.template(few.classes, few.shape[0], seed), few,
         device_of(training.device) if training.device else study.devices[0], training.sigma_d, seed=training.seed,
-        epochs=2, recipe=study.recipe, reference=study.reference, mapping=study.mapping, validation_chips=1,
-        on=desk.on, precision=training.precision,
+        epochs=2, recipe=study.recipe, reference=study.reference, mapping=study.mapping, range=training.range,
+        validation_chips=1, on=desk.on, precision=training.precision,
     )  # fmt: skip
     size = min(size, len(few.train))
     return last.seconds / (len(few.train) // size * size)

@@ -5,11 +5,12 @@ from __future__ import annotations
 import math
 from collections.abc import Mapping, Sequence
 from dataclasses import MISSING, asdict, dataclass, field, fields
+from itertools import product
 from typing import Any
 
 from torch import nn
 
-from nvlib import data, devices, methods, models, plugins
+from nvlib import data, devices, methods, models, plugins, ranges
 from nvlib.conditions import Crossbar
 from nvlib.data import Dataset
 from nvlib.errors import InputError, unknown
@@ -36,6 +37,8 @@ class Study:
     sigma_d: tuple[float, ...] = (0.1,)
     seeds: tuple[int, ...] = (0,)
     train_sigma_d: tuple[float, ...] | None = None  # None: matched
+    ranges: tuple[str, ...] = ("max",)  # of chips: what the largest level stands for, see `nvlib.ranges`
+    train_range: str | None = None  # of forwards in training; None: that of the chips
     deployments: tuple[str | None, ...] = (None,)
     parameters: Mapping[str, Mapping[str, Any]] = field(default_factory=dict)  # of methods, by name
     deployment_parameters: Mapping[str, Mapping[str, Any]] = field(default_factory=dict)  # by name
@@ -67,6 +70,9 @@ class Study:
                 raise InputError(f"{axis} of the study is empty; expected at least one value")
             if isinstance(held, str):
                 raise InputError(f"{axis}={held!r} of the study is a text; expected several values: ({held!r},)")
+        object.__setattr__(self, "ranges", tuple(str(ranges.get(text)) for text in self.ranges))
+        if self.train_range is not None:
+            object.__setattr__(self, "train_range", str(ranges.get(self.train_range)))
         if self.chips < 1 or self.epochs < 1:
             raise InputError(f"chips={self.chips}, epochs={self.epochs} cannot run; expected at least 1 of each")
         Held(self.select, self.patience, self.target, 1)  # checks them
@@ -147,15 +153,16 @@ class Study:
             for name in self.devices:
                 for sigma_d in self.sigma_d:
                     trained_at = (sigma_d,) if self.train_sigma_d is None else self.train_sigma_d
-                    for at in trained_at:
-                        for seed in self.seeds:
-                            training = self._training(method, name, at, seed, loaded)
-                            for deployment in self.deployments:
-                                evaluation = self._evaluation(training, name, sigma_d, deployment, loaded)
-                                found[digest(evaluation)] = (training, evaluation)
+                    for at, seed, span in product(trained_at, self.seeds, self.ranges):
+                        training = self._training(method, name, at, seed, span, loaded)
+                        for deployment in self.deployments:
+                            evaluation = self._evaluation(training, name, sigma_d, span, deployment, loaded)
+                            found[digest(evaluation)] = (training, evaluation)
         return list(found.values())
 
-    def _training(self, method: str, device: str, sigma_d: float, seed: int, loaded: Dataset) -> Training:
+    def _training(
+        self, method: str, device: str, sigma_d: float, seed: int, span: str, loaded: Dataset
+    ) -> Training:
         network, quiet = self.template(), method == "none"
         return Training(
             network=self.network,
@@ -176,6 +183,7 @@ class Study:
             seed=seed,
             code=plugins.code_of(methods.METHODS[method]),
             precision=self.precision,
+            range="max" if quiet else self.train_range or span,
         )
 
     def _deployed(self, name: str) -> dict[str, Any]:
@@ -185,7 +193,7 @@ class Study:
         return {"name": name, **values(method)} | ({} if code is None else {"code": code})
 
     def _evaluation(
-        self, training: Training, device: str, sigma_d: float, deployment: str | None, loaded: Dataset
+        self, training: Training, device: str, sigma_d: float, span: str, deployment: str | None, loaded: Dataset
     ) -> Evaluation:
         return Evaluation(
             training=digest(training),
@@ -197,11 +205,13 @@ class Study:
             images=len(loaded.test),
             deployment=None if deployment is None else self._deployed(deployment),
             seed=self.chip_seed,
+            range=span,
         )
 
 
 AXES = {
-    "methods": str, "devices": str, "sigma_d": float, "seeds": int, "train_sigma_d": float, "deployments": str,
+    "methods": str, "devices": str, "sigma_d": float, "seeds": int, "train_sigma_d": float, "ranges": str,
+    "deployments": str,
 }  # fmt: skip
 _KINDS = {"str": str, "int": int, "float": float}
 
@@ -215,7 +225,7 @@ def numbers_of(device: str) -> dict[str, Any]:
 def crossbar_of(evaluation: Evaluation) -> Crossbar:
     """Return the conditions of an evaluation's chips."""
     e = evaluation
-    return Crossbar(device_of(e.device), e.sigma_d, e.bits, e.reference, e.mapping)
+    return Crossbar(device_of(e.device), e.sigma_d, e.bits, e.reference, e.mapping, e.range)
 
 
 def device_of(record: Mapping[str, Any]) -> devices.Device:

@@ -164,6 +164,7 @@ def _train(desk: Desk, task: Task, count: Tell) -> None:
             recipe=study.recipe,
             reference=study.reference,
             mapping=study.mapping,
+            range=first.range,
             select=study.select,
             patience=study.patience,
             target=study.target,
