@@ -16,6 +16,7 @@ _HOME = {
     "mapping": "nvlib.crossbar",
     "forward": "nvlib.population",
     "stack": "nvlib.population",
+    "calibrate": "nvlib.calibration",
     "monte_carlo": "nvlib.evaluate",
     "Samples": "nvlib.evaluate",
     "Interrupted": "nvlib.evaluate",
@@ -34,14 +35,15 @@ _HOME = {
 }
 
 __all__ = [
-    "Crossbar", "program", "mapping", "forward", "stack", "monte_carlo", "Samples", "Interrupted", "train", "METHODS",
-    "Recipe", "DEPLOYMENTS", "build", "MODELS", "load", "Study", "run", "results", "Estimate", "InputError",
-    "anova", "catalogue", "crossbar", "data", "deploy", "devices", "errors", "evaluate", "explore", "figures",
-    "hardware", "launch", "methods", "models", "noise", "papers", "philox", "population", "precision", "provenance",
-    "records", "rounding", "sequential", "statistics", "store", "studies", "summary", "taylor",
+    "Crossbar", "program", "mapping", "calibrate", "forward", "stack", "monte_carlo", "Samples", "Interrupted", "train",
+    "METHODS", "Recipe", "DEPLOYMENTS", "build", "MODELS", "load", "Study", "run", "results", "Estimate",
+    "InputError", "anova", "catalogue", "crossbar", "data", "deploy", "devices", "errors", "evaluate", "explore",
+    "figures", "hardware", "launch", "methods", "models", "noise", "papers", "philox", "population", "precision",
+    "provenance", "records", "rounding", "sequential", "statistics", "store", "studies", "summary", "taylor",
 ]  # fmt: skip
 
 if TYPE_CHECKING:
+    from nvlib.calibration import calibrate
     from nvlib.crossbar import Crossbar, mapping, program
     from nvlib.data import load
     from nvlib.deploy import DEPLOYMENTS

@@ -7,7 +7,7 @@ import pytest
 import torch
 
 import nvlib
-from nvlib import InputError, launch, ranges, summary
+from nvlib import InputError, calibration, launch, ranges, summary
 from nvlib.__main__ import main
 from nvlib.methods import Recipe
 from nvlib.papers.select import Evidence
@@ -141,3 +141,39 @@ def test_a_study_file_says_it(tmp_path):
     study = nvlib.studies.load(path)
     assert study.ranges == ("max", "percentile:99.5") and study.recipe.clip == "deviations:1"
     assert Study.of(study.record()) == study
+
+
+@pytest.fixture(scope="module")
+def trained():
+    loaded = nvlib.load("mnist", limit=512)
+    *_, last = nvlib.train("gaussian", "lenet3", loaded, "rram", 0.2, epochs=3, validation_chips=0)
+    return last.model(), loaded
+
+
+def test_a_range_is_chosen_on_validation_images_and_other_chips(trained):
+    model, loaded = trained
+    among = ("max", "deviations:2", "deviations:0.3")
+    found = nvlib.calibrate(model, loaded, "rram", 0.2, among=among, by="mean", chips=20)
+    table = found.table.set_index("range")
+    assert list(table.index) == list(among) and found.range == table["mean"].idxmax()
+    for text in among:
+        own = nvlib.monte_carlo(model, loaded.validation, "rram", 0.2, chips=20, seed=1_000_003, range=text)
+        assert table["mean"][text] == own.mean().value and np.isnan(table["kpp_low"][text])  # 20 chips are too few
+    assert table["saturated"].is_monotonic_increasing and table["saturated"]["max"] == 0
+    with pytest.raises(InputError, match="no validation split"):
+        nvlib.calibrate(model, loaded.test, "rram", 0.2)
+    with pytest.raises(InputError, match="chosen by 'luck'"):
+        nvlib.calibrate(model, loaded, "rram", 0.2, by="luck")
+
+
+def test_the_error_of_programmed_weights_is_their_mean_square(trained):
+    model, _ = trained
+    for text in ("max", "deviations:1.5", "percentile:95/channel"):
+        crossbar = nvlib.Crossbar("rram", 0.1, range=text).on(model)
+        drawn = nvlib.program(model, crossbar, index=range(400))
+        own = {name: w.detach() for name, w in model.named_parameters()}
+        shares = [float((w - own[name]).square().mean() / own[name].square().mean()) for name, w in drawn.items()]
+        assert calibration.error(model, crossbar) == pytest.approx(np.mean(shares) ** 0.5, rel=0.01)
+    by_error = nvlib.calibrate(model, nvlib.load("mnist", limit=32), "rram", 0.1, by="error")
+    assert by_error.table["error"].min() == by_error.table.set_index("range")["error"][by_error.range]
+    assert by_error.table["kpp"].isna().all()  # no chip was run

@@ -14,7 +14,7 @@ from nvlib.store import Store
 from nvlib.studies import Study
 from nvlib.studies.here import Bars
 from nvlib.studies.tasks import Desk, Task, plan, training_plan
-from nvlib.studies.work import carry_out
+from nvlib.studies.work import carry_out, model_of
 
 
 def train(study: Study, where: Store, on: str, threads: int | None, progress: bool) -> str:
@@ -59,6 +59,13 @@ class Model:
             f"{self.shape['dataset']} is not the data that training {name[:12]} saw: its fingerprint is "
             f"{self.loaded.fingerprint[:12]}, expected {self.training.fingerprint[:12]}; its folder: --dataset PATH"
         )
+
+    def calibrated(self, device: str, sigma_d: float, k: float, **conditions: Any) -> str:
+        """Return the weight range that gives the best KPP on validation images (`nvlib.calibrate`)."""
+        from nvlib.calibration import calibrate
+
+        model = model_of(self.training, self.where)
+        return calibrate(model, self.loaded, device, sigma_d, bits=self.training.bits, k=k, **conditions).range
 
     def evaluate(self, chips: int, on: str, threads: int | None, progress: bool, **values: Any) -> Evaluation:
         """Bring an evaluation to at least so many chips and return its record.

@@ -51,7 +51,7 @@ def add(command: object) -> None:
     group.add_argument("--reference", default=DROP, help="full_scale (default) or level")
     group.add_argument("--mapping", default=DROP, help="differential (default) or signed")
     group.add_argument("--range", help="what the largest level stands for, e.g. deviations:2.5 (default: that of the "
-                       "training)")  # fmt: skip
+                       "training); calibrated: of some the best KPP on validation images and other chips")  # fmt: skip
     group.add_argument("--precision", default="float32", help="of the products: float32 (default), bf16, or tf32 on "
                        "cuda")  # fmt: skip
     group.add_argument("--dataset", help="path of the image folder, if it has moved")
@@ -101,12 +101,16 @@ def _evaluate(options: argparse.Namespace) -> int:
         raise InputError(f"training {name[:12]} met no variation; say which its chips have, e.g. --sigma-d 0.1")
     device = options.device or (record["device"] or {}).get("name") or "rram"
     sigma_d = record["sigma_d"] if options.sigma_d is None else options.sigma_d
+    model = Model(name, store, options.dataset)
+    span = options.range or record.get("range", "max")
+    if span == "calibrated":
+        span = model.calibrated(device, sigma_d, options.k, **given(options, ("reference", "mapping")))
+        print(f"range {span}, chosen on validation images", file=sys.stderr)
     values = {
         "devices": (device,), "sigma_d": (sigma_d,), "chip_seed": options.chip_seed, **shared.deployments(options),
-        "ranges": (options.range or record.get("range", "max"),), "chip_precision": options.precision,
+        "ranges": (span,), "chip_precision": options.precision,
         **given(options, ("reference", "mapping")),
     }  # fmt: skip
-    model = Model(name, store, options.dataset)
     for chips in rule.looks if rule else (options.chips,):
         evaluation = model.evaluate(chips, options.on, options.threads, not options.quiet, **values)
         rows = store.samples(evaluation)
