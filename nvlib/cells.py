@@ -8,17 +8,23 @@ sum, the cells of the *same* chip are drawn exactly by conditioning independent 
     delta_i = e_i + (v_i / V) (D / s - sum_k e_k),   e_i ~ N(0, v_i),   V = sum_k v_k.
 
 So cells exist for those who ask, and they add up to the chip that everybody else meets.
+
+Effects (`nvlib.effects`) ask: `Chips` draws the cells of a tensor, lets each effect befall them, and adds up by how
+much the weights have changed, so that an effect that does nothing leaves a chip as it was, bit for bit. There cells are
+in level units, each of its own chain: a weight is sign s (sum_holding 2^(jK) v_j - sum_idle 2^(jK) v_j).
 """
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from collections.abc import Sequence
+from dataclasses import dataclass, replace
 
 import torch
 from torch import Tensor
 
 from nvlib import philox
-from nvlib.crossbar import Crossbar, scale_and_digits
+from nvlib.conditions import Crossbar, scale_and_digits
+from nvlib.effects import Programmed
 
 
 @dataclass(frozen=True)
@@ -78,3 +84,133 @@ def cells_of(w: Tensor, crossbar: Crossbar) -> Cells:
     s = s.double()
     step = s.reshape(()) if s.numel() == 1 else s.expand(1, *w.shape).reshape(-1, 1)
     return Cells(step, weight, held)
+
+
+# -- effects ---------------------------------------------------------------------------------------------------------
+
+_AT_ONCE = 1 << 19  # cells: about what caches hold
+_KEPT = 1 << 26  # cells that are kept between readings
+
+
+class Chips:
+    """The cells of one tensor on some chips, with all that befell them but for what each reading changes."""
+
+    def __init__(
+        self, held: Tensor, w: Tensor, crossbar: Crossbar, z: Tensor | None, *, seed: int | Sequence[int],
+        index: range | int, name: str, sigma_d: float | Tensor | None = None,
+    ) -> None:  # fmt: skip
+        """Take programmed weights.
+
+        Args:
+            held: weights as programmed, (chips, ...).
+            w: clean ones, (1 or chips, ...).
+            crossbar: with its bits and effects.
+            z: the weights' standardised deviations, (1 or chips, ...); None where nothing strays.
+            seed: the family of chips; in training one a member.
+            index: which chips; in training the step.
+            name: what draws are addressed by.
+            sigma_d: in place of the crossbar's, a number or one a member.
+        """
+        self.held, self.crossbar, self.z = held, crossbar, z
+        self.seed, self.index, self.name = seed, index, name
+        self.sigma_d = crossbar.sigma_d if sigma_d is None else sigma_d
+        self.scale, self.n = scale_and_digits(w.detach(), crossbar)
+        self.negative = w.detach() < 0
+        self.meant: Programmed | None = None
+        self.along: tuple[Tensor, Tensor, Tensor] | None = None
+        steady = [getattr(effect, "images", None) is None for effect in crossbar.effects]
+        self.first = steady.index(False) if False in steady else len(steady)  # effects before it are of all readings
+        self.kept: dict[int, tuple[Programmed, Tensor]] | None = (
+            {} if held.numel() * crossbar.cells <= _KEPT and self.first < len(steady) else None
+        )
+
+    def weights(self, read: int = 0) -> Tensor:
+        """Return the weights of a reading, of the shape and dtype of ``held``, without derivatives."""
+        kind = torch.promote_types(self.held.dtype, torch.float32)
+        out = torch.empty(self.held.shape, dtype=kind, device=self.held.device)
+        size = max(1, self.held[0].numel() * self.crossbar.cells) if len(self.held) else 1
+        step = max(1, _AT_ONCE // size)
+        for start in range(0, len(self.held), step):
+            part = slice(start, start + step)
+            out[part] = self.held[part].detach() + self._moved(part, read).view(self.held[part].shape)
+        return out.to(self.held.dtype)
+
+    def _moved(self, part: slice, read: int) -> Tensor:
+        """Return by how much weights of some chips have changed, (chips, weights)."""
+        kept = (self.kept or {}).get(part.start)
+        if kept is None:
+            cells = self._programmed(part)
+            v = cells.programmed
+            for effect in self.crossbar.effects[: self.first]:
+                v = effect.befall(v, cells)
+            if self.kept is not None:
+                self.kept[part.start] = cells, v
+        else:
+            cells, v = kept
+        cells = replace(cells, read=read)
+        for effect in self.crossbar.effects[self.first :]:
+            v = effect.befall(v, cells)
+        moved = (v - cells.programmed) @ self._signs(v)
+        scale = _rows(self.scale, part).to(v.dtype).expand(-1, *self.n.shape[1:]).flatten(1)
+        return torch.where(cells.negative, -scale, scale) * moved
+
+    def _signs(self, like: Tensor) -> Tensor:
+        """Return what a cell counts for in its weight, in steps: 2^(jK), and less that in the idle chain."""
+        k = self.crossbar.device.bits
+        each = 2.0 ** (torch.arange(self.crossbar.bits // k, dtype=like.dtype, device=like.device) * k)
+        return torch.cat([each, -each]) if self.crossbar.mapping == "differential" else each
+
+    def _programmed(self, part: slice) -> Programmed:
+        """Draw the cells of some chips, given their weights' deviations."""
+        own, blank = self._meant(part), (len(self.held[part]), *self._meant(part).digit.shape[1:])
+        seed = list(self.seed[part]) if isinstance(self.seed, Sequence) else self.seed
+        index = self.index[part] if isinstance(self.index, range) else range(self.index, self.index + 1)
+        cells = replace(own, seed=seed, index=index, programmed=own.level.expand(blank))
+        if self.z is None:
+            return cells
+        luck, (deviation, variance, way) = cells.drawn(f"cells/{self.name}"), self._along(own)
+        lacking = variance.sqrt() * _rows(self.z, part).to(luck.dtype).flatten(1)
+        lacking -= torch.einsum("...k,...k->...", deviation, luck)
+        lacking.mul_(torch.where(variance > 0, 1 / variance, 0.0))
+        luck.addcmul_(deviation, lacking.unsqueeze(-1))
+        return replace(cells, programmed=luck.mul_(way).add_(own.level))
+
+    def _along(self, own: Programmed) -> tuple[Tensor, Tensor, Tensor]:
+        """Return deviation and variance in steps along the weight, and what turns a cell's luck into its straying.
+
+        In the idle chain, and for negative weights, cells stray the other way than the weight.
+        """
+        if self.along is not None:
+            return self.along
+        signs = self._signs(own.spread)
+        deviation, turned = own.spread * signs.abs(), own.negative.unsqueeze(-1)
+        found = deviation, deviation.square().sum(-1), own.spread * torch.where(turned, -signs.sign(), signs.sign())
+        self.along = found if own is self.meant else None
+        return found
+
+    def _meant(self, part: slice) -> Programmed:
+        """Return what the cells of some chips were meant for; made once where all chips have the same weights."""
+        if self.meant is not None:
+            return self.meant
+        c, k = self.crossbar, self.crossbar.device.bits
+        dtype = torch.promote_types(self.held.dtype, torch.float32)
+        slices = torch.arange(c.bits // k, device=self.n.device) * k
+        digit = (_rows(self.n, part).flatten(1).unsqueeze(-1) >> slices) % 2**k
+        if c.mapping == "differential":
+            digit = torch.cat([digit, torch.zeros_like(digit)], -1)
+        sigma_d = self.sigma_d
+        if isinstance(sigma_d, Tensor):
+            sigma_d = _rows(sigma_d.reshape(-1, 1, 1), part).to(dtype)
+        cells = Programmed(
+            digit, digit, torch.empty(0, dtype=dtype), _rows(self.negative, part).flatten(1), self.held.shape[1:],
+            2 if c.mapping == "differential" else 1, sigma_d, c.device, 0, range(0), self.name,
+        )  # fmt: skip
+        cells = replace(cells, spread=sigma_d * cells.per_level(c.device.spread(1.0, c.reference)))
+        if len(self.n) == 1 and not isinstance(self.sigma_d, Tensor):
+            self.meant = cells
+        return cells
+
+
+def _rows(stacked: Tensor, part: slice) -> Tensor:
+    """Return the rows of some chips, or the one that all share."""
+    return stacked if len(stacked) == 1 else stacked[part]

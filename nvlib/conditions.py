@@ -30,7 +30,7 @@ import numpy as np
 import torch
 from torch import Tensor, nn
 
-from nvlib import devices, ranges
+from nvlib import devices, effects, ranges
 from nvlib.devices import Device
 from nvlib.effects import Effect, Periphery
 from nvlib.errors import InputError, unknown
@@ -49,7 +49,7 @@ class Conditions(TypedDict, total=False):
     reference: str
     mapping: str
     range: WeightRange | str
-    effects: tuple[Effect, ...]
+    effects: tuple[Effect | str, ...] | Effect | str
     periphery: Periphery | None
 
 
@@ -65,7 +65,8 @@ class Crossbar:
         reference: what sigma_d is relative to: ``full_scale`` (of the cell) or ``level`` (one level).
         mapping: ``differential`` (two chains of cells a weight) or ``signed`` (one, the papers' equations).
         range: what the largest level stands for: `nvlib.ranges`, or its text, e.g. ``deviations:2.5``.
-        effects: what befalls cells after programming, in order: `nvlib.effects`.
+        effects: what befalls cells after programming, in order: `nvlib.effects`, or their texts, e.g.
+            ``("stuck:chen2015", "drift:time=3600")``.
         periphery: what is between the arrays and the numbers, in the forward; None: exact products.
 
     Raises:
@@ -78,7 +79,7 @@ class Crossbar:
     reference: str = "full_scale"
     mapping: str = "differential"
     range: WeightRange | str = "max"
-    effects: tuple[Effect, ...] = ()
+    effects: tuple[Effect | str, ...] = ()
     periphery: Periphery | None = None
 
     def __post_init__(self) -> None:
@@ -93,15 +94,11 @@ class Crossbar:
             )
         if self.mapping not in MAPPINGS:
             raise unknown("mapping", self.mapping, MAPPINGS)
-        effects = tuple(self.effects) if isinstance(self.effects, list | tuple) else (self.effects,)
-        for effect in effects:
-            if not isinstance(effect, Effect):
-                raise InputError(f"effect {effect!r} is none; expected one with a name and `befall` (nvlib.effects)")
         if self.periphery is not None and not isinstance(self.periphery, Periphery):
             raise InputError(f"periphery {self.periphery!r} is none; expected one with a name and `attached`, or None")
         held = {
             "device": device, "sigma_d": 1.0 if self.sigma_d is None else float(self.sigma_d),
-            "range": ranges.get(self.range), "effects": effects,
+            "range": ranges.get(self.range), "effects": effects.on(device, self.effects),
         }  # fmt: skip
         for name, value in held.items():
             object.__setattr__(self, name, value)
@@ -136,11 +133,21 @@ class Crossbar:
         """Return the cells of a weight."""
         return self.bits // self.device.bits * (2 if self.mapping == "differential" else 1)
 
-    def only_programming(self, what: str) -> Crossbar:
-        """Return it; InputError where effects or a periphery would be left out by what knows programming alone."""
-        for name, held in (("effects", self.effects), ("periphery", self.periphery)):
+    @property
+    def images_a_read(self) -> int | None:
+        """Return how many images one reading of the cells serves; None where all readings are alike."""
+        return min((e.images for e in self.effects if getattr(e, "images", None)), default=None)
+
+    def only_programming(self, what: str, *, effects: bool = False) -> Crossbar:
+        """Return it; InputError where effects or a periphery would be left out by what knows programming alone.
+
+        ``effects``: whether they are known all the same.
+        """
+        for name, held in (("effects", () if effects else self.effects), ("periphery", self.periphery)):
             if held:
-                raise InputError(f"{what} knows programming alone; expected a crossbar without {name}, not {held!r}")
+                said = ", ".join(map(str, held)) if name == "effects" else held
+                known = "programming and effects" if effects else "programming"
+                raise InputError(f"{what} knows {known} alone; expected a crossbar without {name}, not {said}")
         return self
 
 

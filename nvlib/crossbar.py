@@ -7,8 +7,9 @@ leading axis of members.
 
 from __future__ import annotations
 
+import itertools
 import warnings
-from collections.abc import Callable, Iterable, Mapping
+from collections.abc import Callable, Iterable, Iterator, Mapping
 from functools import lru_cache
 from typing import TYPE_CHECKING, Unpack
 
@@ -17,6 +18,7 @@ import torch
 from torch import Tensor, nn
 
 from nvlib import modules, operands, philox
+from nvlib.cells import Chips
 from nvlib.conditions import (
     LEFT_OUT,
     MAPPINGS,
@@ -39,7 +41,7 @@ if TYPE_CHECKING:
 
 __all__ = [
     "MAPPINGS", "Crossbar", "array_weights", "as_crossbar", "deviations", "lookup", "mapping", "program", "read_back",
-    "scale_and_digits", "tables", "weight_bits",
+    "readings", "scale_and_digits", "tables", "weight_bits",
 ]  # fmt: skip
 
 _MATRICES = (nn.Linear, nn.Bilinear, nn.modules.conv._ConvNd)
@@ -316,32 +318,44 @@ def program(
             index = whole("index", index, 0)
         except InputError:
             raise InputError(f"index {index!r} is not usable; expected an integer or a range of them") from None
-    crossbar = as_crossbar(crossbar, sigma_d, **conditions)
-    usable(model)
-    crossbar = crossbar.on(model)
     indices = index if isinstance(index, range) else range(index, index + 1)
-    clean = {name: w.unsqueeze(0) for name, w in own_weights(model, array_weights(model)).items()}
-    chips = stray(clean, crossbar, seed, indices, modules.address(model))
+    chips = next(readings(model, as_crossbar(crossbar, sigma_d, **conditions), seed=seed, index=indices))
     return chips if isinstance(index, range) else {name: w[0] for name, w in chips.items()}
 
 
+@torch.no_grad()
+def readings(model: nn.Module, crossbar: Crossbar, *, seed: int, index: range) -> Iterator[dict[str, Tensor]]:
+    """Yield the weights of chips ``index`` as each of their readings has them, without end: the first is `program`'s.
+
+    They differ where an effect is of reading (`nvlib.effects.ReadNoise`).
+    """
+    usable(model)
+    crossbar = crossbar.on(model)
+    clean = {name: w.unsqueeze(0) for name, w in own_weights(model, array_weights(model)).items()}
+    yield from stray(clean, crossbar, seed, index, modules.address(model))
+
+
+@torch.no_grad()
 def stray(
     clean: Mapping[str, Tensor], crossbar: Crossbar, seed: int, indices: range, address: Callable[[str], str] = str
-) -> dict[str, Tensor]:
-    """Program each of ``indices`` with the same clean weights (1, ...): the draws of `program`, by tensor name.
+) -> Iterator[dict[str, Tensor]]:
+    """Program each of ``indices`` with the same clean weights (1, ...) and yield readings, as `readings` does.
 
     ``address`` turns a tensor's name into what its draws are addressed by.
     """
-    crossbar.only_programming("program")
-    chips = {}
+    crossbar.only_programming("program", effects=True)
+    programmed, cells = {}, {}
     for name, w in clean.items():
         _programmable(name, w.detach())
-        shape = (len(indices), *w.shape[1:])
+        shape, z = (len(indices), *w.shape[1:]), None
         if crossbar.sigma_d == 0:
             held = read_back(w, crossbar, None).expand(shape)
         else:
             z = philox.normal(seed, indices, f"program/{address(name)}", w[0].numel(), w.device)
             z = z.to(torch.promote_types(w.dtype, torch.float32)).reshape(shape)
             held = read_back(w, crossbar, z)
-        chips[name] = held
-    return chips
+        programmed[name] = held
+        if crossbar.effects and w.numel():
+            cells[name] = Chips(held, w, crossbar, z, seed=seed, index=indices, name=address(name))
+    for read in itertools.count():
+        yield programmed | {name: each.weights(read) for name, each in cells.items()}

@@ -25,7 +25,7 @@ from tqdm.auto import tqdm
 
 from nvlib import felt, population, probe, statistics
 from nvlib.conditions import LEFT_OUT, Conditions, Crossbar, as_crossbar
-from nvlib.crossbar import program
+from nvlib.crossbar import readings
 from nvlib.data import Dataset, Split
 from nvlib.data.given import split_of as as_split
 from nvlib.devices import Device
@@ -165,9 +165,7 @@ def blocks(
     while start < len(index):
         part = index[start : start + (len(index) if alike else plan.members)]
         try:
-            with torch.inference_mode():
-                chips = program(model, crossbar, seed=seed, index=part[:1] if alike else part)
-            scores = score(model, chips, split, plan.images, plan.how, plan.precision)
+            scores = _read(model, split, crossbar, seed, part[:1] if alike else part, plan)
         except torch.OutOfMemoryError:
             torch.cuda.empty_cache()
             plan = population.halved(plan)
@@ -179,6 +177,23 @@ def blocks(
                              "its weights must hold for strayed ones")  # fmt: skip
         yield Samples(np.array(part), accuracy, loss, ekl, seed, plan)
         start += len(part)
+
+
+def _read(model: nn.Module, split: Split, crossbar: Crossbar, seed: int, index: range, plan: Plan) -> Tensor:
+    """Score chips; where reading is noisy on one reading after the other, each on its own images: (3, chips)."""
+    at_once = crossbar.images_a_read or len(split.y)
+    with torch.inference_mode():
+        chips = readings(model, crossbar, seed=seed, index=index)
+        found = torch.zeros(3, len(index), dtype=torch.float64)
+        for start in range(0, len(split.y), at_once):
+            part = Split(split.x[start : start + at_once], split.y[start : start + at_once])
+            scores = torch.stack(score(model, next(chips), part, plan.images, plan.how, plan.precision))
+            if len(part.y) == len(split.y):
+                return scores
+            accuracy, loss, ekl = scores
+            found += len(part.y) * torch.stack([accuracy, loss, torch.where(accuracy > 0, ekl * accuracy, 0)])
+    accuracy, loss, right = found / len(split.y)
+    return torch.stack([accuracy, loss, right / accuracy])
 
 
 def monte_carlo(

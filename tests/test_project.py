@@ -17,8 +17,8 @@ NOTEBOOKS = sorted((ROOT / "notebooks").glob("*.ipynb"))
 # each module imports only from those before it
 ORDER = [
     "errors", "clock", "code", "precision", "records", "catalogue", "image_sets", "statistics", "summary", "anova",
-    "sequential", "devices", "modules", "operands", "native", "philox", "effects", "ranges", "conditions",
-    "crossbar", "cells", "noise", "models", "data", "population", "felt", "probe", "rounding", "evaluate", "methods",
+    "sequential", "devices", "modules", "operands", "native", "philox", "effects", "ranges", "conditions", "cells",
+    "crossbar", "noise", "models", "data", "population", "felt", "probe", "rounding", "evaluate", "methods",
     "deploy", "plugins", "hardware", "taylor", "provenance", "claims", "store", "studies", "launch", "figures",
     "explore", "papers", "doctor", "commands", "__main__",
 ]  # fmt: skip

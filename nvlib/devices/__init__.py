@@ -12,23 +12,25 @@ and linear read-out sees it in level units, with g_min at 0 and g_max at 2^K - 1
 
 Every number has a source, or its ``validity`` says ``assumed``. Each file imports only from those before it:
 
+    laws        what befalls cells after programming, as numbers: `Laws`, drift, read noise, retention
     record      `Device`: fields, checks, values and spreads in level units; `tabulate` makes one of a formula
-    published   the formulas, the built-in devices, drift and read noise
+    published   the formulas, the built-in devices
     files       `get`, `load`, `save`: by name, or from a user's TOML or CSV file
 """
 
 from nvlib.devices.files import get, load, save
+from nvlib.devices.laws import Drift, Laws, LogReadNoise, ReadNoise, Retention, SaturatingReadNoise
 from nvlib.devices.published import (
     DRIFT,
     READ_NOISE,
-    Drift,
-    ReadNoise,
     milo_deviation,
     names,
     pcm_deviation,
     sonos_deviation,
+    sonos_retention,
     wan_deviation,
     wan_deviation_crosssim,
+    wan_retention,
 )
 from nvlib.devices.record import MAX_BITS, REFERENCES, UNSOURCED, Device, tabulate
 
@@ -36,5 +38,6 @@ __all__ = [
     "Device", "REFERENCES", "MAX_BITS", "UNSOURCED", "tabulate",
     "names", "get", "load", "save",
     "pcm_deviation", "wan_deviation", "wan_deviation_crosssim", "milo_deviation", "sonos_deviation",
-    "Drift", "DRIFT", "ReadNoise", "READ_NOISE",
+    "Laws", "Drift", "DRIFT", "ReadNoise", "LogReadNoise", "SaturatingReadNoise", "READ_NOISE", "Retention",
+    "wan_retention", "sonos_retention",
 ]  # fmt: skip

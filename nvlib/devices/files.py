@@ -7,6 +7,9 @@ A TOML file has the fields of `Device` as keys. A CSV file is a table, a row a l
     level,conductance,deviation
     0,1.0,0.3
     1,20.0,0.5
+
+What befalls its cells after programming (`nvlib.devices.laws`) stands in tables [effects.drift], ... of the TOML, and
+in CSV as JSON behind ``# effects:``.
 """
 
 from __future__ import annotations
@@ -79,13 +82,22 @@ def save(device: str | Device, path: str | Path) -> Path:
     """
     path, record = Path(path), get(device).to_dict()
     if _kind(path) == ".toml":  # JSON of such plain values is TOML too
-        lines = [f"{key} = {json.dumps(value, ensure_ascii=False)}" for key, value in record.items()]
+        laws = record.pop("effects", {})
+        lines = _toml(record)
+        if laws:
+            lines += ["", "[effects]", *_toml({key: v for key, v in laws.items() if not isinstance(v, dict)})]
+        for key, law in laws.items():
+            lines += ["", f"[effects.{key}]", *_toml(law)] if isinstance(law, dict) else []
     else:
         table = enumerate(zip(record.pop("levels"), record.pop("deviation"), strict=True))
         lines = [f"# {key}: {v if isinstance(v, str) else json.dumps(v)}" for key, v in record.items()]
         lines += [",".join(_COLUMNS), *(f"{i},{g!r},{d!r}" for i, (g, d) in table)]
     path.write_text("\n".join(lines) + "\n", encoding="utf-8")
     return path
+
+
+def _toml(record: dict[str, object]) -> list[str]:
+    return [f"{key} = {json.dumps(value, ensure_ascii=False)}" for key, value in record.items()]
 
 
 def _kind(path: Path) -> str:
@@ -101,7 +113,7 @@ def _from_csv(text: str) -> dict[str, object]:
         # "# key: value" is a field; other comments (a sentence, "# https://...") are the user's own.
         if match := re.match(r"#\s*(\w+)\s*:(?!//)\s*(.*)", line):
             key, value = match.groups()
-            record[key] = _parsed(value) if key in ("bits", "relative") else value
+            record[key] = _laws(value) if key == "effects" else _parsed(value) if key in ("bits", "relative") else value
     table = csv.reader((line for line in lines if not line.startswith("#")), skipinitialspace=True)
     rows = [[cell.strip() for cell in row] for row in table]
     if not rows or rows[0] != _COLUMNS:
@@ -119,6 +131,13 @@ def _from_csv(text: str) -> dict[str, object]:
     record.setdefault("bits", size.bit_length() - 1)
     levels, deviation = zip(*((_parsed(row[1]), _parsed(row[2])) for row in rows[1:]), strict=True)
     return {**record, "levels": levels, "deviation": deviation}
+
+
+def _laws(text: str) -> object:
+    try:
+        return json.loads(text)
+    except json.JSONDecodeError:
+        raise InputError(f"effects is {text[:60]!r}; expected JSON, as `devices.save` writes it") from None
 
 
 def _parsed(text: str) -> str | bool | int | float:

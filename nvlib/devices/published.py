@@ -1,16 +1,17 @@
 """The published devices: abstract profiles r_d, measured deviations sigma(g), and what befalls a cell once written.
 
 An abstract device has a profile over four levels, to be multiplied by sigma_d (TRICE, NFT). A measured one has a
-published fit of deviation against conductance, tabulated on evenly spaced levels of its published range. Drift and
-read noise are documented here; they have no effect on programming.
+published fit of deviation against conductance, tabulated on evenly spaced levels of its published range. Drift, read
+noise and retention (`nvlib.devices.laws`) have no effect on programming: `nvlib.effects` uses them.
 """
 
 from __future__ import annotations
 
 import math
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import replace
 
+from nvlib.devices.laws import Drift, Laws, LogReadNoise, ReadNoise, Retention, SaturatingReadNoise
 from nvlib.devices.record import Device, tabulate
 
 # -- the fits: conductance -> standard deviation, both in the unit named -----------------------------------------------
@@ -45,39 +46,73 @@ def sonos_deviation(current: float) -> float:
 
 # -- after programming -------------------------------------------------------------------------------------------------
 
-
-@dataclass(frozen=True)
-class Drift:
-    """Decay g (t / t_0)^-nu, nu ~ N(mean, deviation^2), each clip(a ln x + b, low, high), x = g / g_max."""
-
-    t_0: float  # s
-    mean: tuple[float, float, float, float]  # a, b, low, high
-    deviation: tuple[float, float, float, float]
-    source: str
-
-
-@dataclass(frozen=True)
-class ReadNoise:
-    """Deviation g Q sqrt(ln((t + t_r) / 2 t_r)), Q = min(q / max(x^p, floor), cap), x = g / g_max."""
-
-    t_r: float  # s
-    q: float
-    p: float
-    floor: float
-    cap: float
-    source: str
-
-
 _JOSHI = "Joshi et al., Nature Communications 11, 2473 (2020), as in IBM aihwkit (PCMLikeNoiseModel)"
-DRIFT = {"pcm": Drift(20.0, (-0.0155, 0.0244, 0.049, 0.1), (-0.0125, -0.0059, 0.008, 0.045), _JOSHI)}
-READ_NOISE = {"pcm": ReadNoise(250e-9, 0.0088, 0.65, 1e-3, 0.2, _JOSHI)}
+_HERMES = "Le Gallo et al., Nature Electronics 6, 680 (2023), as in IBM aihwkit ({})"
+_TWO, _ONE = _HERMES.format("two devices a weight"), _HERMES.format("one device a weight")
+_WAN = "Wan et al., Nature 608, 504 (2022), Extended Data Fig. 3"
+_WAN_AIHWKIT = f"{_WAN}, as fitted in IBM aihwkit (ReRamWan2022NoiseModel)"
+_SONOS = "Agrawal et al., IEDM 2022, 21.7, as fitted in CrossSim (SONOS)"
+
+DRIFT = {
+    "pcm": Drift(20.0, (-0.0155, 0.0244, 0.049, 0.1), (-0.0125, -0.0059, 0.008, 0.045), _JOSHI),
+    "hermes": Drift(
+        300.0, (-0.0387, -0.0182, 0.072, 0.13), (-0.0117, -0.0057, 0.0091, 0.04), _TWO,
+        (0.0945, 0.0736, -0.0126, -0.0436), (0.3055, 0.0073, 0.0093, -0.0118),
+    ),
+}  # fmt: skip
+READ_NOISE = {
+    "pcm": ReadNoise(250e-9, 0.0088, 0.65, 1e-3, 0.2, _JOSHI),
+    "hermes": LogReadNoise(512e-9, 300.0, (-0.0117, -0.0069, 0.015, 0.04), _TWO,
+                           (0.16, 0.0123, 0.0211, -0.0280, 0.0069)),
+    "hermes_one": LogReadNoise(512e-9, 200.0, (-0.0078, 0.0038, 0.0179, 0.04), _ONE,
+                               (0.1591, 0.0088, 0.0768, -0.1352, 0.0664)),
+    "sonos": SaturatingReadNoise(12.58037, 215.36557, _SONOS),
+}  # fmt: skip
+
+# Wan: t (s) -> deviation c0 + c1 x + ... in uS, x = g / 40 uS
+_WAN_TIMES = {
+    1.0: (0.348, 16.030, -43.853, 45.393, -16.815),
+    86400.0: (0.701, 22.086, -50.773, 47.095, -16.458),
+    172800.0: (0.782, 20.274, -43.507, 37.062, -11.934),
+}
+# SONOS: day -> A, B of the deviation A (1 - exp(-I / B)) and p0, p1, ... of what the mean moves, sum p_i I^i; in nA
+_SONOS_DAYS = {
+    0: (19.88665, 176.3115, (0.0,)),
+    1: (25.59102, 186.85544, (1.72684e-1, 5.72552e-2, -6.85715e-4, 3.50271e-6, -9.37682e-9, 1.40575e-11, -1.19803e-14,
+                              5.41293e-18, -8.85448e-22, -1.66869e-25, 5.95180e-29)),
+    2: (28.72753, 193.56834, (2.50712e-1, 6.62195e-2, -6.83218e-4, 2.99442e-6, -6.78255e-9, 7.70482e-12, -3.04983e-15,
+                              -2.15919e-18, 2.94617e-21, -1.23359e-24, 1.85329e-28)),
+    3: (31.04318, 198.90332, (-1.75300e-2, 9.76883e-2, -9.63791e-4, 4.55551e-6, -1.22391e-8, 1.93786e-11, -1.85899e-14,
+                              1.07659e-17, -3.58211e-21, 5.96785e-25, -3.30410e-29)),
+    4: (33.76214, 204.77023, (4.03338e-2, 1.03111e-1, -1.04740e-3, 4.83961e-6, -1.28132e-8, 1.99484e-11, -1.85139e-14,
+                              1.00008e-17, -2.84944e-21, 3.01008e-25, 1.18747e-29)),
+    5: (34.57909, 207.34309, (3.19927e-1, 1.06596e-1, -1.04054e-3, 4.50290e-6, -1.10352e-8, 1.56477e-11, -1.27592e-14,
+                              5.45513e-18, -7.26841e-22, -2.43893e-25, 7.14608e-29)),
+}  # fmt: skip
+
+
+def _polynomial(c: Sequence[float], x: float) -> float:
+    return sum(each * x**i for i, each in enumerate(c))
+
+
+def wan_retention(levels: Sequence[float]) -> Retention:
+    """Return RRAM's total deviation at 1 s, 1 day, 2 days (Wan et al. 2022, aihwkit's fits) of levels in uS."""
+    rows = tuple(tuple(_polynomial(c, g / 40.0) for g in levels) for c in _WAN_TIMES.values())
+    still = ((0.0,) * len(levels),) * len(rows)
+    return Retention(tuple(_WAN_TIMES), rows, still, _WAN_AIHWKIT)
+
+
+def sonos_retention(levels: Sequence[float]) -> Retention:
+    """Return SONOS' total deviation and mean at 0 to 5 days (CrossSim's fits) of levels in nA, up to 1800."""
+    rows = tuple(tuple(-a * math.expm1(-i / b) for i in levels) for a, b, _ in _SONOS_DAYS.values())
+    mean = tuple(tuple(_polynomial(p, i) for i in levels) for _, _, p in _SONOS_DAYS.values())
+    return Retention(tuple(86400.0 * day for day in _SONOS_DAYS), rows, mean, _SONOS, "linear")
 
 
 # -- the registry ------------------------------------------------------------------------------------------------------
 
 _TRICE = "Yan et al., ICCAD 2023 (TRICE), Eqs. 15-17"
 _NFT = "Qin et al., arXiv 2305.14561 (NFT), the authors' public configuration"
-_WAN = "Wan et al., Nature 608, 504 (2022), Extended Data Fig. 3, 1 s after programming"
 _EVEN = "four evenly spaced levels assumed; Gaussian, where a real cell stops at g = 0"
 
 
@@ -104,17 +139,17 @@ _DEVICES = (
         "pcm", pcm_deviation, 0.25, 25.0,
         source=_JOSHI,
         validity="0.25-25 uS, the on/off ratio of 100 that CrossSim suggests; CrossSim's own fit is within 0.03 uS; "
-        f"programming only (drift and read noise: DRIFT, READ_NOISE); {_EVEN}",
+        f"programming only; drift and read noise are effects; {_EVEN}",
     ),
     tabulate(
         "rram_wan2022", wan_deviation, 1.0, 40.0,
-        source=f"{_WAN}, as fitted in IBM aihwkit (ReRamWan2022NoiseModel)",
+        source=f"{_WAN}, 1 s after programming, as fitted in IBM aihwkit (ReRamWan2022NoiseModel)",
         validity="up to 40 uS; g_min = 1 uS assumed; near g = 0 CrossSim's fit of the same data differs, 1.05 uS "
         f"against 0.35 here (rram_wan2022_crosssim); {_EVEN}",
     ),
     tabulate(
         "rram_wan2022_crosssim", wan_deviation_crosssim, 1.0, 39.26,
-        source=f"{_WAN}, as fitted in CrossSim (RRAMWan)",
+        source=f"{_WAN}, 1 s after programming, as fitted in CrossSim (RRAMWan)",
         validity="up to 39.26 uS; g_min = 1 uS assumed; near g = 0 aihwkit's fit of the same data differs, 0.35 uS "
         f"against 1.05 here (rram_wan2022); {_EVEN}",
     ),
@@ -130,7 +165,12 @@ _DEVICES = (
         f"programming only; {_EVEN}",
     ),
 )  # fmt: skip
-REGISTRY = {device.name: device for device in _DEVICES}
+_LAWS = {
+    "pcm": lambda levels: Laws(drift=DRIFT["pcm"], read_noise=READ_NOISE["pcm"]),
+    "rram_wan2022": lambda levels: Laws(retention=wan_retention(levels)),
+    "sonos": lambda levels: Laws(read_noise=READ_NOISE["sonos"], retention=sonos_retention(levels)),
+}
+REGISTRY = {d.name: replace(d, effects=_LAWS[d.name](d.levels)) if d.name in _LAWS else d for d in _DEVICES}
 
 
 def names() -> list[str]:

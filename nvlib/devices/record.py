@@ -16,6 +16,7 @@ from dataclasses import MISSING, dataclass, fields
 from itertools import pairwise
 from numbers import Integral, Real
 
+from nvlib.devices.laws import Laws
 from nvlib.errors import InputError, unknown
 from nvlib.records import values
 
@@ -57,6 +58,7 @@ class Device:
     relative: bool
     source: str = UNSOURCED
     validity: str = UNSOURCED  # range, conditions, what is assumed
+    effects: Laws | None = None  # what befalls its cells after programming; no part of `numbers`
 
     def __post_init__(self) -> None:
         """Check every field and bring it to its plain type."""
@@ -80,6 +82,18 @@ class Device:
                     f"device {self.name!r}: level {above:g} follows {below:g}; expected ascending, distinct "
                     "conductances; sort the table"
                 )
+        if self.effects is not None:
+            object.__setattr__(self, "effects", self._laws(self.effects))
+
+    def _laws(self, given: Laws | Mapping[str, object]) -> Laws:
+        try:
+            laws = given if isinstance(given, Laws) else Laws.from_dict(given)
+        except InputError as error:
+            raise InputError(f"device {self.name!r}: {error}") from None
+        if laws.retention is not None and len(laws.retention.deviation[0]) != 2**self.bits:
+            raise InputError(f"device {self.name!r}: retention has rows of {len(laws.retention.deviation[0])}; "
+                             f"expected one number for each of its {2**self.bits} levels")  # fmt: skip
+        return laws
 
     def _column(self, key: str) -> tuple[float, ...]:
         column, size = getattr(self, key), 2**self.bits
@@ -134,11 +148,13 @@ class Device:
 
     def numbers(self) -> dict[str, object]:
         """Return what a result depends on, without name and wording, in plain JSON types."""
-        return {k: v for k, v in self.to_dict().items() if k not in ("name", "source", "validity")}
+        return {k: v for k, v in self.to_dict().items() if k not in ("name", "source", "validity", "effects")}
 
     def to_dict(self) -> dict[str, object]:
         """Return the record in plain JSON types; `from_dict` reads it back."""
-        return {key: list(value) if isinstance(value, tuple) else value for key, value in values(self).items()}
+        record = {key: list(value) if isinstance(value, tuple) else value for key, value in values(self).items()
+                  if key != "effects"}  # fmt: skip
+        return record | ({"effects": self.effects.to_dict()} if self.effects else {})
 
     @classmethod
     def from_dict(cls, record: Mapping[str, object]) -> Device:

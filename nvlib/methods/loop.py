@@ -171,7 +171,8 @@ def train(
     population.usable(on)
     method, recipe, epochs = get(method), recipe or Recipe(), whole("epochs", epochs, 1)
     several = isinstance(sigma_d, Sequence | np.ndarray)
-    crossbar = as_crossbar(crossbar, LEFT_OUT if several else sigma_d, **conditions).only_programming("training")
+    crossbar = as_crossbar(crossbar, LEFT_OUT if several else sigma_d, **conditions)
+    crossbar.only_programming("training", effects=True)
     sigmas = list(sigma_d) if several else [crossbar.sigma_d]
     seeds = list(seed) if isinstance(seed, Sequence | np.ndarray) else [seed]
     count = max(len(sigmas), len(seeds))
@@ -353,6 +354,6 @@ def _validate(run: Run, validation: Split, chips: int) -> tuple[np.ndarray, np.n
         images = population.plan(run.model, validation.x, len(run.result), how=way).images
         how = images, way, run.precision
         clean = score(run.model, results(run.noisy(None)), validation, *how)[0]
-        chips = chips if (run.sigma_d > 0).any() else 0
+        chips = chips if (run.sigma_d > 0).any() or run.crossbar.effects else 0
         noisy = [score(run.model, results(run.chip(i)), validation, *how)[0] for i in range(chips)]
     return clean.numpy(), (torch.stack(noisy).mean(0) if noisy else clean).numpy()

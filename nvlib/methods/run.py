@@ -17,6 +17,7 @@ import torch
 from torch import Tensor, nn
 
 from nvlib import modules, philox, population
+from nvlib.cells import Chips
 from nvlib.crossbar import Crossbar, lookup, read_back
 from nvlib.data import Split
 from nvlib.errors import InputError, unknown
@@ -113,7 +114,7 @@ class Run:
         """Return one stacked tensor as `noisy` has it; for weights that are not the network's own."""
         if space not in SPACES:
             raise unknown("space of the noise", space, SPACES)
-        whole = self.crossbar.range == Max()  # what the compiled pass knows
+        whole = self.crossbar.range == Max() and not self.crossbar.effects  # what the compiled pass knows
         fast = (self.way == "native" or self.compiled) and whole
         if fast and (law is None or hasattr(law, "transform")):
             return _StraightThrough.apply(w, self._compiled(name, w, law, sigma, stream, space))
@@ -122,7 +123,21 @@ class Run:
             u = philox.uniform(self.seeds, self.step, f"train/{stream}/{name}", w[0].numel(), w.device)
             z = law.quantile(u).to(w.dtype).view_as(w)
             z = torch.where(w.detach() < 0, -z, z) if space == "conductance" else z
-        return self._read(w, self.sigma_d if sigma is None else sigma, z)
+        sigma = self.sigma_d if sigma is None else sigma
+        held = self._read(w, sigma, z)
+        return held if z is None else self._aged(held, w, z, sigma, self.seeds, self.step, f"train/{stream}/{name}")
+
+    def _aged(
+        self, held: Tensor, w: Tensor, z: Tensor, sigma: Tensor | float, seed: int | list[int], index: int | range,
+        name: str,
+    ) -> Tensor:  # fmt: skip
+        """Return programmed weights as the crossbar's effects leave them, with the same gradients."""
+        if not self.crossbar.effects:
+            return held
+        with torch.no_grad():
+            cells = Chips(held, w, self.crossbar, z, seed=seed, index=index, name=name, sigma_d=sigma)
+            moved = cells.weights() - held
+        return held + moved
 
     def _compiled(
         self, name: str, w: Tensor, law: Law | None, sigma: Tensor | float | None, stream: str, space: str
@@ -141,7 +156,8 @@ class Run:
         for name in self.arrays:
             w = self.clean(name)
             z = philox.normal(0, index, f"validate/{name}", w[0].numel(), w.device).to(w.dtype).view(1, *w.shape[1:])
-            out[name] = self._read(w, self.sigma_d, z)
+            held = self._read(w, self.sigma_d, z)
+            out[name] = self._aged(held, w, z, self.sigma_d, [0] * len(held), index, f"validate/{name}")
         return out
 
     def _read(self, w: Tensor, sigma: Tensor | float, z: Tensor | None) -> Tensor:
@@ -206,7 +222,7 @@ class Run:
                     z = {name: self._luck(seed, part, name) for name in self.arrays}
                 for i in alike:
                     with modules.evaluating(self.model):
-                        held = self._programmed(rows[i], z)
+                        held = self._programmed(rows[i], z, seed, part)
                     scores = score(self.model, held, data, images, population.WAYS[how], self.precision)[0].numpy()
                     found[i, start : start + len(part)] = scores
         return found
@@ -216,13 +232,15 @@ class Run:
         w = self.clean(name)
         return philox.normal(seed, chips, f"search/{name}", w[0].numel(), w.device).to(w.dtype).view(-1, *w.shape[1:])
 
-    def _programmed(self, row: int, z: Mapping[str, Tensor]) -> dict[str, Tensor]:
+    def _programmed(self, row: int, z: Mapping[str, Tensor], seed: int, chips: range) -> dict[str, Tensor]:
         """Return a row's weights on the chips of ``z``, (chips, ...)."""
-        count = len(next(iter(z.values())))
+        count, sigma = len(next(iter(z.values()))), self.sigma_d[row]
         own = {name: tensor.detach()[row : row + 1] for name, tensor in self.weights.items()}
         held = {name: tensor.expand(count, *tensor.shape[1:]) for name, tensor in own.items()}
-        clean = {name: self.clean(name, own) for name in self.arrays}
-        return held | {name: self._read(w, self.sigma_d[row], z[name]) for name, w in clean.items()}
+        for name in self.arrays:
+            w = self.clean(name, own)
+            held[name] = self._aged(self._read(w, sigma, z[name]), w, z[name], sigma, seed, chips, f"search/{name}")
+        return held
 
     # -- rows --------------------------------------------------------------------------------------------------------
 

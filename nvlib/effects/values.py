@@ -1,0 +1,36 @@
+"""What effects share: their text, and the check of a number."""
+
+from __future__ import annotations
+
+import math
+from dataclasses import MISSING, fields
+from numbers import Real
+
+from nvlib.errors import InputError
+
+
+def text(effect: object) -> str:
+    """Return an effect's canonical text: ``name:key=value,...`` with what differs from the defaults."""
+    said = []
+    for field in fields(effect):
+        value = getattr(effect, field.name)
+        if field.default is MISSING or value != field.default:
+            said.append(f"{field.name}={written(value)}")
+    return f"{effect.name}:{','.join(said)}" if said else effect.name
+
+
+def written(value: object) -> str:
+    """Return a value as it stands in an effect's text."""
+    return f"{value:.12g}" if isinstance(value, float) else str(value)
+
+
+def checked(effect: object, key: str, least: float = 0.0, most: float = math.inf, what: str = "") -> None:
+    """Make a field a float, or raise InputError that names what was expected."""
+    value = getattr(effect, key)
+    if value is None:
+        return
+    good = isinstance(value, Real) and not isinstance(value, bool) and math.isfinite(value)
+    if not good or not least <= value <= most:
+        span = f"from {least:g} to {most:g}" if most < math.inf else f"of at least {least:g}"
+        raise InputError(f"{effect.name}: {key}={value!r} is not usable; expected a number {span}{what}")
+    object.__setattr__(effect, key, float(value))
