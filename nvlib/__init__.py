@@ -37,7 +37,8 @@ _HOME = {
 __all__ = [
     "Crossbar", "program", "mapping", "calibrate", "forward", "stack", "monte_carlo", "Samples", "Interrupted", "train",
     "METHODS", "Recipe", "DEPLOYMENTS", "build", "MODELS", "load", "Study", "run", "results", "Estimate",
-    "InputError", "anova", "catalogue", "crossbar", "data", "deploy", "devices", "errors", "evaluate", "explore",
+    "InputError", "anova", "array", "catalogue", "circuits", "crossbar", "data", "deploy", "devices", "errors",
+    "evaluate", "explore",
     "figures", "hardware", "launch", "methods", "models", "noise", "papers", "philox", "population", "precision",
     "provenance", "records", "rounding", "sequential", "statistics", "store", "studies", "summary", "taylor",
 ]  # fmt: skip

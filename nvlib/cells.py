@@ -16,7 +16,7 @@ in level units, each of its own chain: a weight is sign s (sum_holding 2^(jK) v_
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, replace
 
 import torch
@@ -128,15 +128,29 @@ class Chips:
         """Return the weights of a reading, of the shape and dtype of ``held``, without derivatives."""
         kind = torch.promote_types(self.held.dtype, torch.float32)
         out = torch.empty(self.held.shape, dtype=kind, device=self.held.device)
-        size = max(1, self.held[0].numel() * self.crossbar.cells) if len(self.held) else 1
-        step = max(1, _AT_ONCE // size)
-        for start in range(0, len(self.held), step):
-            part = slice(start, start + step)
+        for part in self._parts():
             out[part] = self.held[part].detach() + self._moved(part, read).view(self.held[part].shape)
         return out.to(self.held.dtype)
 
+    def levels(self, read: int = 0) -> Tensor:
+        """Return what each cell holds at a reading, in levels, (chips, weights, cells); the holding chain first."""
+        return torch.cat([self._befallen(part, read)[1] for part in self._parts()])
+
+    def _parts(self) -> Iterator[slice]:
+        """Yield as many chips at a time as caches hold."""
+        size = max(1, self.held[0].numel() * self.crossbar.cells) if len(self.held) else 1
+        step = max(1, _AT_ONCE // size)
+        yield from (slice(start, start + step) for start in range(0, len(self.held), step))
+
     def _moved(self, part: slice, read: int) -> Tensor:
         """Return by how much weights of some chips have changed, (chips, weights)."""
+        cells, v = self._befallen(part, read)
+        moved = (v - cells.programmed) @ self._signs(v)
+        scale = _rows(self.scale, part).to(v.dtype).expand(-1, *self.n.shape[1:]).flatten(1)
+        return torch.where(cells.negative, -scale, scale) * moved
+
+    def _befallen(self, part: slice, read: int) -> tuple[Programmed, Tensor]:
+        """Return the cells of some chips as programmed, and what they hold at a reading."""
         kept = (self.kept or {}).get(part.start)
         if kept is None:
             cells = self._programmed(part)
@@ -150,9 +164,7 @@ class Chips:
         cells = replace(cells, read=read)
         for effect in self.crossbar.effects[self.first :]:
             v = effect.befall(v, cells)
-        moved = (v - cells.programmed) @ self._signs(v)
-        scale = _rows(self.scale, part).to(v.dtype).expand(-1, *self.n.shape[1:]).flatten(1)
-        return torch.where(cells.negative, -scale, scale) * moved
+        return cells, v
 
     def _signs(self, like: Tensor) -> Tensor:
         """Return what a cell counts for in its weight, in steps: 2^(jK), and less that in the idle chain."""

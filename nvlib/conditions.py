@@ -30,9 +30,10 @@ import numpy as np
 import torch
 from torch import Tensor, nn
 
-from nvlib import devices, effects, ranges
+from nvlib import array, devices, effects, ranges
+from nvlib.array import Periphery
 from nvlib.devices import Device
-from nvlib.effects import Effect, Periphery
+from nvlib.effects import Effect
 from nvlib.errors import InputError, unknown
 from nvlib.modules import bare
 from nvlib.ranges import WeightRange
@@ -50,7 +51,7 @@ class Conditions(TypedDict, total=False):
     mapping: str
     range: WeightRange | str
     effects: tuple[Effect | str, ...] | Effect | str
-    periphery: Periphery | None
+    periphery: Periphery | str | None
 
 
 @dataclass(frozen=True)
@@ -67,7 +68,8 @@ class Crossbar:
         range: what the largest level stands for: `nvlib.ranges`, or its text, e.g. ``deviations:2.5``.
         effects: what befalls cells after programming, in order: `nvlib.effects`, or their texts, e.g.
             ``("stuck:chen2015", "drift:time=3600")``.
-        periphery: what is between the arrays and the numbers, in the forward; None: exact products.
+        periphery: what is between the arrays and the numbers, in the forward: `nvlib.array`, or its text, e.g.
+            ``adc_bits=6,rows=64`` or ``isaac``; None: exact products.
 
     Raises:
         InputError: for a value that cannot be used.
@@ -80,7 +82,7 @@ class Crossbar:
     mapping: str = "differential"
     range: WeightRange | str = "max"
     effects: tuple[Effect | str, ...] = ()
-    periphery: Periphery | None = None
+    periphery: Periphery | str | None = None
 
     def __post_init__(self) -> None:
         """Resolve the device and the range, and refuse what cannot be used."""
@@ -94,11 +96,10 @@ class Crossbar:
             )
         if self.mapping not in MAPPINGS:
             raise unknown("mapping", self.mapping, MAPPINGS)
-        if self.periphery is not None and not isinstance(self.periphery, Periphery):
-            raise InputError(f"periphery {self.periphery!r} is none; expected one with a name and `attached`, or None")
         held = {
             "device": device, "sigma_d": 1.0 if self.sigma_d is None else float(self.sigma_d),
             "range": ranges.get(self.range), "effects": effects.on(device, self.effects),
+            "periphery": array.get(self.periphery),
         }  # fmt: skip
         for name, value in held.items():
             object.__setattr__(self, name, value)

@@ -40,8 +40,8 @@ if TYPE_CHECKING:
     import pandas as pd
 
 __all__ = [
-    "MAPPINGS", "Crossbar", "array_weights", "as_crossbar", "deviations", "lookup", "mapping", "program", "read_back",
-    "readings", "scale_and_digits", "tables", "weight_bits",
+    "MAPPINGS", "Crossbar", "array_weights", "as_crossbar", "deviate", "deviations", "lookup", "mapping", "program",
+    "read_back", "readings", "scale_and_digits", "tables", "weight_bits",
 ]  # fmt: skip
 
 _MATRICES = (nn.Linear, nn.Bilinear, nn.modules.conv._ConvNd)
@@ -107,7 +107,7 @@ def array_weights(model: nn.Module, *, warn: bool = True) -> list[str]:
     return names
 
 
-def _programmable(name: str, w: Tensor) -> None:
+def programmable(name: str, w: Tensor) -> None:
     """Refuse a tensor that cannot lie on arrays; InputError says why."""
     what = "sparse" if w.layout != torch.strided else None if w.is_floating_point() else str(w.dtype)
     if what:
@@ -207,7 +207,7 @@ def deviations(
     rows, top = [], 2**crossbar.bits - 1
     _, spread = crossbar.tables
     for name, own in own_weights(model, array_weights(model)).items():
-        _programmable(name, own.detach())
+        programmable(name, own.detach())
         w = precise(own.detach()).unsqueeze(0)
         s, n = scale_and_digits(w, crossbar)
         strays = crossbar.sigma_d * s.double() * torch.as_tensor(spread).to(w.device)[n]
@@ -346,16 +346,23 @@ def stray(
     crossbar.only_programming("program", effects=True)
     programmed, cells = {}, {}
     for name, w in clean.items():
-        _programmable(name, w.detach())
-        shape, z = (len(indices), *w.shape[1:]), None
-        if crossbar.sigma_d == 0:
-            held = read_back(w, crossbar, None).expand(shape)
-        else:
-            z = philox.normal(seed, indices, f"program/{address(name)}", w[0].numel(), w.device)
-            z = z.to(torch.promote_types(w.dtype, torch.float32)).reshape(shape)
-            held = read_back(w, crossbar, z)
+        programmable(name, w.detach())
+        held, z = deviate(w, crossbar, seed, indices, address(name))
         programmed[name] = held
         if crossbar.effects and w.numel():
             cells[name] = Chips(held, w, crossbar, z, seed=seed, index=indices, name=address(name))
     for read in itertools.count():
         yield programmed | {name: each.weights(read) for name, each in cells.items()}
+
+
+def deviate(w: Tensor, crossbar: Crossbar, seed: int, indices: range, name: str) -> tuple[Tensor, Tensor | None]:
+    """Return one tensor (1, ...) as chips hold it right after programming, and its deviations; None where none stray.
+
+    ``name``: what its draws are addressed by.
+    """
+    shape = (len(indices), *w.shape[1:])
+    if crossbar.sigma_d == 0:
+        return read_back(w, crossbar, None).expand(shape), None
+    z = philox.normal(seed, indices, f"program/{name}", w[0].numel(), w.device)
+    z = z.to(torch.promote_types(w.dtype, torch.float32)).reshape(shape)
+    return read_back(w, crossbar, z), z

@@ -15,6 +15,7 @@ import hashlib
 import warnings
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass, field, replace
+from functools import partial
 from typing import Unpack
 
 import numpy as np
@@ -23,7 +24,7 @@ from torch import Tensor, nn
 from torch.nn.functional import cross_entropy
 from tqdm.auto import tqdm
 
-from nvlib import felt, population, probe, statistics
+from nvlib import circuits, felt, population, probe, statistics
 from nvlib.conditions import LEFT_OUT, Conditions, Crossbar, as_crossbar
 from nvlib.crossbar import readings
 from nvlib.data import Dataset, Split
@@ -145,6 +146,7 @@ def blocks(
     on: str | torch.device = "cpu",
     plan: Plan | None = None,
     look: bool = True,
+    calibration: Tensor | None = None,
     **conditions: Unpack[Conditions],
 ) -> Iterator[Samples]:
     """Yield the samples of chips ``index`` block by block, as they are computed; see `monte_carlo`.
@@ -153,19 +155,28 @@ def blocks(
     """
     population.usable(on)
     crossbar = as_crossbar(crossbar, sigma_d, **conditions)
+    calibration = _calibration(data, crossbar, calibration)
     split = as_split(data)
     split = probe.ready(model, Split(split.x.to(on), split.y.to(on)))
     owner, model = model, private(model).to(on)
     if look:
         probe.inspect(model, split)
-        felt.watch(owner, model, split.x, crossbar, seed)
+        felt.watch(owner, model, split.x, replace(crossbar, periphery=None), seed)
     alike = crossbar.sigma_d == 0 and not crossbar.effects  # every chip is the quantised model: compute one, repeat it
+    programmed = partial(readings, model, crossbar)
+    if (periphery := crossbar.periphery) is not None:
+        images = split.x[:2] if calibration is None else calibration[: periphery.images].to(split.x)
+        arrays = circuits.attach(model, crossbar, images)
+        model, programmed, alike = arrays.module, arrays.readings, alike and not periphery.varies
+        if periphery.converts and (plan is None or plan.how == "native"):  # generated code has no converters
+            plan = population.plan(model, split.x, 1 if alike else len(index), how=population.way(model, split.x))
     plan = plan or population.plan(model, split.x, 1 if alike else len(index))
     start = 0
     while start < len(index):
         part = index[start : start + (len(index) if alike else plan.members)]
         try:
-            scores = _read(model, split, crossbar, seed, part[:1] if alike else part, plan)
+            chips = programmed(seed=seed, index=part[:1] if alike else part)
+            scores = _read(model, split, chips, crossbar.images_a_read, plan)
         except torch.OutOfMemoryError:
             torch.cuda.empty_cache()
             plan = population.halved(plan)
@@ -179,19 +190,19 @@ def blocks(
         start += len(part)
 
 
-def _read(model: nn.Module, split: Split, crossbar: Crossbar, seed: int, index: range, plan: Plan) -> Tensor:
+def _read(
+    model: nn.Module, split: Split, chips: Iterator[dict[str, Tensor]], images: int | None, plan: Plan
+) -> Tensor:
     """Score chips; where reading is noisy on one reading after the other, each on its own images: (3, chips)."""
-    at_once = crossbar.images_a_read or len(split.y)
+    at_once, found = images or len(split.y), 0.0
     with torch.inference_mode():
-        chips = readings(model, crossbar, seed=seed, index=index)
-        found = torch.zeros(3, len(index), dtype=torch.float64)
         for start in range(0, len(split.y), at_once):
             part = Split(split.x[start : start + at_once], split.y[start : start + at_once])
             scores = torch.stack(score(model, next(chips), part, plan.images, plan.how, plan.precision))
             if len(part.y) == len(split.y):
                 return scores
             accuracy, loss, ekl = scores
-            found += len(part.y) * torch.stack([accuracy, loss, torch.where(accuracy > 0, ekl * accuracy, 0)])
+            found = found + len(part.y) * torch.stack([accuracy, loss, torch.where(accuracy > 0, ekl * accuracy, 0)])
     accuracy, loss, right = found / len(split.y)
     return torch.stack([accuracy, loss, right / accuracy])
 
@@ -215,6 +226,7 @@ def monte_carlo(
     precision: str = "float32",
     progress: bool | Callable[[int, int], None] = False,
     resume: Samples | None = None,
+    calibration: Tensor | None = None,
     **conditions: Unpack[Conditions],
 ) -> Samples:
     """Program a model on many chips and score each.
@@ -239,6 +251,8 @@ def monte_carlo(
             it is faster, and after a few chips scored both ways agree in accuracy within 0.05 points; else float32.
         progress: True for a bar with the time left (to the next look), or a function called with (done, chips).
         resume: samples of an earlier call like this one, to go on from under their plan.
+        calibration: training images that a periphery's converters are calibrated on, (n, ...); None takes the first
+            ones of the data set.
         **conditions: other fields of `nvlib.Crossbar`: ``bits``, ``reference``, ``mapping``, ``range``, ...
 
     Returns:
@@ -252,8 +266,9 @@ def monte_carlo(
     chips, max_chips, first = whole("chips", chips, 1), whole("max_chips", max_chips, 1), whole("first", first, 0)
     seed = check_seed(seed)
     rule = None if until is None else Until(until, of, k, confidence, chips, max_chips)
-    data, crossbar = as_split(data), as_crossbar(crossbar, sigma_d, **conditions)
-    parts, done, estimate, met, of_what = [], 0, None, None, _identity(model, data, crossbar)
+    crossbar = as_crossbar(crossbar, sigma_d, **conditions)
+    calibration, data = _calibration(data, crossbar, calibration), as_split(data)
+    parts, done, estimate, met, of_what = [], 0, None, None, _identity(model, data, crossbar, calibration)
     if resume is not None:
         parts, done = [_continued(resume, first, seed, of_what)], len(resume)
         plan, met = resume.plan or plan, resume.rounding
@@ -265,7 +280,7 @@ def monte_carlo(
                 bar.total = look
                 for part in blocks(
                     model, data, crossbar, index=range(first + done, first + look), seed=seed, on=on, plan=plan,
-                    look=not parts,
+                    look=not parts, calibration=calibration,
                 ):  # fmt: skip
                     parts.append(part)
                     done, plan = done + len(part), part.plan
@@ -282,10 +297,24 @@ def monte_carlo(
         raise Interrupted(replace(Samples.join(parts), rounding=met, of=of_what)) from stop
 
 
+def _calibration(data: object, crossbar: Crossbar, given: Tensor | None) -> Tensor | None:
+    """Return the training images that a crossbar's converters are calibrated on; None where none are."""
+    periphery = crossbar.periphery
+    if periphery is None or not periphery.calibrates:
+        return None
+    if given is None and not isinstance(data, Dataset):
+        raise InputError(f"periphery {str(periphery)!r} is calibrated on training images, and there are none beside "
+                         "these; expected a Dataset, calibration=images, or ranges that need none "
+                         "(input_range=1,adc_range=bound)")  # fmt: skip
+    return (data.train.x if given is None else given)[: periphery.images]
+
+
 def _in_precision(
     model: nn.Module, data: Split, crossbar: Crossbar, precision: str, chips: int, on: str | torch.device, seed: int
 ) -> tuple[Plan, Rounding | None]:
     """Return a plan in a precision, and what that changes; one in float32 where it does not pay or changes too much."""
+    if crossbar.periphery is not None:
+        raise InputError(f"precision={precision!r} with a periphery: its sums need all digits; expected 'float32'")
     split = probe.ready(model, Split(data.x.to(on), data.y.to(on)))
     model = private(model).to(on)
     probe.inspect(model, split)
@@ -299,10 +328,10 @@ def _in_precision(
     return population.plan(model, split.x, chips), None
 
 
-def _identity(model: nn.Module, split: Split, crossbar: Crossbar) -> str:
+def _identity(model: nn.Module, split: Split, crossbar: Crossbar, calibration: Tensor | None = None) -> str:
     """Return the digest of all that decides samples, but for seed and index: model, images, conditions."""
     found = hashlib.sha256(f"{type(model).__qualname__} {crossbar!r}".encode())
-    tensors = {**model.state_dict(), "images": split.x, "labels": split.y}
+    tensors = {**model.state_dict(), "images": split.x, "labels": split.y, "calibration": calibration}
     for name, tensor in tensors.items():
         if isinstance(tensor, Tensor):
             plain = tensor.detach().cpu().contiguous()

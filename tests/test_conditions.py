@@ -11,7 +11,7 @@ import nvlib
 from nvlib import Crossbar, InputError, deploy, devices, ranges, taylor
 from nvlib.conditions import as_crossbar
 from nvlib.crossbar import deviations, read_back, scale_and_digits
-from nvlib.effects import Effect, Periphery
+from nvlib.effects import Effect
 from nvlib.ranges import Deviations, Max, Percentile, WeightRange
 
 RANGES = [Max(), Deviations(2.0), Percentile(90.0)]
@@ -50,7 +50,7 @@ def test_a_crossbar_is_checked_once_and_is_a_value():
         ({"range": "deviation:2"}, "deviations"), ({"range": "deviations:0"}, "above 0"),
         ({"range": "percentile:101"}, "at most 100"), ({"range": "max:2"}, "expected max"),
         ({"range": "max/column"}, "channel"), ({"range": 2.5}, "no weight range"), ({"effects": (3,)}, "befall"),
-        ({"periphery": "adc"}, "attached"), ({"range": "deviations:two"}, "a number after"),
+        ({"periphery": "adc"}, "unknown periphery 'adc'"), ({"range": "deviations:two"}, "a number after"),
     ],
 )  # fmt: skip
 def test_bad_conditions_are_refused_in_one_line(given, said):
@@ -223,23 +223,12 @@ class Halved:
         return g / 2
 
 
-@dataclass(frozen=True)
-class Ideal:
-    """A periphery that changes nothing."""
-
-    name: str = "ideal"
-
-    def attached(self, model):
-        return model
-
-
 def test_what_knows_programming_alone_refuses_what_it_would_leave_out(mnist):
-    assert isinstance(Halved(), Effect) and isinstance(Ideal(), Periphery)
+    assert isinstance(Halved(), Effect)
     model = nvlib.build("lenet", seed=0)
-    for crossbar, name in ((Crossbar(effects=(Halved(),)), "effects"), (Crossbar(periphery=Ideal()), "periphery")):
+    for crossbar, name in ((Crossbar(effects=(Halved(),)), "effects"), (Crossbar(periphery="adc_bits=6"), "periphery")):
         known = () if name == "effects" else (
             lambda c=crossbar: nvlib.program(model, c),
-            lambda c=crossbar: nvlib.monte_carlo(model, mnist, c, chips=2),
             lambda c=crossbar: nvlib.train("gaussian", "lenet", mnist, c),
         )
         for ask in (

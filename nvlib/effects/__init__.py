@@ -4,7 +4,7 @@ An effect is a frozen dataclass: what happens to cells after they were programme
 applied in order, each to what the one before left; without any, weights are drawn as one Gaussian each, as ever. As
 text, ``drift:time=3600`` or ``stuck:hrs=0.09,lrs=0.0175``, they stand in commands, study files and records.
 
-    protocol    `Effect`, `Programmed` (the cells as an effect meets them), `Periphery`
+    protocol    `Effect`, `Programmed` (the cells as an effect meets them)
     common      `CommonVariation`: variation that a die, a row, a column or a neighbourhood shares
     retention   `Retention`: the deviation measured at a time, in place of programming's
     stuck       `StuckCells`: at the lowest or the highest level, with published rates
@@ -22,7 +22,7 @@ from nvlib.devices import Device
 from nvlib.effects.common import CommonVariation
 from nvlib.effects.drift import Drift
 from nvlib.effects.limits import Limits
-from nvlib.effects.protocol import Effect, Periphery, Programmed
+from nvlib.effects.protocol import Effect, Programmed
 from nvlib.effects.read import ReadNoise
 from nvlib.effects.retention import Retention
 from nvlib.effects.stuck import PRESETS, StuckCells
@@ -35,7 +35,7 @@ KINDS: dict[str, type] = {
 EXAMPLE = "stuck:hrs=0.09,lrs=0.0175, drift:time=3600"
 
 __all__ = [
-    "KINDS", "PRESETS", "CommonVariation", "Drift", "Effect", "Limits", "Periphery", "Programmed", "ReadNoise",
+    "KINDS", "PRESETS", "CommonVariation", "Drift", "Effect", "Limits", "Programmed", "ReadNoise",
     "Retention", "StuckCells", "get", "numbers", "on", "text",
 ]  # fmt: skip
 

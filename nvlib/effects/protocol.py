@@ -1,4 +1,4 @@
-"""The protocols of effects on programmed cells and of circuits round arrays, and the cells as an effect meets them.
+"""The protocol of effects on programmed cells, and the cells as an effect meets them.
 
 Cells are held in level units, v = (g - g_min) (2^K - 1) / (g_max - g_min); laws are of conductances g, for which
 `Programmed.conductance` and `Programmed.held` go there and back.
@@ -11,7 +11,7 @@ from dataclasses import dataclass, field
 from typing import Protocol, runtime_checkable
 
 import torch
-from torch import Tensor, nn
+from torch import Tensor
 
 from nvlib import philox
 from nvlib.devices import Device
@@ -143,15 +143,4 @@ class Effect(Protocol):
         Returns:
             A tensor of the shape of ``v``; a chip's cells depend on no other chip's.
         """
-        ...
-
-
-@runtime_checkable
-class Periphery(Protocol):
-    """The circuits round the arrays: a frozen dataclass that says what a module's layer computes with them."""
-
-    name: str
-
-    def attached(self, model: nn.Module) -> nn.Module:
-        """Return a module of the same parameters whose layers on arrays compute as the circuits do."""
         ...
