@@ -95,6 +95,7 @@ class Training:
     code: str | None = later(None)  # SHA-256 of a method's code that is not nvlib's own
     precision: str = later("float32")
     range: str = later("max")  # that its forwards quantised to (`nvlib.ranges`)
+    effects: tuple[Mapping[str, Any], ...] = later(())  # that its noisy forwards met, as in an evaluation
 
 
 @dataclass(frozen=True)
@@ -116,6 +117,8 @@ class Evaluation:
     kind: str = "evaluation"
     version: int = VERSION
     range: str = later("max")  # what the largest level stands for (`nvlib.ranges`)
+    effects: tuple[Mapping[str, Any], ...] = later(())  # what befalls cells: each one's text, and all its numbers
+    periphery: str = later("")  # tiles, converters, wires (`nvlib.array`)
 
 
 @dataclass(frozen=True)

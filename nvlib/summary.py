@@ -28,7 +28,7 @@ from nvlib.statistics import Estimate
 
 # A curve that silently mixes these would show something that does not exist.
 ONE_OF = ("network", "dataset", "device", "reference", "mapping", "bits", "activation_bits", "images", "precision",
-          "train_precision", "device_numbers", "deployment_code", "range")  # fmt: skip
+          "train_precision", "device_numbers", "deployment_code", "range", "effects", "periphery")  # fmt: skip
 
 
 def checked(df: pd.DataFrame, one_sigma: bool = False) -> pd.DataFrame:
@@ -51,7 +51,7 @@ def checked(df: pd.DataFrame, one_sigma: bool = False) -> pd.DataFrame:
                 f"the selection mixes models of {method} trained at sigma_d {listed}; choose one, "
                 "or those with protocol 'matched'"
             )
-    for column in ("train_range", "clipping"):
+    for column in ("train_range", "train_effects", "clipping"):
         for method, part in df.groupby("method", observed=True) if column in df else ():
             if len(held := values(part, column)) > 1:
                 raise InputError(f"the selection mixes {column} {', '.join(held)} of {method}; choose one")

@@ -71,7 +71,7 @@ def _pair(store: Store, options: argparse.Namespace) -> int:
     """Print the differences of two evaluations whose chips are the same ones."""
     (a, first), (b, second) = (store.find(start, "evaluation") for start in (options.a, options.b))
     shared = ("device", "sigma_d", "reference", "mapping", "bits", "seed", "images")
-    later = {"range": "max"}
+    later = {"range": "max", "effects": [], "periphery": ""}
     first, second = later | first, later | second
     if other := [key for key in (*shared, *later) if first[key] != second[key]]:
         raise InputError(f"{a[:12]} and {b[:12]} differ in {', '.join(other)}, so their chips are not the same; "

@@ -14,11 +14,13 @@ from nvlib.errors import InputError
 from nvlib.store import Store, results
 
 WORDS = ("network", "dataset", "method", "device", "reference", "mapping", "protocol", "deployment", "origin",
-         "precision", "train_precision", "range", "train_range", "clipping")  # fmt: skip
+         "precision", "train_precision", "range", "train_range", "clipping", "effects",
+         "periphery")  # fmt: skip
 NUMBERS = {
     "sigma_d": float, "train_sigma_d": float, "seed": int, "epochs": int, "bits": int, "images": int, "chip_seed": int,
 }  # fmt: skip
-TESTED = ("sigma_d", "protocol", "deployment", "images", "chip_seed", "precision", "range")  # of an evaluation alone
+TESTED = ("sigma_d", "protocol", "deployment", "images", "chip_seed", "precision", "range", "effects",
+          "periphery")  # of an evaluation alone
 COLUMN = {"seed": "train_seed"}
 
 

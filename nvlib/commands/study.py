@@ -16,8 +16,10 @@ if TYPE_CHECKING:
     from nvlib.studies import Study
 
 AXES = {"method": "methods", "device": "devices", "sigma_d": "sigma_d", "seeds": "seeds",
-        "train_sigma_d": "train_sigma_d", "range": "ranges"}  # fmt: skip
-SCALARS = (*shared.SHAPE, *shared.SELECTION, "train_range", "chips", "chip_seed", "chip_precision", "plugins")
+        "train_sigma_d": "train_sigma_d", "range": "ranges",
+        "effects": "effects", "periphery": "peripheries"}  # fmt: skip
+SCALARS = (*shared.SHAPE, *shared.SELECTION, "train_range", "train_effects", "chips", "chip_seed", "chip_precision",
+           "plugins")  # fmt: skip
 CLUSTER = ("partition", "gpus", "cpus", "memory_gb", "minutes", "at_once", "account", "qos", "constraint", "setup")
 ENDED = ("failed", "cancelled", "lost")  # launches that left something undone
 
@@ -51,6 +53,11 @@ def add(command: object) -> None:
                        "(default: at what is tested)")  # fmt: skip
     group.add_argument("--range", nargs="+", default=DROP, help="what the largest level stands for: max (default), "
                        "deviations:2.5, percentile:99.5; /channel behind it: of each column")  # fmt: skip
+    group.add_argument("--effects", nargs="+", default=DROP, help="what befalls programmed chips: none (default), "
+                       "drift:time=3600, 'stuck:chen2015 + read:relative=0.01', ...")  # fmt: skip
+    group.add_argument("--periphery", nargs="+", default=DROP, help="round the arrays: none (default), isaac, "
+                       "rows=64,adc_bits=6, ...")  # fmt: skip
+    group.add_argument("--train-effects", default=DROP, help="that noisy forwards in training meet (none)")
     group.add_argument("--train-range", default=DROP, help="of forwards in training (default: that of the chips)")
     group.add_argument("--chips", type=int, default=DROP, help="of each evaluation (default: 400)")
     group.add_argument("--chip-seed", type=int, default=DROP, help="the family of chips (default: 0)")

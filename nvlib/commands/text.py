@@ -11,7 +11,7 @@ from nvlib.statistics import Estimate
 SHARED = [
     "network", "dataset", "device", "reference", "mapping", "bits", "activation_bits", "epochs", "images", "chip_seed",
     "deployment", "deployment_parameters", "protocol", "precision", "train_precision", "device_numbers", "method_code",
-    "deployment_code", "range", "clipping",
+    "deployment_code", "range", "clipping", "effects", "periphery",
 ]  # fmt: skip
 
 
@@ -58,6 +58,10 @@ def heading(shared: Mapping[str, object]) -> str:
     words += [" and ".join(short)] if short else []
     if shared["range"] != "max":
         words.append(f"range {shared['range']}")
+    if shared["effects"]:
+        words.append(f"then {shared['effects']}")
+    if shared["periphery"]:
+        words.append(f"through {shared['periphery']}")
     if shared["clipping"] != "none":
         words.append(f"clipped in training to {shared['clipping']}")
     if shared["chip_seed"]:
@@ -120,7 +124,8 @@ def _variants(table: pd.DataFrame, records: Mapping[str, Mapping]) -> pd.Series:
     said: dict[str, str] = {}
     pairs = table[["method", "training"]].drop_duplicates()
     for _, group in pairs.groupby("method", observed=True):
-        flat = {t: {**records[t]["parameters"], **records[t]["recipe"], "train_range": records[t].get("range", "max")}
+        flat = {t: {**records[t]["parameters"], **records[t]["recipe"], "train_range": records[t].get("range", "max"),
+                    "train_effects": " + ".join(e["effect"] for e in records[t].get("effects", ()))}
                 for t in group["training"] if t in records}  # fmt: skip
         names = sorted({name for values in flat.values() for name in values})
         several = [n for n in names if len({repr(values.get(n)) for values in flat.values()}) > 1]

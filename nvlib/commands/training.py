@@ -32,6 +32,7 @@ def add(command: object) -> None:
     group.add_argument("--sigma-d", type=float, default=0.1, help="size of the variation (default: 0.1)")
     group.add_argument("--range", default="max", help="what the largest level stands for: max (default), "
                        "deviations:2.5, percentile:99.5; /channel behind it: of each column")  # fmt: skip
+    group.add_argument("--effects", default="", help="that noisy forwards meet, e.g. drift:time=3600 (default: none)")
     group.add_argument("--seed", type=int, default=0, help="of weights, order and noise (default: 0)")
     group.add_argument("--quiet", action="store_true", help="print the hash alone, and no progress")
     shared.add_shape(sub)
@@ -52,6 +53,9 @@ def add(command: object) -> None:
     group.add_argument("--mapping", default=DROP, help="differential (default) or signed")
     group.add_argument("--range", help="what the largest level stands for, e.g. deviations:2.5 (default: that of the "
                        "training); calibrated: of some the best KPP on validation images and other chips")  # fmt: skip
+    group.add_argument("--effects", default="", help="what befalls chips after programming, e.g. 'stuck:chen2015 + "
+                       "drift:time=3600' (default: nothing)")  # fmt: skip
+    group.add_argument("--periphery", default="", help="tiles, converters, wires: isaac, rows=64,adc_bits=6, ...")
     group.add_argument("--precision", default="float32", help="of the products: float32 (default), bf16, or tf32 on "
                        "cuda")  # fmt: skip
     group.add_argument("--dataset", help="path of the image folder, if it has moved")
@@ -70,7 +74,7 @@ def _train(options: argparse.Namespace) -> int:
     values |= shared.recipe(options, network, dataset)
     study = Study(
         methods=(options.method,), devices=(options.device,), sigma_d=(options.sigma_d,), seeds=(options.seed,),
-        ranges=(options.range,),
+        ranges=(options.range,), train_effects=options.effects,
         parameters=shared.method_parameters(options, [options.method]), **values,
     )  # fmt: skip
     store = Store()
@@ -108,7 +112,8 @@ def _evaluate(options: argparse.Namespace) -> int:
         print(f"range {span}, chosen on validation images", file=sys.stderr)
     values = {
         "devices": (device,), "sigma_d": (sigma_d,), "chip_seed": options.chip_seed, **shared.deployments(options),
-        "ranges": (span,), "chip_precision": options.precision,
+        "ranges": (span,), "effects": (options.effects,), "peripheries": (options.periphery,),
+        "chip_precision": options.precision,
         **given(options, ("reference", "mapping")),
     }  # fmt: skip
     for chips in rule.looks if rule else (options.chips,):

@@ -36,7 +36,7 @@ EXAMPLE = "stuck:hrs=0.09,lrs=0.0175, drift:time=3600"
 
 __all__ = [
     "KINDS", "PRESETS", "CommonVariation", "Drift", "Effect", "Limits", "Programmed", "ReadNoise",
-    "Retention", "StuckCells", "get", "numbers", "on", "text",
+    "Retention", "StuckCells", "chain", "get", "numbers", "on", "text",
 ]  # fmt: skip
 
 
@@ -92,6 +92,15 @@ def _parsed(given: str, key: str, value: str, kind: str) -> object:
 def text(effects: Iterable[Effect]) -> tuple[str, ...]:
     """Return effects as their texts, in order."""
     return tuple(str(effect) for effect in effects)
+
+
+def chain(given: str) -> tuple[Effect, ...]:
+    """Return the effects of one text, ``stuck:chen2015 + drift:time=3600``; of "" and ``none`` no effect.
+
+    Raises:
+        InputError: as `get`.
+    """
+    return () if given.strip() in ("", "none") else tuple(map(get, given.split(" + ")))
 
 
 def on(device: Device, given: object) -> tuple[Effect, ...]:

@@ -46,6 +46,8 @@ class Live:
         chips: how many, from the first on.
         images: of the test split, from the first on.
         range: what the largest level stands for (`nvlib.ranges`).
+        effects: what befalls them after programming, e.g. ``stuck:chen2015 + drift:time=3600`` (`nvlib.effects`).
+        periphery: tiles, converters and wires (`nvlib.array`).
     """
 
     training: str
@@ -57,12 +59,16 @@ class Live:
     chips: int = 100
     images: int = 1000
     range: str = "max"
+    effects: str = ""
+    periphery: str = ""
 
     def code(self, dataset: str, done: int | None = None) -> str:
         """Return the Python that scores the same chips (or the first ``done``), for another cell or a script."""
         device = self.device if isinstance(self.device, str) else self.device.name
         more = {"bits": (self.bits, None), "reference": (self.reference, "full_scale"),
-                "mapping": (self.mapping, "differential"), "range": (self.range, "max")}  # fmt: skip
+                "mapping": (self.mapping, "differential"), "range": (self.range, "max"),
+                "effects": (tuple(self.effects.split(" + ")) if self.effects else (), ()),
+                "periphery": (self.periphery, "")}  # fmt: skip
         text = "".join(f", {name}={value!r}" for name, (value, usual) in more.items() if value != usual)
         return (
             f"model = nvlib.studies.model_of({self.training!r})\n"
@@ -168,7 +174,7 @@ def score(live: Live, store: Store | None = None) -> Iterator[pd.DataFrame]:
     Raises:
         InputError: for a combination that cannot be programmed, or a model that is not there.
     """
-    from nvlib import crossbar, ranges, studies
+    from nvlib import crossbar, effects, ranges, studies
 
     store = store or Store()
     record = store.training(live.training)
@@ -176,10 +182,12 @@ def score(live: Live, store: Store | None = None) -> Iterator[pd.DataFrame]:
     bits = record.bits if live.bits is None else live.bits
     crossbar.tables(device, bits, live.reference, live.mapping)  # what cannot be programmed is said before any reading
     model, images = studies.model_of(live.training, store), _images(record.dataset, live.images)
+    befalls = effects.text(effects.on(device, effects.chain(live.effects)))
     evaluation = {
         "training": live.training, "device": studies.numbers_of(device), "sigma_d": live.sigma_d, "bits": bits,
         "reference": live.reference, "mapping": live.mapping, "images": len(images.test.y), "deployment": None,
-        "seed": 0, "range": str(ranges.get(live.range)),
+        "seed": 0, "range": str(ranges.get(live.range)), "effects": [{"effect": text} for text in befalls],
+        "periphery": live.periphery,
     }  # fmt: skip
     about = describe("", values(record), evaluation) | {"origin": NOW}
     return frames(model, images, device, about, chips=live.chips)
@@ -225,10 +233,11 @@ def frames(
         about: the columns that are alike for all rows; its sigma_d, bits, reference, mapping and range are programmed.
         chips: how many.
     """
-    from nvlib import evaluate
+    from nvlib import effects, evaluate
 
     held: list[evaluate.Samples] = []
     program = {name: about[name] for name in ("bits", "reference", "mapping", "range")}
+    program |= {"effects": effects.chain(about["effects"]), "periphery": about["periphery"] or None}
     for block in evaluate.blocks(model, images, device, about["sigma_d"], index=range(chips), **program):
         held.append(block)
         columns = ("index", "accuracy", "loss", "ekl")

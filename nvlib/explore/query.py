@@ -13,8 +13,9 @@ RELATIVE = (0.0, 0.05, 0.1, 0.15, 0.2, 0.25, 0.3, 0.35, 0.4, 0.45, 0.5)  # sigma
 MEASURED = (0.0, 0.25, 0.5, 0.75, 1.0, 1.25, 1.5, 2.0)  # factors on a measured one
 RANGES = ("max", "deviations:4", "deviations:3", "deviations:2.5", "deviations:2", "deviations:1.5", "max/channel",
           "deviations:2.5/channel")  # fmt: skip
+CONDITIONS = ("network", "dataset", "device", "reference", "mapping", "range", "effects", "periphery")  # of chips
 # what else tells two trainings or tests apart
-SETTING = ("epochs", "bits", "activation_bits", "train_range", "clipping", "images")
+SETTING = ("epochs", "bits", "activation_bits", "train_range", "clipping", "train_effects", "images")
 
 
 @dataclass(frozen=True)
@@ -33,3 +34,5 @@ class Query:
     setting: tuple[int | str, ...] | None = None  # values of SETTING; None where nothing is stored
     k: float = 1.0
     range: str = "max"  # what the largest level of a chip stands for
+    effects: str = ""  # what befalls chips after programming
+    periphery: str = ""  # tiles, converters and wires round them

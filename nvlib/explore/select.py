@@ -5,7 +5,7 @@ from __future__ import annotations
 import pandas as pd
 
 from nvlib import figures
-from nvlib.explore.query import SETTING, Query
+from nvlib.explore.query import CONDITIONS, SETTING, Query
 
 ONE = ["method", "sigma_d", "train_seed"]  # of one training
 
@@ -19,7 +19,7 @@ def selected(table: pd.DataFrame, query: Query, deployed: bool = False) -> pd.Da
         deployed: those of chips that a deployment method worked on, instead of those as programmed.
     """
     keep = (table["deployment"] != "") == deployed
-    for column in ("network", "dataset", "device", "reference", "mapping", "range"):
+    for column in CONDITIONS:
         keep &= table[column] == getattr(query, column)
     keep &= table["method"].isin(query.method)
     if query.setting:

@@ -7,12 +7,12 @@ from collections.abc import Sequence
 
 import pandas as pd
 
-from nvlib.explore.query import METHODS, SETTING, Query
+from nvlib.explore.query import CONDITIONS, METHODS, SETTING, Query
 
 
 def code(df: pd.DataFrame, query: Query, call: str) -> str:
     """Return the Python that reads the rows ``df`` of a query and draws its figure by ``call``."""
-    where = {c: getattr(query, c) for c in ("network", "dataset", "device", "reference", "mapping", "range")}
+    where = {column: getattr(query, column) for column in CONDITIONS}
     where |= {"method": sorted(df["method"].unique()), "deployment": ""}
     where |= dict(zip(SETTING, query.setting or (), strict=False))
     if df["sigma_d"].nunique() == 1:
@@ -37,6 +37,8 @@ def command(query: Query, methods: Sequence[str] | None = None) -> str:
         "--reference": "" if query.reference == "full_scale" else query.reference,
         "--mapping": "" if query.mapping == "differential" else query.mapping,
         "--range": "" if query.range == "max" else query.range,
+        "--effects": query.effects,
+        "--periphery": query.periphery,
         "--epochs": "" if not query.setting or query.setting[0] == 10 else str(query.setting[0]),
     }
     words += [word for flag, value in extra.items() if value for word in (flag, value)]

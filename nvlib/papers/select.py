@@ -20,7 +20,8 @@ import pandas as pd
 
 from nvlib.store import Store, results
 
-UNDER = {"range": "max", "train_range": "max", "clipping": "none"}  # all that the papers know
+# all that the papers know
+UNDER = {"range": "max", "train_range": "max", "clipping": "none", "effects": "", "train_effects": "", "periphery": ""}
 _SIZE = ["network", "epochs", "train_images", "images", "bits", "activation_bits", "precision", "train_precision"]
 
 

@@ -21,18 +21,19 @@ COLUMNS = [
     "bits", "activation_bits", "epochs", "train_seed", "chip_seed", "chip", "accuracy", "loss", "ekl", "protocol",
     "images", "origin", "deployment", "deployment_parameters", "precision", "train_precision", "device_numbers",
     "method_code", "deployment_code", "range", "train_range", "clipping",
-    "before", "cells", "verified", "pulses", "passes", "seconds",
+    "effects", "train_effects", "periphery", "before", "cells", "verified", "pulses", "passes", "seconds",
 ]  # fmt: skip
 DEPLOYED = COLUMNS[-6:]  # what a deployed chip has beside its scores; NaN where nothing was deployed
 CATEGORIES = [
     "run", "training", "network", "dataset", "method", "device", "reference", "mapping", "protocol", "origin",
     "deployment", "deployment_parameters", "precision", "train_precision", "device_numbers", "method_code",
-    "deployment_code", "range", "train_range", "clipping",
+    "deployment_code", "range", "train_range", "clipping", "effects", "train_effects",
+    "periphery",
 ]  # fmt: skip
 # what a table that was written before there were these columns lacks, and what its rows have there
 _LATER = {"deployment": "", "deployment_parameters": "", "precision": "float32", "train_precision": "float32",
           "device_numbers": "", "method_code": "", "deployment_code": "", "range": "max", "train_range": "max",
-          "clipping": "none"}  # fmt: skip
+          "clipping": "none", "effects": "", "train_effects": "", "periphery": ""}  # fmt: skip
 DIGITS = 8  # of a digest, in a column
 
 
@@ -68,6 +69,9 @@ def describe(run: str, training: Mapping[str, Any], evaluation: Mapping[str, Any
         "range": evaluation.get("range", "max"),
         "train_range": training.get("range", "max"),
         "clipping": training["recipe"].get("clip", "none"),
+        "effects": " + ".join(held["effect"] for held in evaluation.get("effects", ())),
+        "train_effects": " + ".join(held["effect"] for held in training.get("effects", ())),
+        "periphery": evaluation.get("periphery", ""),
     }
 
 

@@ -22,7 +22,7 @@ from nvlib.evaluate import blocks
 from nvlib.population import Plan
 from nvlib.records import Training, digest, values
 from nvlib.store import Store
-from nvlib.studies.grid import Study, crossbar_of, device_of
+from nvlib.studies.grid import Study, crossbar_of, device_of, effects_of
 from nvlib.studies.tasks import Desk, Task, chips_of_search, plan, rows_of, running
 
 FEW = 512  # images of a short measurement
@@ -255,9 +255,10 @@ def _train_a_little(desk: Desk, training: Training) -> float:
     method = methods.get(training.method, **training.parameters)
     *_, last = methods.train(
         method, lambda seed: study.template(few.classes, few.shape[0], seed), few,
-        device_of(training.device) if training.device else study.devices[0], training.sigma_d, seed=training.seed,
-        epochs=2, recipe=study.recipe, reference=study.reference, mapping=study.mapping, range=training.range,
-        validation_chips=1, on=desk.on, precision=training.precision,
+        device_of(training.device, study.devices) if training.device else study.devices[0], training.sigma_d,
+        seed=training.seed, epochs=2, recipe=study.recipe, reference=study.reference, mapping=study.mapping,
+        range=training.range, effects=effects_of(training), validation_chips=1, on=desk.on,
+        precision=training.precision,
     )  # fmt: skip
     size = min(size, len(few.train))
     return last.seconds / (len(few.train) // size * size)
@@ -268,7 +269,7 @@ def _evaluate_a_little(desk: Desk, task: Task, deployed: bool = True) -> float:
     evaluation, few = desk.evaluations[task.name], _some(desk.loaded, 2 * FEW)
     training = desk.trainings[evaluation.training]
     model = desk.study.template(few.classes, few.shape[0], training.seed).eval()
-    crossbar = crossbar_of(evaluation)
+    crossbar = crossbar_of(evaluation, desk.study.devices)
     if evaluation.deployment is None or not deployed:
         held = Plan(**task.plan)
         chips = 1 if held.how == "loop" else min(task.amount, held.threads)

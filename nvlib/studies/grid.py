@@ -4,13 +4,13 @@ from __future__ import annotations
 
 import math
 from collections.abc import Mapping, Sequence
-from dataclasses import MISSING, asdict, dataclass, field, fields
+from dataclasses import MISSING, asdict, dataclass, field, fields, replace
 from itertools import product
 from typing import Any
 
 from torch import nn
 
-from nvlib import data, devices, methods, models, plugins, ranges
+from nvlib import data, devices, effects, methods, models, plugins, ranges
 from nvlib.conditions import Crossbar
 from nvlib.data import Dataset
 from nvlib.errors import InputError, unknown
@@ -38,7 +38,10 @@ class Study:
     seeds: tuple[int, ...] = (0,)
     train_sigma_d: tuple[float, ...] | None = None  # None: matched
     ranges: tuple[str, ...] = ("max",)  # of chips: what the largest level stands for, see `nvlib.ranges`
+    effects: tuple[str, ...] = ("",)  # of chips, each "stuck:chen2015 + drift:time=60": see `nvlib.effects`
+    peripheries: tuple[str, ...] = ("",)  # of chips: tiles, converters and wires, see `nvlib.array`
     train_range: str | None = None  # of forwards in training; None: that of the chips
+    train_effects: str = ""  # that noisy forwards in training meet
     deployments: tuple[str | None, ...] = (None,)
     parameters: Mapping[str, Mapping[str, Any]] = field(default_factory=dict)  # of methods, by name
     deployment_parameters: Mapping[str, Mapping[str, Any]] = field(default_factory=dict)  # by name
@@ -70,9 +73,7 @@ class Study:
                 raise InputError(f"{axis} of the study is empty; expected at least one value")
             if isinstance(held, str):
                 raise InputError(f"{axis}={held!r} of the study is a text; expected several values: ({held!r},)")
-        object.__setattr__(self, "ranges", tuple(str(ranges.get(text)) for text in self.ranges))
-        if self.train_range is not None:
-            object.__setattr__(self, "train_range", str(ranges.get(self.train_range)))
+        self._in_words()
         if self.chips < 1 or self.epochs < 1:
             raise InputError(f"chips={self.chips}, epochs={self.epochs} cannot run; expected at least 1 of each")
         Held(self.select, self.patience, self.target, 1)  # checks them
@@ -90,9 +91,22 @@ class Study:
                 raise unknown("method with parameters", name, methods.METHODS)
         for name in self.devices:
             for sigma_d in (*self.sigma_d, *(self.train_sigma_d or ())):
-                Crossbar(name, sigma_d, bits, self.reference, self.mapping)
+                for befalls in (*self.effects, self.train_effects):
+                    Crossbar(name, sigma_d, bits, self.reference, self.mapping, effects=effects.chain(befalls))
         for name in (*filter(None, self.deployments), *self.deployment_parameters):
             self.deployment(name)
+
+    def _in_words(self) -> None:
+        """Write the conditions of chips as their canonical texts."""
+        written: dict[str, Any] = {
+            "ranges": tuple(str(ranges.get(text)) for text in self.ranges),
+            "effects": tuple(" + ".join(effects.text(effects.chain(text))) for text in self.effects),
+            "peripheries": tuple(map(_periphery, self.peripheries)),
+            "train_range": None if self.train_range is None else str(ranges.get(self.train_range)),
+            "train_effects": " + ".join(effects.text(effects.chain(self.train_effects))),
+        }
+        for name, value in written.items():
+            object.__setattr__(self, name, value)
 
     # -- as plain values ---------------------------------------------------------------------------------------------
 
@@ -155,8 +169,9 @@ class Study:
                     trained_at = (sigma_d,) if self.train_sigma_d is None else self.train_sigma_d
                     for at, seed, span in product(trained_at, self.seeds, self.ranges):
                         training = self._training(method, name, at, seed, span, loaded)
-                        for deployment in self.deployments:
+                        for deployment, befalls, periphery in product(self.deployments, self.effects, self.peripheries):
                             evaluation = self._evaluation(training, name, sigma_d, span, deployment, loaded)
+                            evaluation = replace(evaluation, effects=_effects(name, befalls), periphery=periphery)
                             found[digest(evaluation)] = (training, evaluation)
         return list(found.values())
 
@@ -184,6 +199,7 @@ class Study:
             code=plugins.code_of(methods.METHODS[method]),
             precision=self.precision,
             range="max" if quiet else self.train_range or span,
+            effects=() if quiet else _effects(device, self.train_effects),
         )
 
     def _deployed(self, name: str) -> dict[str, Any]:
@@ -211,7 +227,7 @@ class Study:
 
 AXES = {
     "methods": str, "devices": str, "sigma_d": float, "seeds": int, "train_sigma_d": float, "ranges": str,
-    "deployments": str,
+    "effects": str, "peripheries": str, "deployments": str,
 }  # fmt: skip
 _KINDS = {"str": str, "int": int, "float": float}
 
@@ -222,14 +238,42 @@ def numbers_of(device: str) -> dict[str, Any]:
     return {"name": device.name, **device.numbers()}
 
 
-def crossbar_of(evaluation: Evaluation) -> Crossbar:
-    """Return the conditions of an evaluation's chips."""
-    e = evaluation
-    return Crossbar(device_of(e.device), e.sigma_d, e.bits, e.reference, e.mapping, e.range)
+def crossbar_of(evaluation: Evaluation, among: Sequence[Any] = ()) -> Crossbar:
+    """Return the conditions of an evaluation's chips, whose device may be one of ``among``."""
+    e, device = evaluation, device_of(evaluation.device, among)
+    met = effects_of(e)
+    return Crossbar(device, e.sigma_d, e.bits, e.reference, e.mapping, e.range, met, e.periphery or None)
 
 
-def device_of(record: Mapping[str, Any]) -> devices.Device:
-    """Return the device that a record holds."""
+def effects_of(record: Training | Evaluation) -> tuple[str, ...]:
+    """Return the texts of the effects that a record holds."""
+    return tuple(held["effect"] for held in record.effects)
+
+
+def _periphery(given: str) -> str:
+    """Return the canonical text of what is round the arrays; "" where there is nothing."""
+    if given in ("", "none"):
+        return ""
+    from nvlib import array
+
+    return str(array.get(given))
+
+
+def _effects(device: str, given: str) -> tuple[dict[str, Any], ...]:
+    """Return effects on a device as a record has them: text, all numbers, and the code of one of one's own."""
+    device, found = devices.get(device), []
+    for effect in effects.on(device, effects.chain(given)):
+        code = plugins.code_of(type(effect))
+        held = {"effect": str(effect), **effects.numbers(effect, device)}
+        found.append(held | ({} if code is None else {"code": code}))
+    return tuple(found)
+
+
+def device_of(record: Mapping[str, Any], among: Sequence[Any] = ()) -> devices.Device:
+    """Return the device that a record holds: the one of ``among`` or built in, with its laws, that has its numbers."""
+    for given in (*among, *([record["name"]] if record["name"] in devices.names() else [])):
+        if numbers_of(given) == record:
+            return devices.get(given)
     return devices.Device.from_dict(record)
 
 
@@ -265,6 +309,8 @@ def _item(axis: str, value: Any) -> Any:
         return devices.Device.from_dict(value)
     if axis == "deployments" and value in (None, "none"):
         return None
+    if axis in ("effects", "peripheries") and value in (None, "none"):
+        return ""
     return _of_kind(axis, value, AXES[axis])
 
 

@@ -29,7 +29,7 @@ from nvlib.rounding import rounding
 from nvlib.store import Store
 from nvlib.studies import checkpoint
 from nvlib.studies.checkpoint import Checkpoint
-from nvlib.studies.grid import crossbar_of, device_of
+from nvlib.studies.grid import crossbar_of, device_of, effects_of
 from nvlib.studies.tasks import Desk, Task, running
 
 BLOCK = 100  # chips a file
@@ -157,7 +157,7 @@ def _train(desk: Desk, task: Task, count: Tell) -> None:
             lambda seed: (model_of(study.start, where).train() if study.start
                           else study.template(desk.loaded.classes, desk.loaded.shape[0], seed)),
             desk.loaded,
-            device_of(first.device) if first.device else study.devices[0],
+            device_of(first.device, study.devices) if first.device else study.devices[0],
             [record.sigma_d for record in records],
             seed=[record.seed for record in records],
             epochs=first.epochs,
@@ -165,6 +165,7 @@ def _train(desk: Desk, task: Task, count: Tell) -> None:
             reference=study.reference,
             mapping=study.mapping,
             range=first.range,
+            effects=effects_of(first),
             select=study.select,
             patience=study.patience,
             target=study.target,
@@ -271,7 +272,7 @@ def _prepared(
         plan = asdict(population.in_precision(population.plan(model, split.x, count), precision))
     if precision != "float32" and not begun:
         met = rounding(
-            model, split, Plan(**plan), crossbar_of(evaluation), seed=evaluation.seed,
+            model, split, Plan(**plan), crossbar_of(evaluation, desk.study.devices), seed=evaluation.seed,
         )  # fmt: skip
         if not met.allowed:
             raise InputError(f"evaluation {digest(evaluation)[:12]}: {met.text()}; ask for chip_precision='float32'")
@@ -283,7 +284,8 @@ def _parts(
     desk: Desk, evaluation: Evaluation, model: nn.Module, index: range, plan: Mapping[str, Any]
 ) -> Iterator[Any]:
     """Yield scored blocks of chips, as programmed or deployed."""
-    crossbar, options = crossbar_of(evaluation), {"index": index, "seed": evaluation.seed, "on": desk.on}
+    crossbar = crossbar_of(evaluation, desk.study.devices)
+    options = {"index": index, "seed": evaluation.seed, "on": desk.on}
     if evaluation.deployment is None:
         return blocks(model, desk.loaded, crossbar, plan=Plan(**plan), **options)
     method = desk.study.deployment(evaluation.deployment["name"])
