@@ -60,9 +60,9 @@ def test_training_under_effects_has_its_own_record(where):
 
 
 def test_circuits_are_a_part_of_the_record(where):
-    study = replace(SMALL, peripheries=("none", "rows=32,adc_bits=4"))
+    study = replace(SMALL, peripheries=("none", "rows=32,adc_bits=4,images=64"))
     table = run(study, where)
-    assert set(table.periphery) == {"", "rows=32,adc_bits=4"}
+    assert set(table.periphery) == {"", "rows=32,adc_bits=4,images=64"}
     model, loaded = model_of(table.training.iloc[0], where), study.data()
     for text, rows in table.groupby("periphery", observed=True):
         own = nvlib.monte_carlo(model, loaded, "pcm", 1.0, chips=3, periphery=text or None)

@@ -10,7 +10,7 @@ from typing import Any
 
 from torch import nn
 
-from nvlib import data, devices, effects, methods, models, plugins, ranges
+from nvlib import array, data, devices, effects, methods, models, plugins, ranges
 from nvlib.conditions import Crossbar
 from nvlib.data import Dataset
 from nvlib.errors import InputError, unknown
@@ -252,11 +252,7 @@ def effects_of(record: Training | Evaluation) -> tuple[str, ...]:
 
 def _periphery(given: str) -> str:
     """Return the canonical text of what is round the arrays; "" where there is nothing."""
-    if given in ("", "none"):
-        return ""
-    from nvlib import array
-
-    return str(array.get(given))
+    return "" if given in ("", "none") else str(array.get(given))
 
 
 def _effects(device: str, given: str) -> tuple[dict[str, Any], ...]:
