@@ -216,18 +216,13 @@ def _lies(asked: Product, shape: torch.Size, c: Crossbar) -> Layer:
 
 
 def _fed(name: str, layer: Layer, seen: Seen, c: Crossbar, title: str) -> Layer:
-    """Return a layer with its DAC, and what wires take where that is estimated."""
+    """Return a layer with its DAC."""
     p = c.periphery
     if p.input_bits == 1 and seen.negative:
         raise InputError(f"input_bits=1 cannot tell the signs of the inputs of {name} of {title}; expected 2 or more")
-    full = 1.0 if p.input_bits is None and p.adc_bits is None and not p.polynomial else (
-        input_range(p.input_range, seen, p.input_bits))  # fmt: skip
+    full = input_range(p.input_range, seen, p.input_bits)
     dac = None if p.input_bits is None else Converter(full, seen.negative, p.input_bits)
-    layer = replace(layer, dac=dac, full=full, serial_bits=p.serial_bits)
-    if not p.polynomial:
-        return layer
-    _, column, _ = _conductance(c)
-    return replace(layer, load=column / _full_cell(layer, c))
+    return replace(layer, dac=dac, full=full, serial_bits=p.serial_bits)
 
 
 def _full_cell(layer: Layer, c: Crossbar) -> float:
@@ -279,7 +274,8 @@ def _planes(v: Tensor, w: Tensor, c: Crossbar, layer: Layer) -> Tensor:
     if p.wired:
         row, column, low = _conductance(c)
         top = 2**c.device.bits - 1
-        both = (wired(both * ((1 - low) / top) + low, layer, p.columns, row, column) - low) * (top / (1 - low))
+        both = wired(both * ((1 - low) / top) + low, layer, p.columns, row, column, p.wire_model)
+        both = (both - low) * (top / (1 - low))
     both = both[:, :, 0] - both[:, :, 1] if p.subtract == "array" else both.flatten(1, 2)
     return both.to(w.dtype)
 

@@ -14,7 +14,9 @@ from nvlib.array import wires
 from nvlib.array.tiles import Layer
 
 
-def wired(cells: Tensor, layer: Layer, columns: int, row: float, column: float) -> Tensor:
+def wired(
+    cells: Tensor, layer: Layer, columns: int, row: float, column: float, model: str = "exact"
+) -> Tensor:
     """Return what cells seem to hold from outside, with wires between.
 
     Args:
@@ -23,6 +25,7 @@ def wired(cells: Tensor, layer: Layer, columns: int, row: float, column: float) 
         columns: B.
         row: resistance of a segment along rows, in the inverse of that unit.
         column: along columns.
+        model: ``exact``, or ``polynomial``, which knows columns alone.
 
     Returns:
         Of the shape of ``cells``.
@@ -34,6 +37,7 @@ def wired(cells: Tensor, layer: Layer, columns: int, row: float, column: float) 
     for start, stop in layer.cuts:
         for at in range(0, lying.shape[3], columns):
             tile = slice(start, stop), slice(at, at + columns)
-            held[:, :, *tile] = wires.solve(lying[:, :, *tile], row, column)
+            g = lying[:, :, *tile]
+            held[:, :, *tile] = wires.polynomial(g, column) if model == "polynomial" else wires.solve(g, row, column)
     held = held.unflatten(3, (-1, slices, signs)).permute(0, 4, 5, 1, 3, 2).flatten(3, 4)  # (chips, slices, 2, O, R)
     return (held.mT if layer.transposed else held).reshape(cells.shape)

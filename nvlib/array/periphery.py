@@ -44,7 +44,7 @@ class Periphery:
         dac_offset: standard deviation of its offset, in steps of a pulse.
         subtract: negative columns are subtracted in the ``array``, before the ADC, or ``digital``, after it.
         wire_row, wire_column: resistance of the wires along rows (inputs) and columns (sums), ohm a cell.
-        wire_model: ``exact``, or ``polynomial`` (aihwkit's; columns alone, light loads).
+        wire_model: ``exact``, or ``polynomial`` (after aihwkit; columns alone, light loads).
         on_resistance: of a cell at the top level, ohm; None: the device's own.
         on_off: conductance of the top level over that of the lowest; None: the device's own.
         images: training images that ranges are calibrated on, the first ones.
@@ -120,7 +120,7 @@ class Periphery:
     @property
     def converts(self) -> bool:
         """Whether there are converters; without, a chip with wires is a plain module with other weights."""
-        return self.input_bits is not None or self.adc_bits is not None or self.polynomial
+        return self.input_bits is not None or self.adc_bits is not None
 
     @property
     def calibrates(self) -> bool:
@@ -140,13 +140,8 @@ class Periphery:
 
     @property
     def wired(self) -> bool:
-        """Whether wires have a resistance that is solved for, once a chip."""
-        return bool(self.wire_row or self.wire_column) and self.wire_model == "exact"
-
-    @property
-    def polynomial(self) -> bool:
-        """Whether wires have a resistance that is estimated for each input."""
-        return bool(self.wire_column) and self.wire_model == "polynomial"
+        """Whether wires have a resistance."""
+        return bool(self.wire_row or self.wire_column)
 
     @property
     def pulses(self) -> int:

@@ -19,7 +19,6 @@ import torch
 from torch import Tensor
 from torch.nn import functional as F
 
-from nvlib.array import wires
 from nvlib.array.converters import Converter
 from nvlib.array.products import Product
 
@@ -38,8 +37,6 @@ class Layer:
         full: what an input is divided by where there is no DAC, so that a full one is 1.
         serial_bits: bits of a pulse; None: whole inputs.
         adcs: one a plane; None: sums as they are.
-        load: R of a column's segment times a full cell's conductance, over a full cell in steps (`wires.polynomial`);
-            None: no such wires.
     """
 
     shape: tuple[int, ...]
@@ -51,7 +48,6 @@ class Layer:
     full: float = 1.0
     serial_bits: int | None = None
     adcs: tuple[Converter, ...] | None = None
-    load: float | None = None
 
     @property
     def inputs(self) -> int:
@@ -164,18 +160,7 @@ class _Cells:
 
     def sums(self, x: Tensor, tile: int) -> Tensor:
         """Return the sums of a tile's columns, of all planes."""
-        y = self._times(x, self.weights, tile)
-        load = self.layer.load
-        if load is None:
-            return y
-        start, stop = self.layer.cuts[tile]
-        loads = self._times(x.abs(), self.weights.abs(), tile) * (load * (stop - start))
-        far = torch.zeros(self.layer.inputs, dtype=x.dtype, device=x.device)
-        far[start:stop] = wires.far(stop - start, x)
-        shape = self.weights.shape[1:]
-        return wires.polynomial(y, loads, self._times(x, self.weights * far.view(shape), tile))
-
-    def _times(self, x: Tensor, weights: Tensor, tile: int) -> Tensor:
+        weights = self.weights
         start, stop = self.layer.cuts[tile]
         whole = len(self.layer.cuts) == 1
         if self.product.convolve is None:

@@ -18,11 +18,15 @@ so `solve` is exact, at n inversions of (m, m) a tile. Without resistance in row
 One column, all cells g, all inputs alike, r = R_column g:  I / (n g V) = sinh(n t) / (2 n sinh(t/2) cosh((n + 1/2) t)),
 2 cosh t - 2 = r. `column_factor` is this closed form, to check against.
 
-`polynomial` is aihwkit's quick estimate (rpu_forward_backward_pass.cpp), by a column's load a = n R sum_j g_j |x_j|:
+`polynomial` is aihwkit's quick estimate (rpu_forward_backward_pass.cpp), of columns alone, by a column's load
+a = n R sum_j g_j at full inputs; cell j = 1 .. n, counted from the far end, loses
 
-    y -= c sum_j g_j x_j (1 - (1 - j/n)^2),   c = a (a (0.05 a - 0.2) + 0.5),   j = 0 farthest from ground
+    g_j -= c g_j (1 - (j/n)^2),   c = a (a (0.05 a - 0.2) + 0.5)
 
-within 0.5 % for a below `LIGHT`, useless above 2; outside a warning says so.
+The sum of a column of equal cells is within 0.5 % for a below `LIGHT`, of random ones within 2 %; it is useless above
+a = 2. Beyond `LIGHT` a warning says so. (There inputs are pulses
+of some length, and the load is that of a pulse train, sum_j g_j |x_j|. Here they are voltages: what a column loses is
+in proportion to them, so that a tile is a matrix.)
 """
 
 from __future__ import annotations
@@ -96,21 +100,12 @@ def column_factor(n: int, r: float) -> float:
     return high / (2 * n * math.sinh(t / 2))
 
 
-def far(n: int, like: Tensor) -> Tensor:
-    """Return 1 - (1 - j/n)^2 of the rows j = 0 .. n - 1 of a tile, (n,)."""
-    j = torch.arange(n, dtype=like.dtype, device=like.device)
-    return 1 - (1 - j / n) ** 2
-
-
-def polynomial(y: Tensor, load: Tensor, farther: Tensor) -> Tensor:
-    """Return column sums less what wires take, aihwkit's estimate.
-
-    Args:
-        y: sums.
-        load: a of each, n R sum_j |g_j x_j| in units where a full cell is 1.
-        farther: sums weighted with `far`.
-    """
+def polynomial(g: Tensor, r: float) -> Tensor:
+    """Return the effective conductances of tiles by aihwkit's estimate; as `solve` with no resistance in rows."""
+    n = g.shape[-2]
+    load = n * r * g.sum(-2, keepdim=True)
     if (worst := float(load.max())) > LIGHT:
-        warnings.warn(f"wire_model=polynomial at a load of {worst:.2g}, good up to {LIGHT:g}: sums are off by more "
-                      "than 0.5 %; use wire_model=exact", stacklevel=2)  # fmt: skip
-    return y - load * (load * (0.05 * load - 0.2) + 0.5) * farther
+        warnings.warn(f"wire_model=polynomial at a load of {worst:.2g}, good up to {LIGHT:g}: sums are off by "
+                      "percents; use wire_model=exact", stacklevel=2)  # fmt: skip
+    far = 1 - (torch.arange(1, n + 1, dtype=g.dtype, device=g.device) / n).square().unsqueeze(-1)
+    return g - load * (load * (0.05 * load - 0.2) + 0.5) * far * g

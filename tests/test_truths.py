@@ -1,0 +1,70 @@
+"""What others have measured, derived or printed: `truths.csv`, each with its source, against what nvlib says.
+
+A row names a function below, its arguments (``n=64;r=1e-5``), the value and how far nvlib may be off.
+"""
+
+import csv
+from pathlib import Path
+
+import pytest
+import torch
+from torch import nn
+
+from nvlib import Crossbar, array, circuits
+from nvlib.array import wires
+from nvlib.array.converters import Converter
+from nvlib.devices import Device
+
+ROWS = list(csv.DictReader((Path(__file__).parent / "truths.csv").open()))
+
+
+def column_factor(n, r):
+    column = torch.ones(int(n), 1, dtype=torch.float64)
+    solved = float(wires.solve(column, 0.0, r).sum()) / n
+    assert wires.column_factor(int(n), r) == pytest.approx(solved, rel=1e-9)
+    return solved
+
+
+def column_polynomial(n, r):
+    return float(wires.polynomial(torch.ones(int(n), 1, dtype=torch.float64), r).sum()) / n
+
+
+def badcrossbar(output):
+    ohm = [[345, 903, 755, 257, 646], [652, 401, 508, 166, 454], [442, 874, 190, 244, 635]]
+    g = 1 / torch.tensor(ohm, dtype=torch.float64)
+    return float((torch.tensor([1.5, 2.3, 1.7], dtype=torch.float64) @ wires.solve(g, 0.5, 0.5))[int(output)])
+
+
+def crosssim_quantiser(y):
+    return float(Converter(1.0, True, 3, "midrise")(torch.tensor([y], dtype=torch.float64)))
+
+
+def aihwkit_step(preset, what):
+    """In units of a full input, and of a full cell: 8-bit weights on one pair of cells, signed inputs up to one."""
+    model, x = nn.Linear(600, 2), torch.linspace(-1, 1, 600 * 500).view(500, 600)
+    cell = Device("whole", 8, range(256), [1] * 256, "level", True)
+    layer = circuits.attach(model, Crossbar(cell, 0.0, 8, periphery=array.get(preset)), x).layers["weight"]
+    return layer.dac.step if what == "input" else layer.adcs[0].step / (255 * layer.dac.limits[1])
+
+
+TRUTHS = {f.__name__: f for f in (column_factor, column_polynomial, badcrossbar, crosssim_quantiser, aihwkit_step)}
+
+
+def value(text):
+    try:
+        return float(text)
+    except ValueError:
+        return text
+
+
+@pytest.mark.filterwarnings("ignore:wire_model=polynomial at a load")
+@pytest.mark.parametrize("row", ROWS, ids=lambda row: f"{row['truth']} {row['case']}")
+def test_truth(row):
+    arguments = dict(part.split("=") for part in row["case"].split(";"))
+    found = TRUTHS[row["truth"]](**{key: value(text) for key, text in arguments.items()})
+    assert found == pytest.approx(float(row["value"]), abs=float(row["tolerance"])), row["source"]
+    assert row["source"].strip()
+
+
+def test_every_truth_is_asked_for():
+    assert {row["truth"] for row in ROWS} == set(TRUTHS)
