@@ -32,12 +32,10 @@ _ARGUMENTS = (
 )
 _SOURCE = r"""
 #include <cmath>
-enum { WIDE = 16 };
+enum { WIDE = 2 * LANES, MANY = 4 * STEP };  // a register's floats: wider vectors are taken apart, lane by lane
 typedef float floats __attribute__((vector_size(4 * WIDE)));
 typedef float loose __attribute__((vector_size(4 * WIDE), aligned(4)));
 typedef int ints __attribute__((vector_size(4 * WIDE)));
-typedef double doubles __attribute__((vector_size(8 * WIDE)));
-typedef double loose_doubles __attribute__((vector_size(8 * WIDE), aligned(8)));
 
 static inline floats every(float a) { return a - (floats){}; }
 static inline floats root(floats a) {
@@ -49,6 +47,18 @@ static inline floats nearest(floats a) {
   floats r;
   for (int i = 0; i < WIDE; i++) r[i] = std::nearbyint(a[i]);
   return r;
+}
+
+static inline floats taken(const float* table, ints at) {
+#if defined(__AVX512F__)
+  return (floats)_mm512_i32gather_ps((__m512i)at, table, 4);
+#elif defined(__AVX2__)
+  return (floats)_mm256_i32gather_ps(table, (__m256i)at, 4);
+#else
+  floats r;
+  for (int i = 0; i < WIDE; i++) r[i] = table[at[i]];
+  return r;
+#endif
 }
 
 // The natural logarithm of normal positive numbers (Cephes' logf).
@@ -66,9 +76,8 @@ static inline floats logarithm(floats a) {
   return m + (y * m * z - 2.12194440e-4f * k - 0.5f * z) + 0.693359375f * k;
 }
 
-static inline floats quantile(doubles p) {
-  const floats q = __builtin_convertvector(p - 0.5, floats);
-  const floats tail = __builtin_convertvector(p < 0.5 ? p : 1.0 - p, floats);
+// of p - 1/2 and min(p, 1 - p), which are rounded from float64
+static inline floats quantile(floats q, floats tail) {
   floats r = 0.180625f - q * q;
   const floats centre = q * (((5.9109374720e+1f * r + 1.5929113202e+2f) * r + 5.0434271938e+1f) * r + 3.3871327179f) /
       (((6.7187563600e+1f * r + 7.8757757664e+1f) * r + 1.7895169469e+1f) * r + 1.f);
@@ -92,10 +101,18 @@ extern "C" void perturb(
   for (int lane = 0; lane < WIDE; lane++) peak = peak < most[lane] || most[lane] != most[lane] ? most[lane] : peak;
   for (; i < numbers; i++) { const float b = std::fabs(w[i]); peak = peak < b || b != b ? b : peak; }
   const float s = peak / top, divisor = s > 0.f ? s : 1.f, size_of_noise = s * sigma;
-  for (size start = 0; start < numbers; start += 4 * STEP) {
-    alignas(64) double u[4 * STEP];
-    if (draw) step(u, start / 4, index, name_low, name_high, seed, seed >> 32);
-    for (size at = 0; at < 4 * STEP && start + at < numbers; at += WIDE) {
+  for (size start = 0; start < numbers; start += MANY) {
+    alignas(64) float centred[MANY], tail[MANY];
+    if (draw) {
+      alignas(64) double u[MANY];
+      step(u, start / 4, index, name_low, name_high, seed, seed >> 32);
+      for (int k = 0; k < MANY; k++) {
+        const double p = u[k] * scale + shift;
+        centred[k] = p - 0.5;
+        tail[k] = p < 0.5 ? p : 1.0 - p;
+      }
+    }
+    for (size at = 0; at < MANY && start + at < numbers; at += WIDE) {
       const size left = numbers - start - at < WIDE ? numbers - start - at : WIDE;
       floats a = {};
       if (left == WIDE) a = *(const loose*)(w + start + at);
@@ -105,15 +122,13 @@ extern "C" void perturb(
       floats level = n, deviates = every(deviation);
       if (value || spread) {
         const ints digit = __builtin_convertvector(n < 0.f ? -n : n == n ? n : every(0.f), ints);
-        for (int k = 0; k < WIDE; k++) {
-          if (value) level[k] = value[digit[k]];
-          if (spread) deviates[k] = spread[digit[k]];
-        }
+        if (value) level = taken(value, digit);
+        if (spread) deviates = taken(spread, digit);
         if (value) level = a < 0.f ? -level : a != a ? a : level;
       }
       floats held = s * level;
       if (draw) {
-        floats z = quantile(*(const loose_doubles*)(u + at) * scale + shift);
+        floats z = quantile(*(const floats*)(centred + at), *(const floats*)(tail + at));
         z = z < low ? every(low) : z > high ? every(high) : z;
         if (conductance) z = a < 0.f ? -z : z;
         held += size_of_noise * deviates * z;
