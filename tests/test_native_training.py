@@ -11,6 +11,8 @@ from torch import nn
 import nvlib
 from nvlib import native, noise, philox, population
 from nvlib.crossbar import Crossbar, lookup, read_back
+from nvlib.methods.recipe import update
+from nvlib.native.entropy import cross_entropy
 from nvlib.native.perturb import Draw, perturb
 
 pytestmark = pytest.mark.skipif("g++" not in native.description() and "clang" not in native.description(),
@@ -54,7 +56,25 @@ class Pools(nn.Module):
         return self.d(torch.sigmoid(x) * x - nn.functional.elu(x - 1))
 
 
+class Normed(nn.Module):
+    """BatchNorm before a pooling: scales of both signs and zero, with and without a ReLU, another pooling between."""
+
+    def __init__(self):
+        super().__init__()
+        self.a, self.b = nn.Conv2d(1, 5, 3, padding=1), nn.Conv2d(5, 6, 3, bias=False)
+        self.first, self.second = nn.BatchNorm2d(5), nn.BatchNorm2d(6)
+        self.head = nn.Linear(6 * 9, 4)
+        for norm in (self.first, self.second):
+            norm.weight.data = torch.linspace(-1, 1, norm.num_features)
+            norm.bias.data = torch.linspace(0.5, -0.5, norm.num_features)
+
+    def forward(self, x):
+        x = torch.relu(nn.functional.max_pool2d(self.first(self.a(x) + 3), 2))
+        return self.head(nn.functional.max_pool2d(self.second(self.b(x)), 2).flatten(1))
+
+
 NETWORKS = {
+    "normed": (Normed, (1, 16, 16), 19),
     "residual": (Residual, (3, 12, 12), 37),
     "pools": (Pools, (1, 16, 16), 20),
     "lenet": (lambda: nvlib.build("lenet", width=0.5, activation_bits=0), (1, 28, 28), 32),
@@ -268,3 +288,35 @@ def test_without_a_compiler_the_loop_trains_and_what_generated_code_began_is_ref
 def test_a_short_training_is_not_worth_compiling(few):
     *_, last = nvlib.train("gaussian", "lenet", few, "rram", 0.1, epochs=1, validation_chips=0)
     assert last.way == "loop"
+
+
+def test_the_compiled_loss_is_that_of_float64():
+    outs, y = 5 * torch.randn(2, 33, 7), torch.randint(0, 7, (2, 33))
+    loss, slope = cross_entropy(outs, y)
+    exact = outs.double().requires_grad_()
+    mean = torch.stack([nn.functional.cross_entropy(o, labels) for o, labels in zip(exact, y, strict=True)])
+    mean.sum().backward()
+    torch.testing.assert_close(loss.double(), mean.detach(), rtol=1e-6, atol=0)
+    torch.testing.assert_close(slope.double(), exact.grad, rtol=1e-5, atol=1e-8)
+    outs[0, 3, 2] = math.nan
+    assert cross_entropy(outs, y)[0].isnan().tolist() == [True, False]
+    y[1, 4] = 7
+    with pytest.raises(IndexError, match="to 7 do not fit 7 classes"):
+        cross_entropy(outs, y)
+
+
+@pytest.mark.parametrize("decay", [0.0, 0.1])
+def test_an_update_is_the_optimisers_own(decay):
+    found = []
+    for take in (torch.optim.Adam.step, update):
+        generator = torch.Generator().manual_seed(0)
+        parameters = [torch.randn(2, 5, 13, generator=generator).requires_grad_() for _ in range(2)]
+        optimiser = nvlib.methods.Recipe(weight_decay=decay).build(parameters)
+        for _ in range(3):
+            for parameter in parameters:
+                parameter.grad = torch.randn(parameter.shape, generator=generator)
+            take(optimiser)
+        found.append((parameters, optimiser.state_dict()["state"]))
+    (expected, states), (mine, own) = found
+    assert all(map(torch.equal, expected, mine)) and all(parameter.grad is None for parameter in mine)
+    assert all(torch.equal(states[i][key], own[i][key]) for i in states for key in states[i])

@@ -83,10 +83,10 @@ class IntermediateSnapshots(Searched):
     def loss(self, run: Run, batch: Batch) -> Tensor:
         """Return the cross-entropy of the combined output, (members,)."""
         weights = {f"backbone.{k}": w for k, w in run.noisy(Gaussian()).items()}  # l. 3
-        for name, w in run.extra.items():
-            law = Gaussian() if self.noisy else None
-            held = run.stray(f"irs/{name}", w, law) if name.endswith("weight") else w
-            weights[f"classifiers.{name}"] = held
+        heads = {f"irs/{name}": w for name, w in run.extra.items()}
+        arrays = {name: w for name, w in heads.items() if name.endswith("weight")}
+        heads |= run.strayed(arrays, Gaussian() if self.noisy else None)
+        weights |= {k.replace("irs/", "classifiers.", 1): w for k, w in heads.items()}
         outs = run.forward(weights, batch.x, run.attached)  # l. 4, 5: (members, 1 + N, batch, classes)
         n = torch.arange(1, outs.shape[1], dtype=outs.dtype, device=outs.device)
         gamma = 10.0 ** (n - len(n) if self.reverse else 1 - n)

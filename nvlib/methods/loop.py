@@ -29,7 +29,7 @@ from nvlib.devices import Device
 from nvlib.errors import InputError, unknown, whole
 from nvlib.evaluate import as_split, score
 from nvlib.methods.keep import Held
-from nvlib.methods.recipe import Recipe
+from nvlib.methods.recipe import Recipe, update
 from nvlib.methods.run import Batch, Run
 from nvlib.native import layers
 from nvlib.precision import check as check_precision
@@ -295,6 +295,7 @@ def _epochs(
     validation_chips: int,
 ) -> Iterator[Epoch]:
     n, size = len(training.y), min(recipe.batch_size, len(training.y))
+    taken = training.x.new_empty(0)
     batches = n // size  # a last, smaller batch is left out; another order an epoch lets every image in
     for run.epoch in epochs:
         if held.stopped.all():
@@ -310,13 +311,14 @@ def _epochs(
             take = orders[:, b * size : (b + 1) * size]
             for group in run.optimiser.param_groups:
                 group["lr"] = recipe.rate(run.step, epochs.stop * batches)
-            run.optimiser.zero_grad(set_to_none=True)
-            x = training.x.index_select(0, take.flatten()).unflatten(0, take.shape)  # indexing takes twice as long
-            batch = Batch(recipe.images(x, run.seeds, run.step), training.y[take])
+            # into the same memory each step; indexing takes twice as long
+            taken = torch.index_select(training.x, 0, take.flatten(), out=taken)
+            x, y = taken.unflatten(0, take.shape), training.y.index_select(0, take.flatten()).view(take.shape)
+            batch = Batch(recipe.images(x, run.seeds, run.step), y)
             with products(run.precision, training.x.device):
                 losses = method.loss(run, batch)
                 losses.sum().backward()  # w <- w - alpha d loss / d(w + dw), on the clean weights
-            run.optimiser.step()
+            update(run.optimiser)
             recipe.clipped([run.weights[name] for name in run.arrays if name in run.weights])
             run.loss += losses.detach()
         seconds = clock.seconds() - began

@@ -11,6 +11,7 @@ from __future__ import annotations
 import hashlib
 from collections.abc import Callable, Hashable, Mapping, Sequence
 from dataclasses import dataclass, field
+from typing import Any
 
 import numpy as np
 import torch
@@ -23,6 +24,7 @@ from nvlib.data import Split
 from nvlib.errors import InputError, unknown
 from nvlib.evaluate import score
 from nvlib.native import layers
+from nvlib.native.entropy import cross_entropy
 from nvlib.native.perturb import Draw, perturb
 from nvlib.noise import Law
 from nvlib.precision import PRECISIONS
@@ -94,30 +96,42 @@ class Run:
         Returns:
             All tensors of the population; those on arrays replaced, with gradients straight through to the clean.
         """
-        strayed = {name: self.stray(name, self.clean(name), law, sigma, stream, space) for name in self.arrays}
-        return self.weights | strayed
+        clean = {name: self.clean(name) for name in self.arrays}
+        return self.weights | self.strayed(clean, law, sigma, stream, space)
 
     def clean(self, name: str, weights: Mapping[str, Tensor] | None = None) -> Tensor:
         """Return a stacked tensor on arrays without noise; a parametrised one made from what is trained."""
         weights = self.weights if weights is None else weights
         return weights[name] if name in weights else modules.effective(self.model, name, weights)
 
-    def stray(
+    def strayed(
         self,
-        name: str,
-        w: Tensor,
+        clean: Mapping[str, Tensor],
         law: Law | None,
         sigma: Tensor | float | None = None,
         stream: str = "noise",
         space: str = "weight",
-    ) -> Tensor:
-        """Return one stacked tensor as `noisy` has it; for weights that are not the network's own."""
+    ) -> dict[str, Tensor]:
+        """Return stacked tensors, by name, as `noisy` has them; also of weights that are not the network's own."""
         if space not in SPACES:
             raise unknown("space of the noise", space, SPACES)
         whole = self.crossbar.range == Max() and not self.crossbar.effects  # what the compiled pass knows
         fast = (self.way == "native" or self.compiled) and whole
         if fast and (law is None or hasattr(law, "transform")):
-            return _StraightThrough.apply(w, self._compiled(name, w, law, sigma, stream, space))
+            sizes = self._sizes(sigma)
+            held = [self._compiled(name, w, law, sizes, stream, space) for name, w in clean.items()]
+            return dict(zip(clean, _StraightThrough.apply(held, *clean.values()), strict=True))
+        return {name: self._stray(name, w, law, sigma, stream, space) for name, w in clean.items()}
+
+    def _sizes(self, sigma: Tensor | float | None) -> list[float]:
+        """Return the size of each member's noise."""
+        sigma = self.sigma_d if sigma is None else torch.as_tensor(sigma)
+        return sigma.expand(len(self.sigma_d)).tolist()
+
+    def _stray(
+        self, name: str, w: Tensor, law: Law | None, sigma: Tensor | float | None, stream: str, space: str
+    ) -> Tensor:
+        """Return one stacked tensor strayed by PyTorch's operations."""
         z = None
         if law is not None:
             u = philox.uniform(self.seeds, self.step, f"train/{stream}/{name}", w[0].numel(), w.device)
@@ -140,15 +154,14 @@ class Run:
         return held + moved
 
     def _compiled(
-        self, name: str, w: Tensor, law: Law | None, sigma: Tensor | float | None, stream: str, space: str
+        self, name: str, w: Tensor, law: Law | None, sizes: list[float], stream: str, space: str
     ) -> Tensor:
-        """Return what `stray` does to the values, by compiled code."""
+        """Return what straying does to the values, by compiled code."""
         clean = w.detach().contiguous()
         value, deviation = lookup(self.crossbar, w.dtype, w.device)
-        sigma = self.sigma_d if sigma is None else torch.as_tensor(sigma)
         address = f"train/{stream}/{name}"
         draw = law and Draw(self.seeds, self.step, address, law.transform, space == "conductance")
-        return perturb(clean, self.crossbar.bits, value, deviation, sigma.expand(len(w)).tolist(), draw)
+        return perturb(clean, self.crossbar.bits, value, deviation, sizes, draw)
 
     def chip(self, index: int) -> dict[str, Tensor]:
         """Return all members programmed on validation chip ``index``: the same deviations for each."""
@@ -171,6 +184,8 @@ class Run:
         key = id(module), len(x), tuple(x.shape[1:]), torch.is_grad_enabled()
         if key not in self.steppers:
             self.steppers[key] = population.stepper(module, weights, x, self.way, self.precision)
+        if self.way == "native":  # draws nothing
+            return self.steppers[key](weights, x)
         with layers.allowed(self.compiled):
             return self.steppers[key](weights, x, seeds=self._drawing(len(x)))
 
@@ -195,9 +210,10 @@ class Run:
                 self.weights[name].copy_(stacked[name][:count])
         return outs.unflatten(0, (sets, count))
 
-    @staticmethod
-    def cross_entropy(outs: Tensor, y: Tensor) -> Tensor:
+    def cross_entropy(self, outs: Tensor, y: Tensor) -> Tensor:
         """Return each member's mean cross-entropy, (members,), of (members, batch, classes)."""
+        if self.way == "native" and outs.dtype == torch.float32 and outs.ndim == 3:
+            return _CrossEntropy.apply(outs, y)
         nll = nn.functional.cross_entropy(outs.flatten(0, 1), y.flatten(), reduction="none")
         return nll.view(len(y), -1).mean(1)
 
@@ -344,16 +360,31 @@ class Run:
         return int(state["epoch"])
 
 
+class _CrossEntropy(torch.autograd.Function):
+    """The compiled loss as one node of the graph."""
+
+    @staticmethod
+    def forward(ctx: Any, outs: Tensor, y: Tensor) -> Tensor:
+        loss, ctx.slope = cross_entropy(outs.contiguous(), y.contiguous())
+        return loss
+
+    @staticmethod
+    @torch.autograd.function.once_differentiable
+    def backward(ctx: Any, g: Tensor) -> tuple[Tensor, None]:
+        return ctx.slope * g[:, None, None], None
+
+
 class _StraightThrough(torch.autograd.Function):
-    """The second tensor's values with the first one's gradient."""
+    """The first tensors' values with the others' gradients; in one node, which costs as much as a layer does."""
 
     @staticmethod
-    def forward(ctx: object, w: Tensor, held: Tensor) -> Tensor:
-        return held
+    def forward(ctx: Any, held: list[Tensor], *clean: Tensor) -> tuple[Tensor, ...]:
+        ctx.set_materialize_grads(False)
+        return tuple(held)
 
     @staticmethod
-    def backward(ctx: object, g: Tensor) -> tuple[Tensor, None]:
-        return g, None
+    def backward(ctx: Any, *slopes: Tensor | None) -> tuple[Tensor | None, ...]:
+        return None, *slopes
 
 
 def _rowed(value: object, parameter: Tensor) -> bool:

@@ -183,17 +183,24 @@ def perturb(
         raise Unsupported("weights that are not contiguous float32 on the CPU")
     function, out = _kernel(), torch.empty_like(w)
     law = draw.law if draw else (1.0, 0.0, 0.0, 0.0)
-    digest = hashlib.blake2b((draw.name if draw else "").encode(), digest_size=8).digest()
-    name = int.from_bytes(digest[:4], "little"), int.from_bytes(digest[4:], "little")
+    name = _words(draw.name if draw else "")
     one = 0.0 if deviation.ndim else float(deviation)
     tables = [None if t is None or not t.ndim else t.data_ptr() for t in (value, deviation)]
+    numbers, to, of = w.stride(0) if len(w) > 1 else w.numel(), out.data_ptr(), w.data_ptr()
     for member in range(len(w)):
         seed, index = (draw.seeds[member], draw.index) if draw else (0, 0)
         function(
-            out[member].data_ptr(), w[member].data_ptr(), w[member].numel(), seed, index, *name, draw is not None, *law,
+            to + 4 * numbers * member, of + 4 * numbers * member, numbers, seed, index, *name, draw is not None, *law,
             sigma[member], float(2**bits - 1), one, *tables, bool(draw and draw.conductance),
         )  # fmt: skip
     return out
+
+
+@lru_cache(maxsize=1024)
+def _words(name: str) -> tuple[int, int]:
+    """Return the two words of a counter that name a stream."""
+    digest = hashlib.blake2b(name.encode(), digest_size=8).digest()
+    return int.from_bytes(digest[:4], "little"), int.from_bytes(digest[4:], "little")
 
 
 @lru_cache

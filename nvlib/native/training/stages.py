@@ -1,12 +1,12 @@
-"""C++ of the layers that are neither convolution nor linear, over one block of images, forwards and backwards.
+"""C++ of the layers that are neither convolution, linear nor BatchNorm, over one block of images, forwards and backwards.
 
     pooling      the largest of a window (its place is kept), or the mean
     pointwise    a formula of `nvlib.native.pointwise`, its derivative from `derivatives`
     quantiser    q = s round(min(x, R) / s), s = R / (2^H - 1), R = R + 0.1 (max x - R) over the batch; g_x = g [x <= R]
-    BatchNorm    y = (x - m) / d * w + b;   g_x = w / d (g - mean g - h mean(g h)),  h = (x - m) / d
 
 A function works on one block; numbers of a batch are kept as vectors (a lane an image) or, once known, as numbers.
-Lanes beyond the batch's last image are kept out of sums by ``valid``, a vector of ones and zeros.
+Lanes beyond the batch's last image are kept out of a maximum by ``valid``, a vector of ones and zeros. BatchNorm is in
+`norms`.
 """
 
 from __future__ import annotations
@@ -15,7 +15,7 @@ from nvlib.native.graph import Pointwise, Pool
 from nvlib.native.layout import Buffer
 from nvlib.native.pointwise import FORMULAS
 from nvlib.native.training.derivatives import DERIVATIVES
-from nvlib.native.training.graph import BatchNorm, Quantiser
+from nvlib.native.training.graph import Quantiser
 
 
 def everywhere(shape: tuple[int, int, int], lines: list[str]) -> str:
@@ -173,122 +173,4 @@ def quantiser_backward(source: Buffer, gradient: Buffer, to: Buffer, relu: bool,
     return f"""static void KERNEL(const float* x, const float* state, const float* g, float* gx) {{
   const vec top = all(state[1]);
   {everywhere(source.value.shape, lines)}
-}}"""
-
-
-# -- BatchNorm -------------------------------------------------------------------------------------------------------
-# state: for each channel a vector of sums, then a vector of squares; then means, then 1 / deviations, as numbers
-
-
-def norm_sums(norm: BatchNorm, source: Buffer, squares: bool) -> str:
-    """C++: (x, valid, state): adds x, or the squares of its distances from the mean."""
-    channels, rows, columns = norm.source.shape
-    value = f"load(x + {source.at(*AT)})"
-    add = f"{{ const vec d = {value} - mean; sum += d * d; }}" if squares else f"sum += {value};"
-    offset = channels if squares else 0
-    mean = f"const vec mean = all(state[{2 * channels} * LANES + channel]);" if squares else ""
-    return f"""static void KERNEL(const float* x, vec valid, float* state) {{
-  for (int channel = 0; channel < {channels}; channel++) {{
-    vec sum = all(0.f);
-    {mean}
-    for (int row = 0; row < {rows}; row++)
-      for (int column = 0; column < {columns}; column++) {add}
-    float* to = state + ({offset} + channel) * LANES;
-    store(to, load(to) + sum * valid);
-  }}
-}}"""
-
-
-def norm_mean(norm: BatchNorm, images: int) -> str:
-    """C++: (state)."""
-    channels, rows, columns = norm.source.shape
-    return f"""static void KERNEL(float* state) {{
-  for (int channel = 0; channel < {channels}; channel++)
-    state[{2 * channels} * LANES + channel] = total(load(state + channel * LANES)) / {float(images * rows * columns)!r}f;
-}}"""
-
-
-def norm_statistics(norm: BatchNorm, images: int) -> str:
-    """C++: (state, running mean, running variance): either running one may be null."""
-    channels, rows, columns = norm.source.shape
-    count = images * rows * columns
-    m = norm.momentum
-    return f"""static void KERNEL(float* state, float* mean, float* variance) {{
-  for (int channel = 0; channel < {channels}; channel++) {{
-    const float squares = total(load(state + ({channels} + channel) * LANES));
-    const float m = state[{2 * channels} * LANES + channel], v = squares / {float(count)!r}f;
-    state[{2 * channels} * LANES + {channels} + channel] = 1.f / std::sqrt(v + {norm.eps!r}f);
-    if (mean) mean[channel] = {1 - m!r}f * mean[channel] + {m!r}f * m;
-    if (variance) variance[channel] = {1 - m!r}f * variance[channel] + {m!r}f * (squares / {float(max(1, count - 1))!r}f);
-  }}
-}}"""
-
-
-def norm_forward(norm: BatchNorm, source: Buffer, result: Buffer) -> str:
-    """C++: (x, state, w, b, y): w and b may be null."""
-    channels, rows, columns = norm.source.shape
-    return f"""static void KERNEL(const float* x, const float* state, const float* w, const float* b, float* y) {{
-  for (int channel = 0; channel < {channels}; channel++) {{
-    const float m = state[{2 * channels} * LANES + channel], d = state[{2 * channels} * LANES + {channels} + channel];
-    const vec mean = all(m), scale = all(d * (w ? w[channel] : 1.f)), shift = all(b ? b[channel] : 0.f);
-    for (int row = 0; row < {rows}; row++)
-      for (int column = 0; column < {columns}; column++)
-        store(y + {result.at(*AT)}, (load(x + {source.at(*AT)}) - mean) * scale + shift);
-  }}
-}}"""
-
-
-def norm_gradient_sums(norm: BatchNorm, source: Buffer, gradient: Buffer) -> str:
-    """C++: (x, state, g, sums): sums hold for each channel a vector of g, then a vector of g h."""
-    channels, rows, columns = norm.source.shape
-    return f"""static void KERNEL(const float* x, const float* state, const float* g, float* sums) {{
-  for (int channel = 0; channel < {channels}; channel++) {{
-    const float m = state[{2 * channels} * LANES + channel], d = state[{2 * channels} * LANES + {channels} + channel];
-    const vec mean = all(m), scale = all(d);
-    vec sum = load(sums + channel * LANES), with_h = load(sums + ({channels} + channel) * LANES);
-    for (int row = 0; row < {rows}; row++)
-      for (int column = 0; column < {columns}; column++) {{
-        const vec value = load(g + {gradient.at(*AT)});
-        sum += value;
-        with_h += value * ((load(x + {source.at(*AT)}) - mean) * scale);
-      }}
-    store(sums + channel * LANES, sum);
-    store(sums + ({channels} + channel) * LANES, with_h);
-  }}
-}}"""
-
-
-def norm_gradient_totals(norm: BatchNorm) -> str:
-    """C++: (sums, gw, gb): totals are left in the first lanes; gw and gb may be null."""
-    channels = norm.source.channels
-    return f"""static void KERNEL(float* sums, float* gw, float* gb) {{
-  for (int channel = 0; channel < {channels}; channel++) {{
-    float *a = sums + channel * LANES, *b = sums + ({channels} + channel) * LANES;
-    *a = total(load(a));
-    *b = total(load(b));
-    if (gb) gb[channel] = *a;
-    if (gw) gw[channel] = *b;
-  }}
-}}"""
-
-
-def norm_backward(
-    norm: BatchNorm, source: Buffer, gradient: Buffer, to: Buffer, images: int, accumulate: bool
-) -> str:
-    """C++: (x, state, w, g, sums, valid, gx)."""
-    channels, rows, columns = norm.source.shape
-    count = float(images * rows * columns)
-    line = write(
-        to, "gx", f"(load(g + {gradient.at(*AT)}) - g_mean - (load(x + {source.at(*AT)}) - mean) * h_mean) * scale * valid",
-        accumulate,
-    )  # fmt: skip
-    return f"""static void KERNEL(
-    const float* x, const float* state, const float* w, const float* g, const float* sums, vec valid, float* gx) {{
-  for (int channel = 0; channel < {channels}; channel++) {{
-    const float m = state[{2 * channels} * LANES + channel], d = state[{2 * channels} * LANES + {channels} + channel];
-    const vec mean = all(m), scale = all(d * (w ? w[channel] : 1.f)), g_mean = all(sums[channel * LANES] / {count!r}f),
-              h_mean = all(sums[({channels} + channel) * LANES] / {count!r}f * d);
-    for (int row = 0; row < {rows}; row++)
-      for (int column = 0; column < {columns}; column++) {line}
-  }}
 }}"""
