@@ -18,6 +18,7 @@ _HOME = {
     "stack": "nvlib.population",
     "calibrate": "nvlib.calibration",
     "monte_carlo": "nvlib.evaluate",
+    "stages": "nvlib.by_stage",
     "Samples": "nvlib.evaluate",
     "Interrupted": "nvlib.evaluate",
     "train": "nvlib.methods",
@@ -35,15 +36,16 @@ _HOME = {
 }
 
 __all__ = [
-    "Crossbar", "program", "mapping", "calibrate", "forward", "stack", "monte_carlo", "Samples", "Interrupted", "train",
-    "METHODS", "Recipe", "DEPLOYMENTS", "build", "MODELS", "load", "Study", "run", "results", "Estimate",
-    "InputError", "anova", "array", "catalogue", "circuits", "crossbar", "data", "deploy", "devices", "errors",
-    "evaluate", "explore",
-    "figures", "hardware", "launch", "methods", "models", "noise", "papers", "philox", "population", "precision",
-    "provenance", "records", "rounding", "sequential", "statistics", "store", "studies", "summary", "taylor",
+    "Crossbar", "program", "mapping", "calibrate", "forward", "stack", "monte_carlo", "Samples", "Interrupted",
+    "stages", "train", "METHODS", "Recipe", "DEPLOYMENTS", "build", "MODELS", "load", "Study", "run", "results",
+    "Estimate", "InputError", "anova", "array", "catalogue", "circuits", "crossbar", "data", "deploy", "devices",
+    "effects", "errors", "evaluate", "explore", "figures", "hardware", "launch", "methods", "models", "noise",
+    "papers", "philox", "population", "precision", "provenance", "records", "rounding", "sequential", "statistics", "store", "studies",
+    "summary", "taylor",
 ]  # fmt: skip
 
 if TYPE_CHECKING:
+    from nvlib.by_stage import stages
     from nvlib.calibration import calibrate
     from nvlib.crossbar import Crossbar, mapping, program
     from nvlib.data import load

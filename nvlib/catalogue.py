@@ -25,6 +25,7 @@ DEVICES = {
 }  # fmt: skip
 DEPLOYMENTS = {
     "write_verify": "write-verify", "swim": "SWIM", "normalise": "statistics taken again",
+    "compensate": "drift compensation",
     "last_layer": "last layer", "last_layers": "last layers", "tsb": "TSB",
 }  # fmt: skip
 REFERENCES = {"full_scale": "full scale", "level": "one level"}

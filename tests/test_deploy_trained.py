@@ -18,8 +18,8 @@ from nvlib.deploy.site import survey
 
 SHORT = {"epochs": 2, "images": 96, "batch_size": 32, "redraws": 2}
 PARAMETERS = {
-    "write_verify": {}, "swim": {"images": 32}, "normalise": {"images": 64}, "last_layer": SHORT, "last_layers": SHORT,
-    "tsb": SHORT,
+    "write_verify": {}, "swim": {"images": 32}, "normalise": {"images": 64}, "compensate": {}, "last_layer": SHORT,
+    "last_layers": SHORT, "tsb": SHORT,
 }  # fmt: skip
 
 

@@ -11,12 +11,13 @@ cells, verified cells, pulses, training images and seconds. Any training's model
     block          TSB's block and how it is attached from outside
     sensitivity    the diagonal of the loss's second derivative
     redraw         write-verify's closed form and process
-    write_verify, swim, normalise, last_layers, tsb    the methods
+    write_verify, swim, normalise, compensate, last_layers, tsb    the methods
     cost           training cost and early stops (TSB Fig. 4)
 """
 
 from dataclasses import fields
 
+from nvlib.deploy.compensate import Compensate
 from nvlib.deploy.deployed import Deployed
 from nvlib.deploy.last_layers import LastLayer, LastLayers
 from nvlib.deploy.normalise import Normalise
@@ -29,6 +30,7 @@ DEPLOYMENTS: dict[str, type] = {
     "write_verify": WriteVerify,
     "swim": Swim,
     "normalise": Normalise,
+    "compensate": Compensate,
     "last_layer": LastLayer,
     "last_layers": LastLayers,
     "tsb": TinySharedBlock,

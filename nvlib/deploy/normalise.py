@@ -75,6 +75,7 @@ class Normalise(Deployment):
             raise InputError(f"images={self.images!r} is not usable; expected a whole number of at least 2")
 
     sets: ClassVar[int] = 2
+    effects: ClassVar[bool] = True
 
     def remedy(self, site: Site) -> Remedy:
         """Take the statistics of a block of chips again."""

@@ -7,7 +7,7 @@ score the chips as they are, apply the remedy, score them again. A chip's remedy
 from __future__ import annotations
 
 from collections.abc import Callable, Iterator, Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import ClassVar, Protocol, Unpack
 
 import numpy as np
@@ -79,7 +79,8 @@ class Site:
 
     def ideal(self, split: Split | None = None) -> float:
         """Return the accuracy of the quantised model without variation, in percent."""
-        return float(self.score(self.program(range(1), 0.0), split)[0][0])
+        fresh = replace(self, crossbar=replace(self.crossbar, effects=()))
+        return float(self.score(fresh.program(range(1), 0.0), split)[0][0])
 
 
 @dataclass
@@ -119,6 +120,7 @@ class Deployment:
     """
 
     sets: ClassVar[int] = 1  # weight sets that are scored for a chip: how memory is planned
+    effects: ClassVar[bool] = False  # whether it is right for chips that something befell after programming
 
     def check(self, model: nn.Module) -> None:
         """Refuse a network that the method does not fit; every one does unless a method says otherwise."""
@@ -150,7 +152,9 @@ class Deployment:
         """
         self.check(model)
         chips = self.sets * len(index) if isinstance(index, range) else 1
-        site = survey(model, data, crossbar, sigma_d, seed=seed, on=on, chips=chips, **conditions)
+        crossbar = as_crossbar(crossbar, sigma_d, **conditions)
+        crossbar.only_programming(f"deployment by {getattr(self, 'name', type(self).__name__)}", effects=self.effects)
+        site = survey(model, data, crossbar, seed=seed, on=on, chips=chips, effects=True)
         return self.deployed(site, index, progress)
 
     def deployed(self, site: Site, index: range, progress: bool | Callable[[int, int], None]) -> Iterator[Deployed]:
@@ -191,15 +195,19 @@ def survey(
     seed: int = 0,
     on: str | torch.device = "cpu",
     chips: int = 1,
+    effects: bool = False,
     **conditions: Unpack[Conditions],
 ) -> Site:
     """Check what is asked for and return the site; the model is copied, not changed.
+
+    ``effects``: whether what is done there is right for chips that something befell after programming. A reading is
+    then the first one, before the remedy and behind it.
 
     Raises:
         InputError: for values that cannot be used.
     """
     population.usable(on)
-    crossbar = as_crossbar(crossbar, sigma_d, **conditions).only_programming("deployment")
+    crossbar = as_crossbar(crossbar, sigma_d, **conditions).only_programming("deployment", effects=effects)
     if not isinstance(data, Dataset):
         raise InputError(f"data of type {type(data).__name__} is not usable; expected a Dataset with its three splits")
     crossbar = crossbar.on(model)

@@ -17,6 +17,7 @@ plotly, and are imported when first used:
     compare   methods beside a baseline on the same chips
     places    which method comes first at each sigma_d
     weights   how far the weights of each layer stray
+    stages    where the accuracy goes, stage by stage
     device    figures of what chips are made of: levels of a device, laws of the training noise
     hardware  energy, latency and area of layers and designs
     search    figures of a training's search
@@ -60,6 +61,7 @@ _HOME = {
     "noise_laws": "device",
     "difference_curves": "compare",
     "layer_deviations": "weights",
+    "waterfall": "stages",
     "ranks": "places",
     "ranking": "places",
     "search_trace": "search",
@@ -103,7 +105,7 @@ __all__ = [
     "hardware_layers", "hardware_designs", "beside_printed", "verdicts", "converging", "mean_curves",
     "mean_panels", "noise_grid",
     "difference_curves", "ranks", "ranking", "device_levels", "noise_laws", "search_trace", "to_png", "picture",
-    "lacking", "share_map", "share_table", "sigma_title", "detach_title", "layer_deviations",
+    "lacking", "share_map", "share_table", "sigma_title", "detach_title", "layer_deviations", "waterfall",
     "one_weight", "slope_effect", "loss_cut", "loss_percentiles", "loss_quantiles",
     "chip_losses", "variance_shares", "loss_and_accuracy", "derivatives_by_epoch",
     "accuracy_distance", "selective_verify", "pulses_and_residuals", "tsb_ablation", "training_cost",
@@ -131,6 +133,7 @@ if TYPE_CHECKING:
     from nvlib.figures.means import mean_curves, mean_panels
     from nvlib.figures.places import ranking, ranks
     from nvlib.figures.search import search_trace
+    from nvlib.figures.stages import waterfall
     from nvlib.figures.taylor import chip_losses, loss_cut, loss_percentiles, loss_quantiles, one_weight, slope_effect
     from nvlib.figures.taylor_map import share_map, share_table
     from nvlib.figures.taylor_shares import derivatives_by_epoch, loss_and_accuracy, variance_shares

@@ -27,6 +27,7 @@ _LOOKS = {
     "last_layers": (PURPLE, "dashdot", "triangle-down"),
     "swim": (SKY, "dot", "diamond"),
     "normalise": (GREEN, "dash", "pentagon"),
+    "compensate": (GREEN, "longdashdot", "cross"),
     "write_verify": (GREY, "longdash", "circle"),
     "tsb": (VERMILLION, "solid", "star"),
 }

@@ -1,0 +1,71 @@
+"""Where the accuracy went, stage by stage: a waterfall of the mean, with the percentile beside it."""
+
+from __future__ import annotations
+
+import pandas as pd
+import plotly.graph_objects as go
+
+from nvlib.errors import InputError
+from nvlib.figures.layout import FRAME, finish, wrap
+from nvlib.figures.names import BLUE, GREEN, ORANGE, VERMILLION, ordinal
+
+_NEEDED = ("stage", "mean", "lost", "kpp", "kpp_low", "kpp_high", "chips", "k")
+_WORDS = {
+    "float": "floating point", "activations": "activations quantised", "weights": "weights quantised",
+    "programmed": "programmed", "stuck": "stuck cells", "drift": "drift", "retention": "retention",
+    "read": "read noise", "common": "common variation", "limits": "limits",
+}  # fmt: skip
+
+
+def waterfall(table: pd.DataFrame, note: str = "") -> go.Figure:
+    """Return the mean accuracy from stage to stage as a waterfall, and the percentile of chips as marks.
+
+    Args:
+        table: of `nvlib.stages`.
+        note: which model under which conditions.
+
+    Raises:
+        InputError: for another table.
+    """
+    if missing := [column for column in _NEEDED if column not in table]:
+        raise InputError(f"the table lacks {', '.join(missing)}; expected that of nvlib.stages")
+    if table.empty:
+        raise InputError("the table has no stages; expected that of nvlib.stages")
+    k, several = float(table["k"].iloc[0]), table[table["chips"] > 1]
+    names, fig = labels(table["stage"]), go.Figure()
+    fig.add_waterfall(
+        x=[*names, "left"], y=[table["mean"].iloc[0], *(-table["lost"].iloc[1:]), 0.0], name="mean",
+        measure=["absolute", *["relative"] * (len(table) - 1), "total"],
+        text=[f"{table['mean'].iloc[0]:.1f}", *(f"{-lost:+.1f}" for lost in table["lost"].iloc[1:]),
+              f"{table['mean'].iloc[-1]:.1f}"],
+        textposition="outside", cliponaxis=False, connector={"line": {"color": FRAME, "width": 1}},
+        decreasing={"marker": {"color": VERMILLION}}, increasing={"marker": {"color": GREEN}},
+        totals={"marker": {"color": BLUE}}, customdata=[*table["mean"], table["mean"].iloc[-1]],
+        hovertemplate="%{x}<br>mean over chips: %{customdata:.2f} %<extra></extra>",
+    )  # fmt: skip
+    if len(several):
+        places = [names[i] for i in several.index]
+        fig.add_scatter(
+            x=places, y=several["kpp"], mode="markers", name=f"{ordinal(k)} percentile of chips",
+            marker={"color": ORANGE, "symbol": "diamond", "size": 10, "line": {"color": FRAME, "width": 1}},
+            error_y={"type": "data", "symmetric": False, "array": several["kpp_high"] - several["kpp"],
+                     "arrayminus": several["kpp"] - several["kpp_low"], "color": ORANGE},
+            hovertemplate="%{x}<br>all but " f"{k:g} % of chips exceed %{{y:.2f}} %<extra></extra>",
+        )  # fmt: skip
+    fig.update_yaxes(title="accuracy (%)", range=[0, 106])
+    fig.update_xaxes(title="")
+    fig.update_layout(bargap=0.35)
+    count = int(table["chips"].max())
+    parts = [note, f"{count:,} chips, the same at every stage" if count > 1 else "all chips are alike",
+             "bars: mean, and what each stage adds or takes (points)"]  # fmt: skip
+    return finish(fig, "Where the accuracy goes", wrap(parts), height=500)
+
+
+def labels(stages: pd.Series) -> list[str]:
+    """Return stages as they stand on an axis: a name, and below it the numbers of an effect."""
+    found: list[str] = []
+    for stage in stages:
+        name, _, numbers = str(stage).partition(":")
+        text = _WORDS.get(name, name) + (f"<br>{numbers.replace(',', '<br>')}" if numbers else "")
+        found.append(text if text not in found else f"{text} ({sum(text in other for other in found) + 1})")
+    return found
