@@ -15,6 +15,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterator
 from dataclasses import replace
+from functools import partial
 from typing import TYPE_CHECKING, Unpack
 
 import numpy as np
@@ -27,7 +28,7 @@ from nvlib.crossbar import array_weights, own_weights
 from nvlib.data import Dataset, Split
 from nvlib.devices import Device
 from nvlib.errors import whole
-from nvlib.evaluate import as_split, monte_carlo, score
+from nvlib.evaluate import Samples, as_split, monte_carlo, score
 from nvlib.modules import private
 from nvlib.population import Plan
 from nvlib.taylor.point import smooth
@@ -50,6 +51,7 @@ def stages(
     confidence: float = 0.95,
     on: str | torch.device = "cpu",
     plan: Plan | None = None,
+    calibration: Tensor | None = None,
     progress: Callable[[str], None] | None = None,
     **conditions: Unpack[Conditions],
 ) -> pd.DataFrame:
@@ -66,6 +68,7 @@ def stages(
         confidence: of the intervals.
         on: where to compute.
         plan: how to run chips; None chooses, once.
+        calibration: training images for a periphery's converters, as `nvlib.monte_carlo` takes them.
         progress: called with each stage's name when it begins.
         **conditions: other fields of `nvlib.Crossbar`.
 
@@ -82,17 +85,17 @@ def stages(
     population.usable(on)
     chips = whole("chips", chips, 1)
     crossbar = as_crossbar(crossbar, sigma_d, **conditions).on(model)
-    split = as_split(data)
     rows, before = [], None
-    for stage, accuracy in _accuracies(model, split, crossbar, chips, seed, on, plan, progress):
+    run = partial(monte_carlo, model, data, seed=seed, on=on, calibration=calibration)
+    for stage, accuracy in _accuracies(model, as_split(data), crossbar, chips, run, on, plan, progress):
         rows.append({"stage": stage, **_row(accuracy, before, k, confidence)})
         before = accuracy
     return pd.DataFrame(rows).assign(k=k)
 
 
 def _accuracies(
-    model: nn.Module, split: Split, crossbar: Crossbar, chips: int, seed: int, on: str | torch.device,
-    plan: Plan | None, progress: Callable[[str], None] | None,
+    model: nn.Module, split: Split, crossbar: Crossbar, chips: int, run: Callable[..., Samples],
+    on: str | torch.device, plan: Plan | None, progress: Callable[[str], None] | None,
 ) -> Iterator[tuple[str, np.ndarray]]:  # fmt: skip
     """Yield stages and what chips score there, (chips,) or (1,) where all are alike."""
     say = progress or (lambda stage: None)
@@ -105,7 +108,8 @@ def _accuracies(
     bare = replace(crossbar, effects=(), periphery=None)
     for stage, held, count in _chips(bare, crossbar, chips):
         say(stage)
-        found = monte_carlo(model, split, held, chips=count, seed=seed, on=on, plan=plan)
+        circuits = held.periphery is not None
+        found = run(held, chips=count, plan=None if circuits else plan)
         plan = plan or (found.plan if count > 1 else None)
         yield stage, found.accuracy
 
@@ -118,8 +122,9 @@ def _chips(bare: Crossbar, crossbar: Crossbar, chips: int) -> Iterator[tuple[str
     for i, effect in enumerate(crossbar.effects):
         yield str(effect), replace(bare, effects=crossbar.effects[: i + 1]), chips
     if crossbar.periphery is not None:
-        alike = not crossbar.sigma_d and not crossbar.effects
-        yield crossbar.periphery.name, crossbar, 1 if alike else chips
+        alike = not crossbar.sigma_d and not crossbar.effects and not crossbar.periphery.varies
+        text = str(crossbar.periphery)
+        yield f"periphery:{text}" if text else "periphery", crossbar, 1 if alike else chips
 
 
 def _clean(model: nn.Module, split: Split, on: str | torch.device) -> np.ndarray:

@@ -170,6 +170,13 @@ def test_stages_are_the_same_chips_one_thing_after_the_other(trained, few):
     assert (table["lost_low"] <= table["lost"]).all() and (table["lost"] <= table["lost_high"]).all()
 
 
+def test_the_periphery_is_the_last_stage(trained, few):
+    crossbar = Crossbar("rram", 0.1, effects="stuck:hrs=0.02", periphery="adc_bits=4,rows=64")
+    table = nvlib.stages(trained, few, crossbar, chips=2)
+    assert list(table.stage)[-2:] == ["stuck:hrs=0.02", "periphery:rows=64,adc_bits=4"]
+    assert table["mean"].iloc[-1] == pytest.approx(nvlib.monte_carlo(trained, few, crossbar, chips=2).accuracy.mean())
+
+
 def test_float_is_the_model_without_quantisers_and_only_what_is_there_has_a_stage(few):
     model = nvlib.build("lenet", seed=0)
     split = Split(few.test.x[:200], few.test.y[:200])
