@@ -24,9 +24,8 @@ a = n R sum_j g_j at full inputs; cell j = 1 .. n, counted from the far end, los
     g_j -= c g_j (1 - (j/n)^2),   c = a (a (0.05 a - 0.2) + 0.5)
 
 The sum of a column of equal cells is within 0.5 % for a below `LIGHT`, of random ones within 2 %; it is useless above
-a = 2. Beyond `LIGHT` a warning says so. (There inputs are pulses
-of some length, and the load is that of a pulse train, sum_j g_j |x_j|. Here they are voltages: what a column loses is
-in proportion to them, so that a tile is a matrix.)
+a = 2. Beyond `LIGHT` a warning says so. (There inputs are pulses of some length, and the load is that of a pulse train,
+sum_j g_j |x_j|. Here they are voltages: what a column loses is in proportion to them, so that a tile is a matrix.)
 """
 
 from __future__ import annotations
@@ -74,21 +73,28 @@ def _columns_alone(g: Tensor, r: float) -> Tensor:
 
 def _both(g: Tensor, r_row: float, r: float) -> Tensor:
     tiles, n, m = g.shape
-    j = torch.arange(1, m + 1, dtype=g.dtype, device=g.device)
     eye = torch.eye(m, dtype=g.dtype, device=g.device)
-    near = torch.minimum(j[:, None], j)
-    k = torch.linalg.solve(eye + r_row * g.unsqueeze(-1) * near, torch.diag_embed(g))  # (tiles, n, m, m)
-    a = k.sum(-1)
+    # K = D - D (D + M^-1 / R_row)^-1 D, with M^-1 tridiagonal: 2, and 1 in the end, beside -1
+    chain = 2 * eye - torch.diag(torch.ones(m - 1).to(g), 1) - torch.diag(torch.ones(m - 1).to(g), -1)
+    chain[-1, -1] = 1
+    k = torch.diag_embed(g) - g.unsqueeze(-1) * _inverse(torch.diag_embed(g) + chain / r_row) * g.unsqueeze(-2)
+    a = k.sum(-1)  # of (tiles, n, m, m)
     if r == 0:
         return a
-    below = [torch.linalg.inv(eye + r * k[:, 0])]
+    below = [_inverse(eye + r * k[:, 0])]
     for i in range(1, n):
-        below.append(torch.linalg.inv(2 * eye + r * k[:, i] - below[-1]))
+        below.append(_inverse(2 * eye + r * k[:, i] - below[-1]))
     through, held = eye.expand(tiles, m, m), []
     for i in reversed(range(n)):
         through = through @ below[i]
         held.append((through @ a[:, i].unsqueeze(-1)).squeeze(-1))
     return torch.stack(held[::-1], 1)
+
+
+def _inverse(a: Tensor) -> Tensor:
+    """Return the inverse of symmetric positive matrices (..., m, m); strongly negative cells may leave others."""
+    factor, failed = torch.linalg.cholesky_ex(a)
+    return torch.linalg.inv(a) if bool(failed.any()) else torch.cholesky_inverse(factor)
 
 
 def column_factor(n: int, r: float) -> float:
