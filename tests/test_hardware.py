@@ -10,6 +10,7 @@ import torch
 from torch import nn
 
 from nvlib import figures, hardware, models
+from nvlib.conditions import Crossbar
 from nvlib.crossbar import mapping
 from nvlib.deploy import TinySharedBlock
 from nvlib.deploy.redraw import mean_pulses
@@ -28,6 +29,22 @@ SMALL = Accelerator(rows=4, columns=8, cell_bits=2, weight_bits=4, activation_bi
 
 def rows(e):
     return e.layers.set_index("name")
+
+
+def test_the_record_of_accuracy_is_that_of_cost():
+    assert REFERENCE == Accelerator(weight_bits=8, mapping="signed")  # NeuroSim's defaults, and ours
+    crossbar = Crossbar("rram", 0.1, 8, periphery="rows=64,columns=32,serial_bits=2,adc_bits=6,subtract=digital")
+    a = Accelerator.of(crossbar, technology="32nm")
+    assert (a.rows, a.columns, a.cell_bits, a.weight_bits, a.adc_bits, a.pulses) == (64, 32, 2, 8, 6, 4)
+    one = estimate(tiny(), (1, 4, 4), a).totals
+    pairs = estimate(tiny(), (1, 4, 4), replace(a, subtract="array")).totals
+    bits = estimate(tiny(), (1, 4, 4), replace(a, serial_bits=1)).totals
+    whole = estimate(tiny(), (1, 4, 4), replace(a, serial_bits=8)).totals
+    assert one["conversions"] == 2 * pairs["conversions"] and one["energy_adc"] > pairs["energy_adc"]
+    assert bits["conversions"] == 2 * one["conversions"] == 8 * whole["conversions"]
+    assert bits["latency_read"] == pytest.approx(8 * whole["latency_read"]) and bits["traffic"] == whole["traffic"]
+    for name in ("isaac", "prime", "sonos", "aihwkit"):
+        assert estimate(tiny(), (1, 4, 4), Accelerator.of(Crossbar(bits=8, periphery=name))).totals["energy"] > 0
 
 
 def test_counts_by_hand():
@@ -307,6 +324,9 @@ def test_limits_and_sources_are_said():
     ("call", "says"),
     [
         (lambda: Accelerator(rows=0), "rows=0"),
+        (lambda: Accelerator(subtract="both"), "unknown subtract"),
+        (lambda: Accelerator.of(Crossbar(bits=8)), "has no converters to charge for"),
+        (lambda: Accelerator.of(Crossbar(bits=8, periphery="adc_bits=none")), "has no converters to charge for"),
         (lambda: Accelerator(share=7), "share=7 does not divide"),
         (lambda: Accelerator(weight_bits=5), "does not fit cells of 2 bits"),
         (lambda: Accelerator(activity=1.5), "activity=1.5"),

@@ -1,14 +1,16 @@
 """Hardware to first order: what a network costs on compute-in-memory arrays, and what programming them costs.
 
 Everything is counted, then multiplied by a constant with a source. A layer of R inputs and C outputs on arrays of
-A x B cells, M-bit weights on K-bit cells in ch chains (1 ``signed``, 2 ``differential``), H-bit inputs one bit at a
-time, v input vectors an image, S columns on one ADC:
+A x B cells, M-bit weights on K-bit cells in ch chains (1 ``signed``, 2 ``differential``), H-bit inputs h bits at a
+time (one by default), v input vectors an image, S columns on one ADC:
 
     columns      C' = C ch M/K                    cells         R C'
     arrays       n = ceil(R/A) ceil(C'/B)         utilisation   R C' / (n A B)
-    conversions  v H ceil(R/A) C'                 MACs          v R C
+    conversions  v ceil(H/h) ceil(R/A) C'         MACs          v R C       (C'/ch where pairs share an ADC)
     copies       c = min(v, floor(tiles T / n)),  tiles = ceil(n / T): tiles of T arrays are filled with copies
-    reading      ceil(v/c) H S cycles             traffic       v (R + C) H bits through the buffer
+    reading      ceil(v/c) ceil(H/h) S cycles     traffic       v (R + C) H bits through the buffer
+
+`Accelerator.of` takes the crossbar that accuracy is computed with: its cells, its tiles and its converters.
 
     constants    what a technology charges, with sources (`Technology`, `TECHNOLOGIES`), and `LIMITS`
     layers       the layers of any module, found by running it once (`Layer`, `trace`)

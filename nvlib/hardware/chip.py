@@ -3,10 +3,11 @@
 Layers run one after another, each on its own tiles (as the tool of `constants` does by default). What is counted is
 said in the package; what is charged for it:
 
-    energy    array  v H R C' a e_cell         (a: share of input bits that are high)
-              adc, accumulate  conversions each,   drivers  v H n
+    energy    array  v ceil(H/h) R C' a e_cell         (a: share of input bits that are high)
+              adc, accumulate  conversions each,   drivers  v ceil(H/h) n
               buffer  traffic,   interconnect  traffic x side of the chip,   leakage  all arrays x latency
-    latency   read  ceil(v/c) H S cycles,   accumulate  that times `accumulate_cycles`,   buffer, interconnect  traffic
+    latency   read  ceil(v/c) ceil(H/h) S cycles,   accumulate  that times `accumulate_cycles`,
+              buffer, interconnect  traffic
     area      arrays of whole tiles, with what belongs to them;  one buffer for the largest input of a layer
 
 Energies are in joules, times in seconds, areas in square metres; an image at a time.
@@ -21,6 +22,8 @@ from dataclasses import dataclass, field
 import pandas as pd
 from torch import nn
 
+from nvlib.array.periphery import SUBTRACT
+from nvlib.conditions import Crossbar
 from nvlib.crossbar import MAPPINGS, weight_bits
 from nvlib.errors import InputError, unknown
 from nvlib.hardware.constants import TECHNOLOGIES, Technology
@@ -40,9 +43,11 @@ class Accelerator:
         rows, columns: A and B, cells of an array.
         cell_bits: K.
         weight_bits: M; None takes the bits the model was built for.
-        activation_bits: H, applied one bit at a time.
+        activation_bits: H.
+        serial_bits: h, bits of an input that a read applies; its cells are charged for as one bit's (assumed).
+        subtract: ``digital``, every column has its conversions, or ``array``: the columns of a pair share them.
         adc_bits: of an ADC.
-        share: S, columns of one ADC.
+        share: S, columns of one ADC, or pairs of them.
         tile: T, arrays of a tile.
         mapping: ``differential`` or ``signed``, as in `nvlib.crossbar`.
         activity: share of input bits that are high (assumed; no value of a weight or input is looked at).
@@ -57,16 +62,18 @@ class Accelerator:
     cell_bits: int = 2
     weight_bits: int | None = None
     activation_bits: int = 8
+    serial_bits: int = 1
     adc_bits: int = 5
     share: int = 8
     tile: int = 16
     mapping: str = "differential"
     activity: float = 0.25
     technology: str | Technology = "22nm"
+    subtract: str = "digital"
 
     def __post_init__(self) -> None:
         """Check every field."""
-        upto = {"cell_bits": 8, "weight_bits": 16, "activation_bits": 16, "adc_bits": 14}
+        upto = {"cell_bits": 8, "weight_bits": 16, "activation_bits": 16, "serial_bits": 16, "adc_bits": 14}
         for key in ("rows", "columns", "share", "tile", *upto):
             value, top = getattr(self, key), upto.get(key, 2**16)
             if value is None and key == "weight_bits":
@@ -78,11 +85,44 @@ class Accelerator:
                              "choose a divisor")  # fmt: skip
         if isinstance(self.activity, bool) or not isinstance(self.activity, int | float) or not 0 <= self.activity <= 1:
             raise InputError(f"activity={self.activity!r}: expected the share of input bits that are high, 0 to 1")
-        if self.mapping not in MAPPINGS:
-            raise unknown("mapping", self.mapping, MAPPINGS)
+        for key, known in (("mapping", MAPPINGS), ("subtract", SUBTRACT)):
+            if getattr(self, key) not in known:
+                raise unknown(key, getattr(self, key), known)
         if isinstance(self.technology, str) and self.technology not in TECHNOLOGIES:
             raise unknown("technology", self.technology, TECHNOLOGIES)
         self.slices(self.weight_bits or self.cell_bits)
+
+    @classmethod
+    def of(cls, crossbar: Crossbar, **changes: object) -> Accelerator:
+        """Return what a crossbar with a periphery says: the record that accuracy is computed with.
+
+        Args:
+            crossbar: its device, bits, mapping and periphery.
+            **changes: other fields, e.g. ``technology="32nm"``.
+
+        Raises:
+            InputError: without a periphery, or with ideal converters, which have no cost.
+        """
+        p = crossbar.periphery
+        if p is None or p.input_bits is None or p.adc_bits is None:
+            raise InputError(f"periphery {'none' if p is None else str(p)!r} has no converters to charge for; expected "
+                             "input_bits and adc_bits, e.g. 'isaac'")  # fmt: skip
+        held = {
+            "rows": p.rows, "columns": p.columns, "cell_bits": crossbar.device.bits, "weight_bits": crossbar.bits,
+            "activation_bits": p.input_bits, "serial_bits": p.serial_bits or p.input_bits, "adc_bits": p.adc_bits,
+            "mapping": crossbar.mapping, "subtract": p.subtract,
+        }  # fmt: skip
+        return cls(**{**held, **_fields(changes)})
+
+    @property
+    def sums(self) -> int:
+        """Return the columns of one conversion."""
+        return self.chains if self.subtract == "array" else 1
+
+    @property
+    def pulses(self) -> int:
+        """Return the reads of an input: H / h."""
+        return -(-self.activation_bits // self.serial_bits)
 
     @property
     def charges(self) -> Technology:
@@ -184,15 +224,15 @@ def _counts(layer: Layer, a: Accelerator) -> dict[str, object]:
     arrays = layer.groups * blocks * -(-columns // a.columns)
     apart = layer.groups if layer.apart else 1
     tiles = apart * -(-arrays // (apart * a.tile))
-    reads = layer.vectors * a.activation_bits
+    reads = layer.vectors * a.pulses
     cells = layer.groups * layer.rows * columns
     return {
         "name": layer.name, "block": layer.block, "rows": layer.rows, "columns": layer.columns,
         "groups": layer.groups, "vectors": layer.vectors, "weights": layer.weights, "cells": cells, "arrays": arrays,
         "utilisation": cells / (arrays * a.rows * a.columns), "tiles": tiles,
         "copies": min(layer.vectors, tiles * a.tile // arrays), "allocated": tiles * a.tile, "macs": layer.macs,
-        "conversions": reads * layer.groups * blocks * columns, "array_reads": reads * arrays,
-        "traffic": reads * layer.groups * (layer.rows + layer.columns),
+        "conversions": reads * layer.groups * blocks * columns // a.sums, "array_reads": reads * arrays,
+        "traffic": layer.vectors * a.activation_bits * layer.groups * (layer.rows + layer.columns),
     }  # fmt: skip
 
 
@@ -202,7 +242,7 @@ def _areas(table: pd.DataFrame, records: Sequence[Layer], a: Accelerator) -> Non
     perimeter = (a.rows + a.columns) / 256
     each = {
         "cells": a.rows * a.columns * t.cell_area,
-        "adc": a.columns // a.share * t.adc_area * _levels(a),
+        "adc": max(1, a.columns // a.sums // a.share) * t.adc_area * _levels(a),
         "accumulate": t.accumulate_area * a.columns / 128,
         "periphery": t.periphery_area * perimeter,
         "interconnect": t.wire_area * perimeter,
@@ -224,7 +264,7 @@ def _levels(a: Accelerator) -> float:
 def _latencies(table: pd.DataFrame, a: Accelerator) -> None:
     t = a.charges
     turns = -(-table["vectors"] // table["copies"].clip(lower=1))
-    table["latency_read"] = turns * a.activation_bits * a.share * t.cycle
+    table["latency_read"] = turns * a.pulses * a.share * t.cycle
     table["latency_accumulate"] = table["latency_read"] * t.accumulate_cycles
     table["latency_buffer"] = table["traffic"] * t.buffer_time
     table["latency_interconnect"] = table["traffic"] * t.wire_time
@@ -234,7 +274,7 @@ def _latencies(table: pd.DataFrame, a: Accelerator) -> None:
 def _energies(table: pd.DataFrame, a: Accelerator) -> None:
     t = a.charges
     side = 1e3 * math.sqrt(table["area"].sum())  # mm
-    reads = table["vectors"] * a.activation_bits
+    reads = table["vectors"] * a.pulses
     table["energy_array"] = reads * table["cells"] * a.activity * t.cell_read
     table["energy_adc"] = table["conversions"] * t.adc * _levels(a)
     table["energy_accumulate"] = table["conversions"] * t.accumulate

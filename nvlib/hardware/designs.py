@@ -22,6 +22,7 @@ import pandas as pd
 from torch import nn
 
 from nvlib import models
+from nvlib.conditions import Crossbar
 from nvlib.deploy import TinySharedBlock
 from nvlib.deploy.block import groups
 from nvlib.errors import unknown
@@ -29,7 +30,7 @@ from nvlib.hardware.chip import Accelerator, Estimate, estimate
 from nvlib.hardware.layers import Layer, input_shape, trace
 
 DESIGNS = ("base", "common", "separate")
-REFERENCE = Accelerator(weight_bits=8, mapping="signed")
+REFERENCE = Accelerator.of(Crossbar(bits=8, mapping="signed", periphery="neurosim"))
 
 _DATA = Path(__file__).parents[1] / "_data"
 
