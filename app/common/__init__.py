@@ -7,12 +7,14 @@ only from those before it:
     query      `Query`, and the names that are chosen among
     widgets    choices bound to the address, and what is said of an address that cannot be used
     reading    the stored chips that a query selects, and what their trainings cost
+    jobs       studies launched from pages      answers    what is lacking computed in place
     missing    what to do where nothing is stored
     sidebar    the choice itself
     pictures   a figure as PNG or SVG
     show       a figure with caption, table, downloads, provenance and code
 """
 
+from common.answers import offer
 from common.missing import command, missing, nearest, offer_nearest
 from common.query import DATASETS, FIRST, METHODS, NETWORKS, SETTING, Query
 from common.reading import chips, clean, costs, deployed, ideal, selected, stored
@@ -23,5 +25,5 @@ from common.widgets import choice, number
 __all__ = [
     "DATASETS", "FIRST", "METHODS", "NETWORKS", "SETTING", "Query", "chips", "choice", "clean", "code", "columns",
     "command", "costs", "deployed", "downloads", "figure", "guarded", "ideal", "interval", "missing", "nearest",
-    "number", "numbers", "offer_nearest", "query", "selected", "show", "sidebar", "stored", "told",
+    "number", "numbers", "offer", "offer_nearest", "query", "selected", "show", "sidebar", "stored", "told",
 ]  # fmt: skip

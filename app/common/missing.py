@@ -1,10 +1,11 @@
-"""What to do where nothing is stored: the command that computes it, and the nearest choice that has a result."""
+"""What to do where nothing is stored: compute it in place, the command for it, the nearest choice with a result."""
 
 from __future__ import annotations
 
 import pandas as pd
 import streamlit as st
 
+from common.answers import offer
 from common.query import Query
 from common.reading import stored
 from nvlib import figures
@@ -19,9 +20,10 @@ def missing(query: Query, df: pd.DataFrame) -> list[str]:
     elif lacking:
         names = " and ".join(figures.style(m).label for m in lacking)
         where = f"{_named(query.network, query.dataset, query.device, query.sigma_d)}, {query.protocol}"
-        st.info(f"**No result yet for {names}** ({where}). This computes it; the page then finds it by itself:",
-                icon=":material/hourglass_empty:")  # fmt: skip
-        st.code(command(query, lacking), language="bash", wrap_lines=True)
+        st.info(f"**No result yet for {names}** ({where}).", icon=":material/hourglass_empty:")
+        offer(query, lacking)
+        with st.expander("The command that computes it", icon=":material/terminal:"):
+            st.code(command(query, lacking), language="bash", wrap_lines=True)
     if df.empty:
         offer_nearest(query)
     return lacking

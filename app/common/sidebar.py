@@ -8,7 +8,7 @@ from typing import Any
 
 import streamlit as st
 
-from common.query import DATASETS, FIRST, MEASURED, METHODS, NETWORKS, RANGES, RELATIVE, Query
+from common.query import DATASETS, FIRST, MEASURED, METHODS, NETWORKS, RANGES, RELATIVE, SETTING, Query
 from common.reading import settings, stored
 from common.widgets import bound, out_of_range, refused, several, warn
 from nvlib import devices
@@ -129,8 +129,11 @@ def _called(network: str) -> str:
 
 
 def _label(setting: tuple[int | str, ...]) -> str:
-    epochs, bits, activations, span, clipping, images = setting
-    quantised = f", {activations}-bit activations" if activations else ""
-    trained = f", trained for range {span}" if span != "max" else ""
-    clipped = f", clipped to {clipping}" if clipping != "none" else ""
-    return f"{epochs} epochs{clipped}{trained}, {bits}-bit weights{quantised}, {images:,} test images"
+    held = dict(zip(SETTING, setting, strict=True))
+    words = [f"{held['epochs']} epochs"]
+    words += [f"clipped to {held['clipping']}"] if held["clipping"] != "none" else []
+    words += [f"trained for range {held['train_range']}"] if held["train_range"] != "max" else []
+    words += [f"trained under {held['train_effects']}"] if held["train_effects"] else []
+    words += [f"{held['bits']}-bit weights"]
+    words += [f"{held['activation_bits']}-bit activations"] if held["activation_bits"] else []
+    return ", ".join([*words, f"{held['images']:,} test images"])

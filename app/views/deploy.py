@@ -15,15 +15,18 @@ from nvlib.image_sets import classes_of
 VIEWS = ("What it wins", "Which weights to verify", "TSB: time and limits", "Hardware")
 PLAIN = ("lenet", "lenet5")  # without normalisation, whose statistics could be taken again
 CHIPS = (8, 16, 32)
+FEW = 50  # chips of each deployment that are offered
 
 
 def nothing() -> None:
     """Say how chips are deployed, and where some are stored."""
-    st.info("**No deployed chips yet** for this choice. This computes some; the page then finds them by itself:",
-            icon=":material/hourglass_empty:")  # fmt: skip
-    at = f"{common.command(query, query.method[-1:] or ('gaussian',))} --chips 50"
+    st.info("**No deployed chips yet** for this choice.", icon=":material/hourglass_empty:")
+    method = query.method[-1:] or ("gaussian",)
     able = [m for m in DEPLOYMENTS if m != "normalise" or query.network not in PLAIN]
-    st.code(f"{at} --deploy none {' '.join(able)}", language="bash", wrap_lines=True)
+    common.offer(query, method, (None, *able), FEW)
+    with st.expander("The command that computes it", icon=":material/terminal:"):
+        at = f"{common.command(query, method)} --chips {FEW}"
+        st.code(f"{at} --deploy none {' '.join(able)}", language="bash", wrap_lines=True)
     common.offer_nearest(query, deployed=True)
 
 

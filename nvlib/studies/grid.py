@@ -37,6 +37,7 @@ class Study:
     sigma_d: tuple[float, ...] = (0.1,)
     seeds: tuple[int, ...] = (0,)
     train_sigma_d: tuple[float, ...] | None = None  # None: matched
+    train_device: str | None = None  # whose variation trainings meet; None: that of the chips
     ranges: tuple[str, ...] = ("max",)  # of chips: what the largest level stands for, see `nvlib.ranges`
     effects: tuple[str, ...] = ("",)  # of chips, each "stuck:chen2015 + drift:time=60": see `nvlib.effects`
     peripheries: tuple[str, ...] = ("",)  # of chips: tiles, converters and wires, see `nvlib.array`
@@ -89,7 +90,7 @@ class Study:
         for name in self.parameters:
             if name not in methods.METHODS:
                 raise unknown("method with parameters", name, methods.METHODS)
-        for name in self.devices:
+        for name in (*self.devices, *([self.train_device] if self.train_device is not None else [])):
             for sigma_d in (*self.sigma_d, *(self.train_sigma_d or ())):
                 for befalls in (*self.effects, self.train_effects):
                     Crossbar(name, sigma_d, bits, self.reference, self.mapping, effects=effects.chain(befalls))
@@ -131,6 +132,7 @@ class Study:
         """Return the study in plain JSON values, devices from files with their numbers: what `of` takes."""
         held = asdict(self)
         held["devices"] = [_by_name(name) for name in self.devices]
+        held["train_device"] = None if self.train_device is None else _by_name(self.train_device)
         return {key: list(value) if isinstance(value, tuple) else value for key, value in held.items()}
 
     # -- what it needs -----------------------------------------------------------------------------------------------
@@ -168,7 +170,7 @@ class Study:
                 for sigma_d in self.sigma_d:
                     trained_at = (sigma_d,) if self.train_sigma_d is None else self.train_sigma_d
                     for at, seed, span in product(trained_at, self.seeds, self.ranges):
-                        training = self._training(method, name, at, seed, span, loaded)
+                        training = self._training(method, self.train_device or name, at, seed, span, loaded)
                         for deployment, befalls, periphery in product(self.deployments, self.effects, self.peripheries):
                             evaluation = self._evaluation(training, name, sigma_d, span, deployment, loaded)
                             evaluation = replace(evaluation, effects=_effects(name, befalls), periphery=periphery)
@@ -287,6 +289,8 @@ def _read(name: str, value: Any) -> Any:
         return tuple(_item(name, item) for item in several)
     if name == "recipe":
         return _recipe(value)
+    if name == "train_device" and value is not None:
+        return _item("devices", value)
     if name == "plugins":
         return tuple(_of_kind(name, item, str) for item in ([value] if isinstance(value, str) else value))
     if name in ("parameters", "deployment_parameters"):

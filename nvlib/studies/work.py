@@ -33,7 +33,8 @@ from nvlib.studies.grid import crossbar_of, device_of, effects_of
 from nvlib.studies.tasks import Desk, Task, running
 
 BLOCK = 100  # chips a file
-SECONDS = 30.0  # or as many as this
+SECONDS = 30.0  # or as many as this; a fresh evaluation's first after FIRST, then twice as long each time
+FIRST = 3.0
 POLL = 0.5  # seconds between looks at work in other hands
 
 Tell = Callable[[Desk, Task, int, Mapping[str, Any]], None]  # so many epochs or chips more, and the latest numbers
@@ -157,7 +158,8 @@ def _train(desk: Desk, task: Task, count: Tell) -> None:
             lambda seed: (model_of(study.start, where).train() if study.start
                           else study.template(desk.loaded.classes, desk.loaded.shape[0], seed)),
             desk.loaded,
-            device_of(first.device, study.devices) if first.device else study.devices[0],
+            device_of(first.device, (*study.devices, study.train_device or study.devices[0])) if first.device
+            else study.devices[0],
             [record.sigma_d for record in records],
             seed=[record.seed for record in records],
             epochs=first.epochs,
@@ -225,7 +227,7 @@ def _evaluate(desk: Desk, task: Task, count: Tell) -> None:
     recorded = where.plan(evaluation)
     plan = recorded if recorded and recorded.get("device") == torch.device(desk.on).type else task.plan
     lacking = desk.lacking(task.name)
-    held, began, have = [], time.monotonic(), desk.study.chips - len(lacking)
+    held, began, have, patience = [], time.monotonic(), desk.study.chips - len(lacking), FIRST
     count(desk, task, 0, {"begun": True})
     if evaluation.deployment is None:
         with running(plan["threads"]):
@@ -244,8 +246,9 @@ def _evaluate(desk: Desk, task: Task, count: Tell) -> None:
                 for part in _parts(desk, evaluation, model, index, plan):
                     held.append(part)
                     have += len(part)
-                    if sum(map(len, held)) >= BLOCK or time.monotonic() - began > SECONDS:
+                    if sum(map(len, held)) >= BLOCK or time.monotonic() - began > patience:
                         flush()
+                        patience = min(SECONDS, 2 * patience)
                     count(desk, task, len(part), {"chips": have, "accuracy": float(part.accuracy.mean())})
                 flush()
     except BaseException:  # a signal to end among them: what is finished stays

@@ -1,0 +1,142 @@
+"""A choice as studies that answer it: chips of stored models, or trainings like the stored ones and their chips.
+
+What is asked for is plain values, so that a page needs no torch to ask; what exists of it is never computed again, so a
+study whose training is stored costs its chips alone.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass, replace
+from typing import Any
+
+import pandas as pd
+
+from nvlib.explore import select
+from nvlib.explore.query import Query
+from nvlib.records import Training
+from nvlib.store import Store
+
+CHIPS = 400  # a first percentile has an interval from 368 on
+EPOCHS = 10
+_RECIPE = ("optimiser", "lr", "schedule", "batch_size", "momentum", "weight_decay", "augment", "clip")
+_SELECT = ("select", "patience", "target", "start")
+
+
+@dataclass(frozen=True)
+class Ask:
+    """What would answer a choice.
+
+    Attributes:
+        studies: plain values of `nvlib.Study`.
+        trainings: how many of its trainings are not stored.
+        seconds: what they took where alike ones were trained, together; None where none was.
+        chips: of each evaluation.
+    """
+
+    studies: tuple[dict[str, Any], ...]
+    trainings: int
+    seconds: float | None
+    chips: int
+
+
+def ask(
+    query: Query,
+    methods: Sequence[str],
+    table: pd.DataFrame,
+    *,
+    chips: int = CHIPS,
+    deployments: Sequence[str | None] = (None,),
+    store: Store | None = None,
+) -> Ask:
+    """Return the studies that answer a choice for some methods.
+
+    A matched training is like the stored ones of its method: their epochs, parameters and recipe, on the choice's own
+    device and sigma_d. A swept one is a stored model. The chip without variation comes with the others.
+
+    Args:
+        query: the choice.
+        methods: those without chips.
+        table: from `nvlib.store.results`.
+        chips: of each evaluation.
+        deployments: what is done to chips before they are scored.
+        store: where records lie; None: the usual one.
+    """
+    store = store or Store()
+    studies, lacking, seconds = [], 0, []
+    for method in methods:
+        like, name = _like(method, query, table, store)
+        values = _study(method, query, like, chips, deployments)
+        matched = method != "none" and query.protocol != "swept"
+        if like is None or (matched and not _is(like, query)):
+            lacking += 1
+            held = store.history(name) if name else ()
+            seconds.append(float(held["seconds"].sum()) if len(held) and "seconds" in held else None)
+        studies.append(values)
+    known = None if None in seconds else sum(seconds)
+    return Ask(tuple(_together(studies)), lacking, known, chips)
+
+
+def _like(method: str, query: Query, table: pd.DataFrame, store: Store) -> tuple[Training | None, str]:
+    """Return the stored training that a method's would be like, or is, and its hash.
+
+    First by sigma_d (of training), then by device, epochs (those shown, or ten) and seed.
+    """
+    found = select.trainings(table, replace(query, method=(method,), setting=None), mapping=False)
+    if found.empty:
+        return None, ""
+    at = query.train_sigma_d if query.protocol == "swept" else query.sigma_d
+    epochs = query.setting[0] if query.setting else EPOCHS
+    records = {name: store.training(name) for name in found.index}
+    records = {name: r for name, r in records.items() if not r.recipe.get("start")} or records
+
+    def distance(name: str) -> tuple[Any, ...]:
+        r = records[name]
+        device = (r.device or {}).get("name", query.device)
+        return (r.epochs != epochs, device != query.device, abs(r.sigma_d - (at or 0)) if method != "none" else 0,
+                r.range != "max", r.seed, name)  # fmt: skip
+
+    best = min(records, key=distance)
+    return records[best], best
+
+
+def _is(like: Training, query: Query) -> bool:
+    """Whether a stored training is the matched one itself."""
+    return (like.device or {}).get("name") == query.device and like.sigma_d == query.sigma_d and like.range == "max"
+
+
+def _study(
+    method: str, query: Query, like: Training | None, chips: int, deployments: Sequence[str | None]
+) -> dict[str, Any]:
+    network, _, width = query.network.partition(" x")
+    values: dict[str, Any] = {
+        "network": network, "width": float(width or 1), "dataset": query.dataset, "methods": [method],
+        "devices": [query.device], "sigma_d": sorted({0.0, query.sigma_d}), "train_sigma_d": [query.sigma_d],
+        "reference": query.reference, "mapping": query.mapping,
+        "ranges": [query.range], "train_range": "max", "effects": [query.effects], "peripheries": [query.periphery],
+        "chips": chips, "epochs": EPOCHS, "seeds": [0], "deployments": list(deployments),
+    }  # fmt: skip
+    if query.protocol == "swept" and method != "none":
+        values["train_sigma_d"] = [query.train_sigma_d if query.train_sigma_d is not None else query.sigma_d]
+    if like is not None:
+        recipe = dict(like.recipe)
+        values |= {"epochs": like.epochs, "seeds": [like.seed], "bits": like.bits, "precision": like.precision,
+                   "activation_bits": like.activation_bits, "parameters": {method: dict(like.parameters)},
+                   "recipe": {key: recipe[key] for key in _RECIPE if key in recipe},
+                   **{key: recipe[key] for key in _SELECT if key in recipe}}  # fmt: skip
+        if query.protocol == "swept" and method != "none":
+            values["train_device"] = (like.device or {}).get("name")
+        if query.setting and query.setting[-1] < 10_000:
+            values["images"] = query.setting[-1]
+    return values
+
+
+def _together(studies: Sequence[dict[str, Any]]) -> list[dict[str, Any]]:
+    """Return studies with those in one that differ in methods and their parameters alone."""
+    held: dict[str, dict[str, Any]] = {}
+    for study in studies:
+        key = repr({k: v for k, v in study.items() if k not in ("methods", "parameters")})
+        one = held.setdefault(key, {**study, "methods": [], "parameters": {}})
+        one["methods"] = [*one["methods"], *study["methods"]]
+        one["parameters"] = {**one["parameters"], **study.get("parameters", {})}
+    return list(held.values())
