@@ -9,7 +9,7 @@ export OMP_WAIT_POLICY ?= passive
 SETUP := $(if $(filter .venv/bin/python,$(PY)),.venv/.installed)
 
 .DEFAULT_GOAL := help
-.PHONY: help setup reproduce test test-browser test-slow test-slurm test-zoo test-killed app lab lint clean
+.PHONY: help setup reproduce test test-browser test-slow test-slurm test-zoo test-killed test-wheel docs app lab lint clean
 
 help:  ## show this list
 	@grep -hE '^[a-z-]+:.*##' $(MAKEFILE_LIST) | awk -F ':.*## ' '{printf "  make %-14s %s\n", $$1, $$2}'
@@ -49,8 +49,15 @@ test-slurm: $(SETUP)  ## job arrays on a real SLURM on loopback (needs Debian's 
 test-killed: $(SETUP)  ## killed leaders and workers, and a grid of 200 runs that is killed ten times
 	$(PY) -m pytest -m slow tests/test_launch.py tests/test_studies_faults.py
 
+test-wheel: $(SETUP)  ## the wheel, built, installed into a clean environment and used there
+	$(PY) -m pytest -m wheel
+
 lint: $(SETUP)  ## ruff, with annotations and docstrings
 	$(PY) -m ruff check .
+
+docs: $(SETUP)  ## the site, in docs/_build/html, without a network; warnings are errors
+	$(PY) -m sphinx -q -W --keep-going -b html docs docs/_build/html
+	@echo "open docs/_build/html/index.html"
 
 app: $(SETUP)  ## the dashboard, on this machine only
 	$(PY) -m streamlit run app/main.py
@@ -59,5 +66,5 @@ lab: $(SETUP)  ## the notebooks, in JupyterLab
 	$(PY) -m jupyterlab --notebook-dir=. --LabApp.default_url=/lab/tree/notebooks/00_tour.ipynb
 
 clean:  ## remove .venv and caches; runs/ and results/ stay
-	rm -rf .venv build *.egg-info .pytest_cache .ruff_cache
+	rm -rf .venv build dist docs/_build docs/notebooks *.egg-info .pytest_cache .ruff_cache
 	find . -name __pycache__ -type d -prune -exec rm -rf {} +

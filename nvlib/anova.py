@@ -16,6 +16,11 @@ what the trainings themselves contribute. That sampling variance is the bootstra
 Beta(j, n - j + 1) lies in [(i - 1) / n, i / n].
 
 Runs count as independent even where they met the same chips: there one draw strays different weights.
+
+>>> from nvlib import anova
+>>> found = anova.between_runs([[90.0, 92.0, 91.0], [94.0, 95.0, 96.0]])
+>>> print(f"{found.between:.2f} between trainings, {found.within:.2f} within")
+7.67 between trainings, 1.00 within
 """
 
 from __future__ import annotations

@@ -79,6 +79,13 @@ def stages(
 
     Raises:
         InputError: as `nvlib.monte_carlo`.
+
+    Example:
+        >>> import nvlib
+        >>> model, mnist = nvlib.build("lenet3").eval(), nvlib.load("mnist", limit=30)
+        >>> table = nvlib.stages(model, mnist, "rram", 0.1, effects=("stuck:chen2015",), chips=3)
+        >>> table.stage.tolist()
+        ['float', 'weights', 'programmed', 'stuck:hrs=0.0904,lrs=0.0175']
     """
     import pandas as pd
 

@@ -82,6 +82,13 @@ def calibrate(
         InputError: for values that cannot be used.
 
     Sources: aihwkit and CrossSim calibrate a percentile or a number of deviations on training data.
+
+    Example:
+        >>> import nvlib
+        >>> model, mnist = nvlib.build("lenet3", seed=0), nvlib.load("mnist", limit=10)
+        >>> found = nvlib.calibrate(model, mnist, "rram", 0.1, by="error", chips=2)
+        >>> found.range
+        'deviations:1.5'
     """
     if by not in BY:
         raise unknown("what a range is chosen by", by, BY)

@@ -3,6 +3,10 @@
 Each is name -> label, in the order of tables, rows and legends. What a name stands for is in `nvlib.methods`,
 `nvlib.models`, `nvlib.devices` and `nvlib.deploy`; a test holds the names equal.
 Data sets have theirs in `nvlib.image_sets`.
+
+>>> from nvlib import catalogue
+>>> catalogue.METHODS["rc"], catalogue.span((10, 30), "epoch")
+('RC', '10-30 epochs')
 """
 
 from __future__ import annotations

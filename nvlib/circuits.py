@@ -9,6 +9,13 @@ chips of a `Circuits` are those of `nvlib.program`, cell by cell:
     nvlib.forward(circuits.module, chips, x)            (chips, batch, classes)
 
 Without converters a chip with wires is a plain module with other weights, and the module is the model's own.
+
+>>> from nvlib import Crossbar, circuits, data, models
+>>> model, mnist = models.build("lenet3").eval(), data.load("mnist", limit=20)
+>>> crossbar = Crossbar("rram", 0.1, periphery="adc_bits=6,rows=64,images=20").on(model)
+>>> tiled = circuits.attach(model, crossbar, mnist.train.x)
+>>> len(tiled.program(range(2), seed=0))  # tensors
+6
 """
 
 from __future__ import annotations

@@ -73,6 +73,12 @@ class Crossbar:
 
     Raises:
         InputError: for a value that cannot be used.
+
+    Example:
+        >>> import nvlib
+        >>> crossbar = nvlib.Crossbar("fefet2", 0.1, mapping="signed")
+        >>> crossbar.at(0.2).sigma_d, crossbar.device.bits
+        (0.2, 2)
     """
 
     device: Device | str = "rram"

@@ -3,6 +3,10 @@
 `nvlib.conditions` has the arithmetic: given its digits a weight is one Gaussian, which is what `program` samples;
 drawing each cell would give the same law at M/K or 2M/K times the cost. Everything here works on stacked weights: a
 leading axis of members.
+
+>>> from nvlib import crossbar, models
+>>> crossbar.array_weights(models.build("lenet3"))
+['conv1.weight', 'conv2.weight', 'fc1.weight']
 """
 
 from __future__ import annotations
@@ -162,6 +166,12 @@ def mapping(
 
     Returns:
         One row a parameter: name, shape, place ("array" or "digital"), bits, cells.
+
+    Example:
+        >>> import nvlib
+        >>> table = nvlib.mapping(nvlib.build("lenet3"), "rram")
+        >>> table.groupby("place").cells.sum().to_dict()
+        {'array': 43160, 'digital': 0}
     """
     import pandas as pd
 
@@ -312,6 +322,12 @@ def program(
 
     Raises:
         InputError: for values that cannot be used, and for weights that are not finite.
+
+    Example:
+        >>> import nvlib
+        >>> chips = nvlib.program(nvlib.build("lenet3"), "rram", 0.1, index=range(3))
+        >>> chips["fc1.weight"].shape[0]
+        3
     """
     if not isinstance(index, range):
         try:

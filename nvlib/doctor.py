@@ -50,6 +50,8 @@ def report() -> Iterator[tuple[str, str, bool]]:
     yield "browser", browser or "none; only picture export and browser tests need one (chromium)", bool(browser)
     cluster = [tool for tool in CLUSTER if shutil.which(tool)]
     yield "cluster", ", ".join(cluster) or "no SLURM on this machine", bool(cluster)
+    root = store.project_root()
+    yield "checkout", str(root or "none; the dashboard and the notebooks start from a clone of the project"), bool(root)
     runs, shipped = store.local_runs(), store.shipped_results()
     yield "runs", f"{runs} ({len(list(runs.glob('*/record.json'))) if runs.is_dir() else 0} here)", True
     yield "shipped results", str(shipped or "none"), shipped is not None

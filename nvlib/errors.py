@@ -1,4 +1,9 @@
-"""Bad input is answered in one line: the value, what was expected, what to do."""
+"""Bad input is answered in one line: the value, what was expected, what to do.
+
+>>> from nvlib import errors
+>>> print(errors.unknown("device", "rrma", ["rram", "pcm"]))
+unknown device 'rrma' (did you mean 'rram'?); expected one of: pcm, rram
+"""
 
 from __future__ import annotations
 
@@ -8,7 +13,15 @@ from collections.abc import Iterable
 
 
 class InputError(ValueError):
-    """Input from a user that cannot be used; the message is one line that says what to do."""
+    """Input from a user that cannot be used; the message is one line that says what to do.
+
+    Example:
+        >>> import nvlib
+        >>> nvlib.devices.get("rrma")
+        Traceback (most recent call last):
+            ...
+        nvlib.errors.InputError: unknown device 'rrma' (did you mean 'rram'?); expected one of: ...
+    """
 
 
 def unknown(kind: str, name: object, known: Iterable[str]) -> InputError:

@@ -7,6 +7,12 @@ label to the softmax (NFT Sec. 4.4; NaN where nothing is correct). KPP is their 
 How many chips is asked for outright, or found: ``until=0.5`` adds chips until the interval of a KPP or a mean is +-0.5
 points, valid however often it looked (`nvlib.sequential`). What was finished when a run was interrupted is kept, and a
 second call goes on from it.
+
+>>> from nvlib import data, evaluate, models
+>>> mnist, model = data.load("mnist", limit=50), models.build("lenet3", seed=0).eval()
+>>> found = evaluate.blocks(model, mnist, "rram", 0.1, index=range(6))
+>>> sum(len(block) for block in found)
+6
 """
 
 from __future__ import annotations
@@ -55,6 +61,13 @@ class Samples:
             not); None without ``until``.
         rounding: how far its precision is off float32; None where that is float32.
         of: digest of the model, the images and the conditions; "" where it is not known.
+
+    Example:
+        >>> import nvlib, numpy
+        >>> acc = numpy.array([98.0, 97.0, 99.0])
+        >>> samples = nvlib.Samples(numpy.arange(3), acc, 0 * acc, 0 * acc)
+        >>> print(samples.mean())
+        98.00 [95.52, 100.48], n = 3
     """
 
     index: np.ndarray
@@ -92,7 +105,14 @@ class Samples:
 
 
 class Interrupted(KeyboardInterrupt):
-    """A run was interrupted; ``samples`` holds the chips that were finished."""
+    """A run was interrupted; ``samples`` holds the chips that were finished.
+
+    Example:
+        >>> import nvlib, numpy
+        >>> one = numpy.array([98.0])
+        >>> nvlib.Interrupted(nvlib.Samples(numpy.array([0]), one, one, one)).samples.accuracy
+        array([98.])
+    """
 
     def __init__(self, samples: Samples) -> None:
         super().__init__(f"interrupted; {len(samples)} chips are finished: go on with resume=error.samples")
@@ -262,6 +282,13 @@ def monte_carlo(
         InputError: for values that cannot be used.
         Interrupted: a KeyboardInterrupt that holds the finished chips. Going on from them gives, bit for bit, what an
             uninterrupted run would have given.
+
+    Example:
+        >>> import nvlib
+        >>> model, mnist = nvlib.build("lenet3").eval(), nvlib.load("mnist", limit=50)
+        >>> samples = nvlib.monte_carlo(model, mnist, "rram", 0.1, chips=4)
+        >>> len(samples), samples.accuracy.shape
+        (4, (4,))
     """
     chips, max_chips, first = whole("chips", chips, 1), whole("max_chips", max_chips, 1), whole("first", first, 0)
     seed = check_seed(seed)

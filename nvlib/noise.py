@@ -14,6 +14,10 @@ itself is sigma_t times this; phi and Phi are the density and the distribution f
 A law turns uniform random numbers into noise through its quantile function, z = F^-1(u): one counter-based
 stream of u serves every law, and laws compared on the same u are compared on the same luck.
 At th = 2, RC has mean -0.0085 and deviation 0.980: nearly Gaussian. RT has mean -0.055.
+
+>>> from nvlib import noise
+>>> round(noise.RightCensored(th=1.0).mean(), 3)  # negative: what lies above th sits at th
+-0.083
 """
 
 from __future__ import annotations

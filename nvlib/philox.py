@@ -11,6 +11,11 @@ int64 (products wrap modulo 2^64 and lose nothing), hence exact on CPU and CUDA 
 the same numbers come from compiled code (`nvlib.native.philox`), fifteen to forty times as fast; else, from here.
 
 Source: Salmon, Moraes, Dror, Shaw, "Parallel random numbers: as easy as 1, 2, 3", SC 2011.
+
+>>> from nvlib import philox
+>>> alone, many = philox.uniform(0, 5, "w", 3), philox.uniform(0, range(8), "w", 3)
+>>> bool((alone == many[5]).all())
+True
 """
 
 from __future__ import annotations

@@ -8,6 +8,11 @@ mode with derivatives). What refuses a module is replaced by the loop, with one 
 
 Floats differ in the last bits between ways of running, never the chips (their weights): a `Plan` names the way, is
 recorded with the samples, and is what a resumed or distributed run reuses.
+
+>>> import torch
+>>> from nvlib import models, population
+>>> population.way(models.build("lenet3"), torch.zeros(1, 1, 28, 28)) in population.WAYS
+True
 """
 
 from __future__ import annotations
@@ -72,7 +77,14 @@ def usable(on: str | torch.device) -> None:
 
 
 def stack(models: Sequence[nn.Module]) -> dict[str, Tensor]:
-    """Stack the parameters and buffers of models of one shape: name -> (members, ...), detached copies."""
+    """Stack the parameters and buffers of models of one shape: name -> (members, ...), detached copies.
+
+    Example:
+        >>> import nvlib
+        >>> weights = nvlib.stack([nvlib.build("lenet3", seed=s) for s in (0, 1, 2)])
+        >>> nvlib.population.members(weights)
+        3
+    """
     if not models:
         raise InputError("no models to stack; expected at least one")
     states = [{**dict(m.named_parameters()), **dict(m.named_buffers())} for m in models]
@@ -124,6 +136,13 @@ def forward(
     Raises:
         InputError: for stacked weights of different lengths, of names that the module does not have, an unknown way,
             a precision that it has not, or a module that returns something else than one tensor.
+
+    Example:
+        >>> import nvlib
+        >>> model, mnist = nvlib.build("lenet3").eval(), nvlib.load("mnist", limit=10)
+        >>> chips = nvlib.program(model, "rram", 0.1, index=range(2))
+        >>> nvlib.forward(model, chips, mnist.test.x).shape
+        torch.Size([2, 10, 10])
     """
     if precision != "float32":
         if how == "native":

@@ -9,6 +9,10 @@ What is short are the factors of convolutions and linear layers, and the activat
 noise and their gradients, the optimiser's state, BatchNorm's statistics, the ranges of activation quantisers, and the
 loss are float32 whatever the word. A training in another word is another training; an evaluation's word is part of its
 plan. Hardware that would only emulate a word is refused: it is slower there than float32.
+
+>>> from nvlib import precision
+>>> precision.check("float32")
+'float32'
 """
 
 from __future__ import annotations

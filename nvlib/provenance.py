@@ -1,4 +1,9 @@
-"""Where and with what a result was computed: recorded beside it, never part of what names it."""
+"""Where and with what a result was computed: recorded beside it, never part of what names it.
+
+>>> from nvlib import provenance
+>>> sorted(provenance.environment())[:3]
+['commit', 'cores', 'gpu']
+"""
 
 from __future__ import annotations
 

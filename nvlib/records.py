@@ -8,6 +8,11 @@ a training.
 A record's JSON is written once and for all: the keys of version 1 always, whatever they hold. A field that came later
 is declared with `later`, in a record or in anything that goes into one (a method, a deployment, a recipe, a device), at
 any depth, and is left out wherever it holds its default. So what is added changes no name of what there is.
+
+>>> from nvlib import records
+>>> one = records.Analysis("theory", ("f9ba0a10",), {"k": 1})
+>>> records.digest(one)[:16]  # its name in the store
+'399207cb8b707fa1'
 """
 
 from __future__ import annotations

@@ -3,6 +3,12 @@
 Over c chips of n images each: off = 100 (g - l) / (c n) points, with g labels that only the shorter precision has right
 and l that only float32 has; its standard error is 100 sqrt(g + l) / (c n), were each of these a toss. A precision is
 allowed where |off| <= 0.05 + 2 standard errors.
+
+>>> from nvlib import data, models, population, rounding
+>>> mnist, model = data.load("mnist", limit=20), models.build("lenet3", seed=0).eval()
+>>> plan = population.Plan(2, 20, "loop", 1, "cpu")
+>>> rounding.rounding(model, mnist.test, plan, "rram", 0.1).off  # float32 beside itself
+0.0
 """
 
 from __future__ import annotations

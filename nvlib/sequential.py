@@ -24,6 +24,12 @@ from 400, 94.7 from 1000).
 Levels that were spent by a union bound, such as alpha 6 / (pi i)^2 at look i, hold too, but looks share most of their
 chips and so miss together: from 400 to 20,000 chips (19 looks) a 95 % interval is here 1.41 times as wide as one
 look's for the mean, 1.34 for the first percentile; shared out equally it is 1.54, by the series 2.0 at the last look.
+
+>>> from nvlib import sequential
+>>> sequential.looks(400, 1000)
+(400, 480, 577, 693, 833, 1000)
+>>> round(sequential.level(sequential.looks(400, 1000), 0.95, k=1), 3)  # of each look
+0.97
 """
 
 from __future__ import annotations

@@ -29,6 +29,12 @@ sample repeat its order-statistic interval:
 So it held 95 to 97 times in 100 where one method scatters, 98 or 99 where both do alike (k = 1, 400 to 1000 chips).
 
 Intervals that stay valid while chips are added: `nvlib.sequential`. Several training runs: `nvlib.anova`.
+
+>>> from nvlib import statistics
+>>> print(statistics.kpp(range(1000), k=1))
+10.00 [3.00, 17.00], n = 1000
+>>> print(statistics.paired([90.0, 91.0, 92.5], [89.0, 90.5, 91.0]))
+1.00 [-0.24, 2.24], n = 3
 """
 
 from __future__ import annotations
@@ -54,6 +60,11 @@ class Estimate:
         high: upper confidence limit, or None.
         n: number of values it rests on.
         note: what a reader must know, e.g. ``"too few chips: 368 needed ..."``; empty if nothing.
+
+    Example:
+        >>> import nvlib
+        >>> print(nvlib.Estimate(96.21, 95.8, 96.55, 400))
+        96.21 [95.80, 96.55], n = 400
     """
 
     value: float

@@ -10,6 +10,12 @@ a ratio of means: r -+ t sd(a_i - r b_i) / (mean(b) sqrt(n)), a and b the distan
 
     results_table     mean and KPP a method and sigma_d         differences    of methods, on the same chips
     distance_table    deployed chips against the ideal
+
+>>> from nvlib import store, summary
+>>> ships = store.results(network="lenet", sigma_d=0.2, protocol="matched", images=10_000, origin="shipped")
+>>> table = summary.results_table(ships.query("epochs == 10"), k=1)
+>>> table.query("method == 'gaussian'").kpp.round(1).item()
+89.6
 """
 
 from __future__ import annotations

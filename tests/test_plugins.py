@@ -27,8 +27,8 @@ import nvlib
 
 @pytest.fixture
 def mine(tmp_path, monkeypatch):
-    """README's own method as a file."""
-    text = (ROOT / "README.md").read_text()
+    """The guide's own method as a file."""
+    text = (ROOT / "docs" / "guides" / "method.md").read_text()
     method = re.search(r"@dataclass\(frozen=True\)\nclass Louder.*?nvlib.METHODS\[\"louder\"\] = Louder\n", text, re.S)
     monkeypatch.setattr(nvlib.methods, "METHODS", dict(nvlib.METHODS))
     path = tmp_path / "mine.py"
@@ -41,7 +41,7 @@ def small(path, **changes):
     return Study(methods=("louder",), sigma_d=(0.2,), epochs=1, images=64, chips=3, plugins=(str(path),), **changes)
 
 
-def test_readmes_method_in_a_process_of_its_own(mine, tmp_path):
+def test_the_guides_method_in_a_process_of_its_own(mine, tmp_path):
     study = small(mine, parameters={"louder": {"factor": 2.0}})
     assert Study.of(json.loads(json.dumps(study.record()))) == study
     where = Store(tmp_path / "runs", None)

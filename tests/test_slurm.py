@@ -188,8 +188,8 @@ def test_what_slurm_refuses_is_said(cluster, tmp_path):
 
 
 def test_the_walk_through_line_by_line(cluster, tmp_path):
-    """docs/cluster.md: every line of its sh blocks, in order."""
-    text = (Path(__file__).parents[1] / "docs" / "cluster.md").read_text()
+    """docs/guides/cluster.md: every line of its sh blocks, in order."""
+    text = (Path(__file__).parents[1] / "docs" / "guides" / "cluster.md").read_text()
     blocks = re.findall(r"```sh\n(.*?)```", text, re.S)
     assert len(blocks) >= 7
     environment = os.environ | {

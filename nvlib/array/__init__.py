@@ -16,6 +16,10 @@ before its ADC, A_j is their difference; else each column has an ADC.
     tiles        a product on tiles
 
 `nvlib.circuits` puts a model on them.
+
+>>> from nvlib import array
+>>> array.get("adc_bits=6,rows=64").rows, sorted(array.PRESETS)[:2]
+(64, ['aihwkit', 'aihwkit_standard'])
 """
 
 from nvlib.array.periphery import Periphery

@@ -2,7 +2,7 @@
 
     parser      what all share: one-line errors, typed parameters       options   what several commands take
     text        results on a terminal
-    machine     doctor, devices, data                               training    train, evaluate
+    machine     doctor, devices, data, app                          training    train, evaluate
     own         models                                              study       study
     jobs        jobs
     listing     results: list, show                                 comparing   compare

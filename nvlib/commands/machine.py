@@ -1,11 +1,16 @@
-"""doctor, devices, data: what this machine has, and what devices and data sets there are."""
+"""doctor, devices, data, app: what this machine has, what devices and data sets there are, and the dashboard."""
 
 from __future__ import annotations
 
 import argparse
+import importlib.util
+import subprocess
+import sys
 
 from nvlib import devices
 from nvlib.commands.parser import Parser
+from nvlib.errors import InputError
+from nvlib.store import project_root
 
 
 def add(command: object) -> None:
@@ -23,6 +28,7 @@ def add(command: object) -> None:
     )  # fmt: skip
     sub.add_argument("names", nargs="*", help="data sets, or paths of image folders")
     sub.add_argument("--download", action="store_true", help="fetch what is not there, with an integrity check")
+    command("app", _app, "start the dashboard, on this machine only (needs a checkout)", "  python -m nvlib app")
 
 
 def _doctor(_: argparse.Namespace) -> int:
@@ -54,3 +60,14 @@ def _data(options: argparse.Namespace) -> int:
         for name, status in data.available().items():
             print(f"{name:<16} {status}")
     return 0
+
+
+def _app(_: argparse.Namespace) -> int:
+    root = project_root()
+    if root is None or not (root / "app" / "main.py").is_file():
+        raise InputError(
+            "the dashboard is not part of the installed package; start it from a clone of the project: make app"
+        )
+    if importlib.util.find_spec("streamlit") is None:
+        raise InputError("streamlit is not installed; pip install -e '.[app]' (or make setup)")
+    return subprocess.run([sys.executable, "-m", "streamlit", "run", "app/main.py"], cwd=root).returncode

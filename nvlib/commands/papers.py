@@ -25,10 +25,10 @@ def add(command: object) -> None:
     sub.add_argument("--workers", type=int, help="processes that train (default: one a core; 1 on cuda)")
     sub = command(
         "claims", _claims, "print what the shipped results say beside what the papers print",
-        "  python -m nvlib claims\n  python -m nvlib claims --write README.md\n"
+        "  python -m nvlib claims\n  python -m nvlib claims --write docs/claims.md\n"
         "  python -m nvlib claims --csv results/claims.csv",
     )  # fmt: skip
-    sub.add_argument("--write", metavar="FILE", help="put it between the claims marks of a file, e.g. README.md")
+    sub.add_argument("--write", metavar="FILE", help="put it between the claims marks of a file, e.g. docs/claims.md")
     sub.add_argument("--csv", metavar="FILE", help="write all claims as CSV, e.g. results/claims.csv")
 
 

@@ -17,6 +17,10 @@ are here; before them, each file importing only from those before it:
     pools                      labels, and pixels when asked for
     idx, cifar, tiny_imagenet  the public layouts, each file known by its published MD5 where there is one
     readers                    all of them by name, and the one for a user's folder
+
+>>> from nvlib import data
+>>> data.resize(data.load("mnist", limit=10), 32).test.x.shape
+torch.Size([10, 1, 32, 32])
 """
 
 from __future__ import annotations
@@ -116,6 +120,12 @@ def load(
     Raises:
         InputError: for an unknown name, data that are missing, damaged, half extracted or empty, classes that are not
             there, `limit` or `size` below 1.
+
+    Example:
+        >>> import nvlib
+        >>> mnist = nvlib.load("mnist", limit=100)
+        >>> mnist.test.x.shape, mnist.classes
+        (torch.Size([100, 1, 28, 28]), 10)
     """
     for what, value in (("limit", limit), ("size", size)):
         if value is not None:

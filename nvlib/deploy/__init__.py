@@ -13,6 +13,12 @@ cells, verified cells, pulses, training images and seconds. Any training's model
     redraw         write-verify's closed form and process
     write_verify, swim, normalise, compensate, last_layers, tsb    the methods
     cost           training cost and early stops (TSB Fig. 4)
+
+>>> from nvlib import deploy
+>>> list(deploy.DEPLOYMENTS)
+['write_verify', 'swim', 'normalise', 'last_layer', 'last_layers', 'tsb']
+>>> deploy.get("swim", fraction=0.2).fraction
+0.2
 """
 
 from dataclasses import fields

@@ -16,6 +16,12 @@ Every number has a source, or its ``validity`` says ``assumed``. Each file impor
     record      `Device`: fields, checks, values and spreads in level units; `tabulate` makes one of a formula
     published   the formulas, the built-in devices
     files       `get`, `load`, `save`: by name, or from a user's TOML or CSV file
+
+>>> from nvlib import devices
+>>> devices.get("fefet2").deviation
+(1.0, 2.0, 2.0, 1.0)
+>>> [round(s, 2) for s in devices.get("fefet2").spread(0.1, "full_scale")]  # in levels
+[0.3, 0.6, 0.6, 0.3]
 """
 
 from nvlib.devices.files import get, load, save

@@ -11,6 +11,12 @@ text, ``drift:time=3600`` or ``stuck:hrs=0.09,lrs=0.0175``, they stand in comman
     drift       `Drift`: power-law decay, an exponent a cell
     read        `ReadNoise`: each reading is another
     limits      `Limits`: cells stop at 0 and at the top
+
+>>> from nvlib import effects
+>>> effects.get("drift:time=3600").time
+3600.0
+>>> list(effects.KINDS)
+['common', 'retention', 'stuck', 'drift', 'read', 'limits']
 """
 
 from __future__ import annotations

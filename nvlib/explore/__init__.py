@@ -11,6 +11,12 @@ shown at once; where it does not, chips of a stored model can be scored while th
     panel    the playground of the notebook
 
 `query` and `select` need neither torch nor plotly; the others load them when used.
+
+>>> from nvlib import explore, store
+>>> query = explore.Query(sigma_d=0.1, method=("gaussian",), k=5)
+>>> ships = store.results(network="lenet", method="gaussian", origin="shipped")
+>>> sorted(explore.answer(query, ships).models)
+['gaussian']
 """
 
 from __future__ import annotations

@@ -29,6 +29,12 @@ plotly, and are imported when first used:
     taylor, taylor_shares    theory against chips: one weight, all weights, layers, training
     taylor_map    shares of layers and slices at once
     export    still pictures
+
+>>> from nvlib import figures
+>>> figures.style("trice").label
+'TRICE'
+>>> type(figures.device_levels("fefet2", 0.1)).__name__
+'Figure'
 """
 
 from __future__ import annotations

@@ -20,6 +20,11 @@ time (one by default), v input vectors an image, S columns on one ADC:
     export       the layer table as circuit-level tools read it
 
 `LIMITS` says what is left out; figures and tables of these numbers carry it.
+
+>>> from nvlib import hardware, models
+>>> found = hardware.estimate(models.build("lenet3"))
+>>> print(f"{found.totals['energy']:.2g} J an image")
+1.2e-07 J an image
 """
 
 from nvlib.hardware.chip import Accelerator, Estimate, estimate

@@ -12,6 +12,10 @@ bits; every one may be killed at any moment and started again. This package need
     lead      leading a launch to its end
     worker    a process that does tasks
     cluster   SLURM, through submitit
+
+>>> from nvlib import launch
+>>> launch.EXECUTORS
+('here', 'processes', 'slurm')
 """
 
 from nvlib.launch.cluster import Cluster

@@ -7,6 +7,12 @@ with the clean weights and a batch. `nvlib.methods.loop` does the rest for a who
     recipe    optimiser, schedule, augmentation, and the published recipes of each network
     keep      which epoch's weights are the result; early stopping
     search    several values of a method's parameter as one population, chosen on validation data
+
+>>> from nvlib import methods
+>>> list(methods.METHODS)[:4]
+['none', 'gaussian', 'correctnet', 'rc']
+>>> methods.METHODS["rc"](th=2.0).th
+2.0
 """
 
 from dataclasses import fields, is_dataclass

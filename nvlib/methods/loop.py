@@ -165,6 +165,13 @@ def train(
 
     Raises:
         InputError: for values that cannot be used; raised at the call, not at the first epoch.
+
+    Example:
+        >>> import nvlib
+        >>> mnist = nvlib.load("mnist", limit=100)
+        >>> *_, last = nvlib.train("gaussian", "lenet3", mnist, "rram", sigma_d=0.2, epochs=1)
+        >>> last.epoch, last.loss.shape, type(last.model()).__name__
+        (1, (1,), 'LeNet3')
     """
     from nvlib.methods import get
 

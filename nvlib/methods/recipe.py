@@ -36,6 +36,11 @@ class Recipe:
     ``augment`` varies the training images: ``none``, or ``crop-flip`` for colour images. ``clip`` cuts the weights on
     arrays after each update, each tensor to its range then: ``none``, a text of `nvlib.ranges` such as
     ``deviations:2.5``, or a name of `CLIPS`.
+
+    Example:
+        >>> import nvlib
+        >>> nvlib.Recipe(lr=1e-2, batch_size=32).lr
+        0.01
     """
 
     optimiser: str = "adam"

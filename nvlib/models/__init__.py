@@ -7,6 +7,12 @@
     registry   `MODELS`, and `build`, by name
 
 Names are resolved when first used, so that `nvlib.models.own` needs no torch.
+
+>>> from nvlib import models
+>>> list(models.MODELS)
+['lenet', 'lenet5', 'lenet3', 'vgg8', 'vgg8_tsb', 'resnet18']
+>>> models.build("lenet", seed=0).bits
+4
 """
 
 from __future__ import annotations

@@ -65,6 +65,12 @@ def build(
 
     Raises:
         InputError: for an unknown name or a value out of range, and for what goes wrong in a user's own file.
+
+    Example:
+        >>> import nvlib
+        >>> model = nvlib.build("vgg8", width=0.25, classes=10)
+        >>> sum(p.numel() for p in model.parameters())
+        809498
     """
     name = named(name)
     for what, value in (("classes", classes), ("in_channels", in_channels)):

@@ -1,8 +1,8 @@
 """The claims table: every claim of the four papers, ours with its interval, the protocol, and a verdict.
 
-`claims_table` has a row a claim; `claims` is the README's form, a row an artefact with its main claim, after the block
-that sets TRICE's Table I and our percentiles side by side. Both read shipped results alone unless told otherwise, so
-that anyone who has the project gets the same table.
+`claims_table` has a row a claim; `claims` is the form of docs/claims.md, a row an artefact with its main claim, after
+the block that sets TRICE's Table I and our percentiles side by side. Both read shipped results alone unless told
+otherwise, so that anyone who has the project gets the same table.
 """
 
 from __future__ import annotations
@@ -105,7 +105,7 @@ def _value(row: object) -> str:
 
 
 def claims() -> str:
-    """Return what the shipped results say beside what the papers print, as Markdown for the README."""
+    """Return what the shipped results say beside what the papers print, as Markdown for docs/claims.md."""
     return f"{_table1()}\n\n{_verdicts()}"
 
 
@@ -150,7 +150,7 @@ def _verdicts() -> str:
     ]
     for row in main.itertuples():
         made = Path(project_root() or ".", "notebooks", f"{row.notebook}.ipynb").is_file()
-        link = f"[{row.artefact}](notebooks/{row.notebook}.ipynb)" if made else row.artefact
+        link = f"[{row.artefact}](../notebooks/{row.notebook}.ipynb)" if made else row.artefact
         printed = f" {row.printed:g} {row.unit}" if pd.notna(row.printed) else ""
         ours = "" if pd.isna(row.ours) else f"{_value(row)} {row.unit}" + (f", {row.at}" if row.at else "")
         cells = (link, f"{row.claim}{':' if printed else ''}{printed}", ours, _short(row), row.verdict)

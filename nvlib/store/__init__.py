@@ -24,6 +24,11 @@ ever loaded.
     verify      every file of it, looked at
     shipping    writing results that ship
     remove      runs that are no longer wanted
+
+>>> from nvlib import store
+>>> ships = store.results(network="lenet3", origin="shipped")
+>>> set(ships.network), len(ships) > 100
+({'lenet3'}, True)
 """
 
 from nvlib.provenance import environment

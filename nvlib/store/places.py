@@ -5,6 +5,8 @@ from __future__ import annotations
 import os
 from pathlib import Path
 
+PACKAGED = Path(__file__).resolve().parents[1] / "_data" / "results"  # in a wheel: setup.py puts them there
+
 
 def project_root() -> Path | None:
     """Return the checkout that the package lies in; None where it is installed without one."""
@@ -18,6 +20,10 @@ def local_runs() -> Path:
 
 
 def shipped_results() -> Path | None:
-    """Return the folder of shipped results: $NVLIB_RESULTS, else results/ of the checkout; None if there is none."""
-    path = Path(os.environ.get("NVLIB_RESULTS") or (project_root() or Path()) / "results")
+    """Return the folder of shipped results: $NVLIB_RESULTS, else of the checkout, else the small ones of the package.
+
+    None if there is none.
+    """
+    root = project_root()
+    path = Path(os.environ.get("NVLIB_RESULTS") or (root / "results" if root else PACKAGED))
     return path if path.is_dir() else None

@@ -317,6 +317,12 @@ def results(store: Store | None = None, **where: object) -> pd.DataFrame:
 
     Raises:
         InputError: for a column that does not exist.
+
+    Example:
+        >>> import nvlib
+        >>> ships = nvlib.results(network="lenet", method="gaussian", sigma_d=0.2, epochs=10, origin="shipped")
+        >>> ships.train_seed.nunique(), bool(ships.accuracy.max() > 95)
+        (3, True)
     """
     store = store or Store()
     rows, local = store.table(), store.local()

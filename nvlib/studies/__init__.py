@@ -14,6 +14,11 @@ last epoch, an evaluation from its last block; any number of processes may do so
     here        doing it in this process, with bars
     analyses    tables of stored runs, done likewise
     forecast    how long that will take, and how much memory
+
+>>> from nvlib import studies
+>>> study = studies.Study("lenet3", methods=("none",), sigma_d=(0.1, 0.2), images=50)
+>>> studies.Study.of(study.record()) == study
+True
 """
 
 from nvlib.studies.files import load

@@ -28,6 +28,12 @@ class Study:
     ``network`` is one of `nvlib.models.MODELS`, or one's own: ``own:NAME`` (`nvlib.models.own`), which is held with its
     file's digits. ``bits`` and ``activation_bits`` None take the network's own; ``images`` limits each split (None:
     all). A deployment is a name of `nvlib.deploy.DEPLOYMENTS`, or None: chips are scored as programmed.
+
+    Example:
+        >>> import nvlib
+        >>> study = nvlib.Study("lenet3", methods=("none", "gaussian"), sigma_d=(0.1, 0.2), images=100)
+        >>> len(study.pairs(study.data()))  # trainings, each with its evaluations
+        4
     """
 
     network: str = "lenet"

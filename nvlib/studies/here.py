@@ -41,6 +41,13 @@ def run(
 
     Returns:
         The tidy table of `store.results`, the study's rows, at most ``study.chips`` chips an evaluation.
+
+    Example:
+        >>> import nvlib, pathlib, tempfile
+        >>> store = nvlib.store.Store(pathlib.Path(tempfile.mkdtemp()))
+        >>> study = nvlib.Study("lenet3", methods=("none",), epochs=1, images=50, chips=3)
+        >>> len(nvlib.run(study, store, progress=False))
+        3
     """
     population.usable(on)
     desk = Desk(study, where or Store(), on)

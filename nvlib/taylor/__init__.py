@@ -17,6 +17,10 @@ those before it:
 What the expansion cannot hold, on top of its order: a network of ReLU and max-pooling is piecewise linear in each
 weight, so the loss has kinks, and its derivatives at a point know nothing of them. A deviation that crosses many kinks
 meets another curvature than the one at its start.
+
+>>> from nvlib import taylor
+>>> round(float(taylor.percentile(f1=0.5, f2=4.0, sigma=0.1, q=0.01)), 3)  # nats above f0
+0.225
 """
 
 from nvlib.taylor.chips import across, confront, fails_from, one_by_one, quantiles, ranks, sample
