@@ -9,11 +9,11 @@ The normalised accuracy distance of a deployed chip is (ideal - method) / (ideal
 a ratio of means: r -+ t sd(a_i - r b_i) / (mean(b) sqrt(n)), a and b the distances to the ideal.
 
     results_table     mean and KPP a method and sigma_d         differences    of methods, on the same chips
-    distance_table    deployed chips against the ideal
+    distance_table    deployed chips against the ideal          by_range       of each weight range
 
 >>> from nvlib import store, summary
->>> ships = store.results(network="lenet", sigma_d=0.2, protocol="matched", images=10_000, origin="shipped")
->>> table = summary.results_table(ships.query("epochs == 10"), k=1)
+>>> ships = store.results(network="lenet", sigma_d=0.2, epochs=10, images=10_000, origin="shipped", range="max")
+>>> table = summary.results_table(ships.query("protocol == 'matched' and clipping == 'none'"), k=1)
 >>> table.query("method == 'gaussian'").kpp.round(1).item()
 89.6
 """
@@ -106,6 +106,26 @@ def results_table(df: pd.DataFrame, k: float = 1) -> pd.DataFrame:
     ]
     limits = ["mean_low", "mean_high", "kpp_low", "kpp_high"]
     return pd.DataFrame(rows).astype(dict.fromkeys(limits, float))
+
+
+def by_range(df: pd.DataFrame, k: float = 1) -> pd.DataFrame:
+    """Return `results_table` of each weight range, with the column range: ``max`` first, then from wide to tight.
+
+    Raises:
+        InputError: an empty selection, or one that mixes more than ranges.
+    """
+    if df.empty or "range" not in df:
+        raise InputError("no chips with a weight range to compare; expected rows of nvlib.results")
+    order = sorted(df["range"].unique(), key=_width)
+    parts = [results_table(df[df["range"] == span], k).assign(range=span) for span in order]
+    return pd.concat(parts, ignore_index=True)
+
+
+def _width(span: str) -> tuple[bool, str, float]:
+    """Return a sort key of a range's text: max, then the others by kind, the widest first; channels behind tensors."""
+    whole, _, per = span.partition("/")
+    kind, _, number = whole.partition(":")
+    return bool(per), "" if kind == "max" else kind, -float(number or 0)
 
 
 def differences(df: pd.DataFrame, baseline: str = "gaussian", of: str = "kpp", k: float = 1) -> pd.DataFrame:

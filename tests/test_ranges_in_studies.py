@@ -3,11 +3,13 @@
 from dataclasses import replace
 
 import numpy as np
+import pandas as pd
 import pytest
 import torch
+from synthetic import tidy
 
 import nvlib
-from nvlib import InputError, calibration, launch, ranges, summary
+from nvlib import InputError, calibration, figures, launch, ranges, summary
 from nvlib.__main__ import main
 from nvlib.methods import Recipe
 from nvlib.papers.select import Evidence
@@ -177,3 +179,17 @@ def test_the_error_of_programmed_weights_is_their_mean_square(trained):
     by_error = nvlib.calibrate(model, nvlib.load("mnist", limit=32), "rram", 0.1, by="error")
     assert by_error.table["error"].min() == by_error.table.set_index("range")["error"][by_error.range]
     assert by_error.table["kpp"].isna().all()  # no chip was run
+
+
+def test_a_table_by_range_is_that_of_each_range_the_widest_first():
+    parts = [tidy(sigmas=(0.2,), seeds=1).assign(range=span) for span in ("deviations:2", "max", "deviations:3")]
+    parts[0]["accuracy"] += 1
+    table = summary.by_range(pd.concat(parts))
+    assert list(dict.fromkeys(table["range"])) == ["max", "deviations:3", "deviations:2"]
+    alone = summary.results_table(parts[0]).set_index("method")["kpp"]
+    assert (table[table["range"] == "deviations:2"].set_index("method")["kpp"] == alone).all()
+    fig = figures.range_curves(pd.concat(parts))
+    assert [list(trace.x) for trace in fig.data] == [["max", "deviations:3", "deviations:2"]] * 2
+    assert list(fig.layout.xaxis.ticktext) == ["max|W|", "3 deviations", "2 deviations"]
+    with pytest.raises(InputError, match="weight range"):
+        figures.range_curves(parts[0].drop(columns="range"))

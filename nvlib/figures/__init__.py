@@ -22,6 +22,7 @@ plotly, and are imported when first used:
     hardware  energy, latency and area of layers and designs
     search    figures of a training's search
     means     mean accuracy and EKL against sigma_d
+    ranges    percentile by weight range
     grid      percentile by size and threshold of the training noise
     claims    printed numbers beside ours, verdicts, trainings that fail to converge
     deploy    programmed chips: accuracy distance, write-verify, SWIM
@@ -74,6 +75,7 @@ _HOME = {
     "beside_printed": "claims",
     "verdicts": "claims",
     "converging": "claims",
+    "range_curves": "ranges",
     "mean_curves": "means",
     "mean_panels": "means",
     "noise_grid": "grid",
@@ -109,6 +111,7 @@ _HOME = {
 __all__ = [
     "accuracy_distribution", "percentile_curves", "fan", "FAN", "ecdf",
     "hardware_layers", "hardware_designs", "beside_printed", "verdicts", "converging", "mean_curves",
+    "range_curves",
     "mean_panels", "noise_grid",
     "difference_curves", "ranks", "ranking", "device_levels", "noise_laws", "search_trace", "to_png", "picture",
     "lacking", "share_map", "share_table", "sigma_title", "detach_title", "layer_deviations", "waterfall",
@@ -138,6 +141,7 @@ if TYPE_CHECKING:
     from nvlib.figures.layout import TEMPLATE, detach_title, sigma_title
     from nvlib.figures.means import mean_curves, mean_panels
     from nvlib.figures.places import ranking, ranks
+    from nvlib.figures.ranges import range_curves
     from nvlib.figures.search import search_trace
     from nvlib.figures.stages import waterfall
     from nvlib.figures.taylor import chip_losses, loss_cut, loss_percentiles, loss_quantiles, one_weight, slope_effect

@@ -30,6 +30,7 @@ to the letter. Each file imports only from those before it:
     independent_checks      the same numbers by another way
     tables                  the claims table, for the site and as CSV
     execution, notebook_html    running notebooks; one as a page of HTML
+    range_table             chips by weight range: a table of our own
     still_images            those that notebooks begin with
 
 >>> from nvlib import papers
@@ -52,6 +53,7 @@ from nvlib.papers.notebooks import SHORT
 from nvlib.papers.open_choices import openings
 from nvlib.papers.presets import PRESETS
 from nvlib.papers.printed_numbers import beside, published
+from nvlib.papers.range_table import clipped_rows, range_rows
 from nvlib.papers.registry import ARTEFACTS, NOTEBOOKS, PAPERS, artefact, drawings, study
 from nvlib.papers.rules import RULES, VERDICTS, judge
 from nvlib.papers.select import Evidence, Protocol
@@ -60,8 +62,8 @@ from nvlib.papers.tables import claims, claims_table, say, write_claims
 __all__ = [
     "ARTEFACTS", "Artefact", "Claim", "Evidence", "NOTEBOOKS", "Notebook", "PAPERS", "PRESETS", "Paper", "Protocol",
     "RULES", "SHORT", "VERDICTS", "ablated", "ablation", "agree", "ahead", "analysis_table", "artefact", "beside",
-    "causes", "choose", "claims", "claims_table", "clock", "compute", "converged", "convergence", "draw",
-    "drawings", "ekl_by_temperature", "execute", "grid", "judge", "kpp_by_hand", "learned", "many_chips",
-    "many_rows", "most", "openings", "origin", "panels", "protocols", "published", "repaired", "rows", "say",
-    "scale_said", "study", "variants", "widths", "write_claims",
+    "causes", "choose", "claims", "claims_table", "clipped_rows", "clock", "compute", "converged", "convergence",
+    "draw", "drawings", "ekl_by_temperature", "execute", "grid", "judge", "kpp_by_hand", "learned", "many_chips",
+    "many_rows", "most", "openings", "origin", "panels", "protocols", "published", "range_rows", "repaired", "rows",
+    "say", "scale_said", "study", "variants", "widths", "write_claims",
 ]  # fmt: skip

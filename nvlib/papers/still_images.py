@@ -11,6 +11,7 @@ from typing import TYPE_CHECKING
 
 from nvlib import figures
 from nvlib.errors import InputError
+from nvlib.papers.range_table import range_rows
 from nvlib.papers.registry import drawings
 from nvlib.papers.select import Evidence
 from nvlib.papers.tables import shipped
@@ -23,10 +24,13 @@ PICTURES = {  # of which artefact, and which of its drawings
     "trice": ("trice-table1", "Over Gauss"), "nft": ("nft-fig3", "Mean"), "ovf": ("ovf-fig4", "EKL"),
     "tsb_distance": ("tsb-fig3", "Distance"),
 }  # fmt: skip
+RANGE = "range"  # of no paper
 
 
 def made(name: str, held: Evidence) -> go.Figure:
-    """Return one of `PICTURES`; InputError where the store holds nothing of it."""
+    """Return one of `PICTURES`, or `RANGE`; InputError where the store holds nothing of it."""
+    if name == RANGE:
+        return figures.range_curves(range_rows(store=held.store))
     artefact, title = PICTURES[name]
     found = drawings(artefact)[title].picture(held)
     if found is None:
@@ -39,7 +43,7 @@ def draw(target: Path | None = None) -> list[Path]:
     target = target or (project_root() or Path()) / "docs" / "images"
     target.mkdir(parents=True, exist_ok=True)
     held = Evidence(shipped())
-    return [figures.to_png(made(name, held), target / f"{name}.png", scale=1) for name in PICTURES]
+    return [figures.to_png(made(name, held), target / f"{name}.png", scale=1) for name in (*PICTURES, RANGE)]
 
 
 if __name__ == "__main__":
