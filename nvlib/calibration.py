@@ -83,12 +83,6 @@ def calibrate(
 
     Sources: aihwkit and CrossSim calibrate a percentile or a number of deviations on training data.
 
-    Examples:
-        >>> import nvlib
-        >>> model, data = nvlib.build("lenet3", seed=0), nvlib.load("mnist", limit=64)
-        >>> nvlib.calibrate(model, data, "rram", 0.2, among=("max", "deviations:1.2"), by="error").range
-        'deviations:1.2'
-
     Example:
         >>> import nvlib
         >>> model, mnist = nvlib.build("lenet3", seed=0), nvlib.load("mnist", limit=10)
