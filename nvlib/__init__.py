@@ -19,6 +19,7 @@ _HOME = {
     "calibrate": "nvlib.calibration",
     "monte_carlo": "nvlib.evaluate",
     "stages": "nvlib.by_stage",
+    "sweep": "nvlib.sweeps",
     "Samples": "nvlib.evaluate",
     "Interrupted": "nvlib.evaluate",
     "train": "nvlib.methods",
@@ -37,11 +38,11 @@ _HOME = {
 
 __all__ = [
     "Crossbar", "program", "mapping", "calibrate", "forward", "stack", "monte_carlo", "Samples", "Interrupted",
-    "stages", "train", "METHODS", "Recipe", "DEPLOYMENTS", "build", "MODELS", "load", "Study", "run", "results",
-    "Estimate", "InputError", "anova", "array", "catalogue", "circuits", "crossbar", "data", "deploy", "devices",
-    "effects", "errors", "evaluate", "explore", "figures", "hardware", "launch", "methods", "models", "noise",
-    "papers", "philox", "population", "precision", "provenance", "records", "rounding", "sequential", "statistics",
-    "store", "studies", "summary", "taylor",
+    "stages", "sweep", "train", "METHODS", "Recipe", "DEPLOYMENTS", "build", "MODELS", "load", "Study", "run",
+    "results", "Estimate", "InputError", "anova", "array", "catalogue", "circuits", "crossbar", "data", "deploy",
+    "devices", "effects", "errors", "evaluate", "explore", "figures", "hardware", "launch", "methods", "models",
+    "noise", "papers", "philox", "population", "precision", "provenance", "records", "rounding", "sequential",
+    "statistics", "store", "studies", "summary", "taylor",
 ]  # fmt: skip
 
 if TYPE_CHECKING:
@@ -58,6 +59,7 @@ if TYPE_CHECKING:
     from nvlib.statistics import Estimate
     from nvlib.store import results
     from nvlib.studies import Study, run
+    from nvlib.sweeps import sweep
 
 
 def __getattr__(name: str) -> object:

@@ -40,6 +40,7 @@ from nvlib.crossbar import array_weights, deviate, own_weights, programmable, re
 from nvlib.errors import InputError
 
 _BATCH = 100  # images at a time of the calibration
+_FEW = 16  # images that show what is multiplied, where nothing is calibrated
 
 
 @dataclass(frozen=True)
@@ -139,7 +140,7 @@ def attach(model: nn.Module, crossbar: Crossbar, images: Tensor) -> Circuits:
         model: any module; it is not changed. A copy is run, in evaluation mode.
         crossbar: with a periphery.
         images: training images, the first `Periphery.images` of which its ranges are calibrated on; where nothing is
-            calibrated, any two.
+            calibrated, a few of any.
 
     Raises:
         InputError: for fewer images, a device whose conductances are not known where wires need them, and a model
@@ -163,7 +164,7 @@ def attach(model: nn.Module, crossbar: Crossbar, images: Tensor) -> Circuits:
         clean = {name: w.detach().unsqueeze(0) for name, w in own.items()}
         for name, w in clean.items():
             _slot(twin, name).copy_(read_back(w, crossbar, None)[0])
-        layers = _layers(twin, clean, crossbar, images[: p.images if p.calibrates else 2].split(_BATCH))
+        layers = _layers(twin, clean, crossbar, images[: p.images if p.calibrates else _FEW].split(_BATCH))
         module = _Converted(twin, layers, clean, crossbar).eval() if p.converts else model
     return Circuits(module, layers, crossbar, own, address)
 
@@ -193,7 +194,10 @@ def _layers(twin: nn.Module, clean: Mapping[str, Tensor], c: Crossbar, batches: 
 
     for x in batches:
         with Products({name: _slot(twin, name) for name in clean}, exact, title):
-            twin(x.clone())
+            out = modules.call(twin, {}, x.clone())
+        if not isinstance(out, Tensor):
+            raise InputError(f"{title} returns a {type(out).__name__}; expected logits, one tensor (batch, classes): "
+                             "wrap it in a module that returns them alone")  # fmt: skip
     if silent := [name for name in clean if name not in lying]:
         raise InputError(f"{', '.join(silent)} of {title} did not run as a product that tiles take (linear, "
                          "convolution, attention, matrix product); leave out the periphery")  # fmt: skip
@@ -208,7 +212,7 @@ def _layers(twin: nn.Module, clean: Mapping[str, Tensor], c: Crossbar, batches: 
         notes = {name: [seen.add for seen in each] for name, each in sums.items()}
         ideal = _Converted(twin, fed, clean, c, notes).eval()
         for x in batches:
-            ideal(x.clone())
+            modules.call(ideal, {}, x.clone())
     return {name: replace(layer, adcs=_adcs(layer, sums[name], c)) for name, layer in fed.items()}
 
 

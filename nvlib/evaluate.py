@@ -185,7 +185,7 @@ def blocks(
     alike = crossbar.sigma_d == 0 and not crossbar.effects  # every chip is the quantised model: compute one, repeat it
     programmed = partial(readings, model, crossbar)
     if (periphery := crossbar.periphery) is not None:
-        images = split.x[:2] if calibration is None else calibration[: periphery.images].to(split.x)
+        images = split.x[:16] if calibration is None else calibration[: periphery.images].to(split.x)
         arrays = circuits.attach(model, crossbar, images)
         model, programmed, alike = arrays.module, arrays.readings, alike and not periphery.varies
         if periphery.converts and (plan is None or plan.how == "native"):  # generated code has no converters

@@ -301,3 +301,22 @@ def test_monte_carlo_meets_the_same_chips_through_other_circuits(trained, mnist)
     assert (more.accuracy == fine.accuracy[4:]).all()
     with pytest.raises(InputError, match="without periphery"):
         nvlib.program(trained, "rram", 0.2, periphery="adc_bits=3")
+
+
+def test_a_sweep_scores_the_same_chips_at_each_value(trained, mnist):
+    few = replace(mnist, test=nvlib.data.Split(mnist.test.x[:300], mnist.test.y[:300]))
+    c = Crossbar("rram", 0.1, periphery="images=100")
+    table = nvlib.sweep(trained, few, c, field="adc_bits", values=(3, 8, None), chips=4)
+    assert list(table["value"]) == ["exact", "3", "8", "ideal"] and table["periphery"][1] == "adc_bits=3,images=100"
+    plain = nvlib.monte_carlo(trained, few, "rram", 0.1, chips=4)
+    one = nvlib.monte_carlo(trained, few, "rram", 0.1, chips=4, periphery="adc_bits=3,images=100")
+    assert table["mean"][0] == pytest.approx(plain.accuracy.mean())
+    assert table["lost"][1] == pytest.approx((plain.accuracy - one.accuracy).mean()) and table["lost"][1] > 1
+    fig = nvlib.figures.setting_curves(table, "LeNet")
+    assert list(fig.data[0].x) == ["3", "8", "ideal"] and list(fig.data[0].y) == list(table["mean"][1:])
+    with pytest.raises(InputError, match="unknown field of a periphery 'bits'"):
+        nvlib.sweep(trained, few, c, field="bits", values=(3,))
+    with pytest.raises(InputError, match="expected a list of values of rows"):
+        nvlib.sweep(trained, few, c, field="rows", values=())
+    with pytest.raises(InputError, match=r"expected that of nvlib\.sweep"):
+        nvlib.figures.setting_curves(table.drop(columns="lost").drop(columns="mean"))

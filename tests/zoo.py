@@ -16,12 +16,12 @@ from torch.nn.utils import parametrizations, parametrize, prune
 from torch.nn.utils import spectral_norm as old_spectral_norm
 
 import nvlib
-from nvlib import InputError, deploy, taylor
+from nvlib import InputError, circuits, deploy, taylor
 from nvlib.data import Dataset, Split
 
 PAGE = Path(__file__).parents[1] / "docs" / "support.md"
 N, FEATURES, CLASSES = 24, 8, 4
-USES = ("loop", "vmap", "native", "train", "deploy", "taylor")
+USES = ("loop", "vmap", "native", "tiles", "train", "deploy", "taylor")
 
 
 def mlp():
@@ -182,9 +182,12 @@ COVER = [(name, "loop") for name in ZOO] + [
     *((name, use) for name in ("tied weights", "weight_norm by hooks", "pruned", "spectral_norm")
       for use in ("train", "deploy")),
     *((name, "taylor") for name in ("tied weights", "attention", "LSTM", "weight_norm")),
+    *((name, "tiles") for name in ("tied weights", "attention", "LSTM", "weight_norm", "grouped convolution",
+                                   "a layer called twice", "DataParallel", "functional call of a layer's weight")),
 ]  # fmt: skip
 
 
+FINE = "rows=5,input_bits=none,input_range=20,adc_bits=24,adc_range=bound"  # sums in parts, hardly rounded
 REMOVALS = (nn.utils.remove_weight_norm, nn.utils.remove_spectral_norm, lambda m: prune.remove(m, "weight"))
 
 
@@ -279,6 +282,16 @@ def _use(name, use, model, split):
         found = nvlib.monte_carlo(model, split, "rram", 0.1, chips=3, bits=8, plan=plan)
         accuracy = (100 * (hand.argmax(-1) == y).double().mean(1)).numpy()
         assert abs(found.accuracy - accuracy).max() < 1e-9, (found.accuracy, accuracy)
+    elif use == "tiles":
+        crossbar = nvlib.Crossbar("rram", 0.1, 8, periphery=FINE)
+        on, chips = circuits.attach(model, crossbar, x), nvlib.program(model, "rram", 0.1, index=range(3), bits=8)
+        with torch.no_grad():
+            outs = nvlib.forward(on.module, on.program(range(3)), x, how="loop")
+        hand = by_hand(name, chips)
+        torch.testing.assert_close(outs, hand, rtol=2e-3, atol=2e-3 * float(hand.abs().max()))
+        found = nvlib.monte_carlo(model, split, crossbar, chips=3)
+        accuracy = (100 * (outs.argmax(-1) == y).double().mean(1)).numpy()
+        assert abs(found.accuracy - accuracy).max() < 1e-9, (found.accuracy, accuracy)
     elif use == "train":
         *_, last = nvlib.train("gaussian", model, _data(split), "rram", sigma_d=0.1,
                                epochs=1, bits=8, how="loop")  # fmt: skip
@@ -318,6 +331,7 @@ INTRODUCTION = (
     "Each row is a small module of `tests/zoo.py`, each cell what came of it, written by `python tests/zoo.py`. *yes*:",
     "each chip equals the same chip by hand (weights copied into a copy, plain forward), and the model and the images",
     "are bit for bit what they were. *by the loop*: the same, but the loop runs in place of that way, with a warning.",
+    "*tiles*: the same through tiles and converters of very many bits, to what these leave (`Crossbar.periphery`).",
     "*refused*: in one line that says what to do.",
 )
 

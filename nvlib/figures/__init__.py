@@ -69,6 +69,7 @@ _HOME = {
     "difference_curves": "compare",
     "layer_deviations": "weights",
     "waterfall": "stages",
+    "setting_curves": "settings",
     "ranks": "places",
     "ranking": "places",
     "search_trace": "search",
@@ -115,6 +116,7 @@ __all__ = [
     "mean_panels", "noise_grid",
     "difference_curves", "ranks", "ranking", "device_levels", "noise_laws", "search_trace", "to_png", "picture",
     "lacking", "share_map", "share_table", "sigma_title", "detach_title", "layer_deviations", "waterfall",
+    "setting_curves",
     "one_weight", "slope_effect", "loss_cut", "loss_percentiles", "loss_quantiles",
     "chip_losses", "variance_shares", "loss_and_accuracy", "derivatives_by_epoch",
     "accuracy_distance", "selective_verify", "pulses_and_residuals", "tsb_ablation", "training_cost",
@@ -143,6 +145,7 @@ if TYPE_CHECKING:
     from nvlib.figures.places import ranking, ranks
     from nvlib.figures.ranges import range_curves
     from nvlib.figures.search import search_trace
+    from nvlib.figures.settings import setting_curves
     from nvlib.figures.stages import waterfall
     from nvlib.figures.taylor import chip_losses, loss_cut, loss_percentiles, loss_quantiles, one_weight, slope_effect
     from nvlib.figures.taylor_map import share_map, share_table
