@@ -118,15 +118,9 @@ class Run:
         whole = self.crossbar.range == Max() and not self.crossbar.effects  # what the compiled pass knows
         fast = (self.way == "native" or self.compiled) and whole
         if fast and (law is None or hasattr(law, "transform")):
-            sizes = self._sizes(sigma)
-            held = [self._compiled(name, w, law, sizes, stream, space) for name, w in clean.items()]
-            return dict(zip(clean, _StraightThrough.apply(held, *clean.values()), strict=True))
+            held = self._compiled(clean, law, sigma, stream, space)
+            return dict(zip(clean, _StraightThrough.apply(held, *clean.values()), strict=True)) if clean else {}
         return {name: self._stray(name, w, law, sigma, stream, space) for name, w in clean.items()}
-
-    def _sizes(self, sigma: Tensor | float | None) -> list[float]:
-        """Return the size of each member's noise."""
-        sigma = self.sigma_d if sigma is None else torch.as_tensor(sigma)
-        return sigma.expand(len(self.sigma_d)).tolist()
 
     def _stray(
         self, name: str, w: Tensor, law: Law | None, sigma: Tensor | float | None, stream: str, space: str
@@ -154,14 +148,18 @@ class Run:
         return held + moved
 
     def _compiled(
-        self, name: str, w: Tensor, law: Law | None, sizes: list[float], stream: str, space: str
-    ) -> Tensor:
+        self, clean: Mapping[str, Tensor], law: Law | None, sigma: Tensor | float | None, stream: str, space: str
+    ) -> list[Tensor]:
         """Return what straying does to the values, by compiled code."""
-        clean = w.detach().contiguous()
-        value, deviation = lookup(self.crossbar, w.dtype, w.device)
-        address = f"train/{stream}/{name}"
-        draw = law and Draw(self.seeds, self.step, address, law.transform, space == "conductance")
-        return perturb(clean, self.crossbar.bits, value, deviation, sizes, draw)
+        sigma = self.sigma_d if sigma is None else torch.as_tensor(sigma)
+        sizes, transform = sigma.expand(len(self.sigma_d)).tolist(), law and law.transform
+        held = []
+        for name, w in clean.items():
+            address = f"train/{stream}/{name}"
+            draw = law and Draw(self.seeds, self.step, address, transform, space == "conductance")
+            tables = lookup(self.crossbar, w.dtype, w.device)
+            held.append(perturb(w.detach().contiguous(), self.crossbar.bits, *tables, sizes, draw))
+        return held
 
     def chip(self, index: int) -> dict[str, Tensor]:
         """Return all members programmed on validation chip ``index``: the same deviations for each."""

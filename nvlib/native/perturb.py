@@ -3,7 +3,8 @@
     u (Philox)  ->  z = clamp(Phi^-1(scale u + shift), low, high)  ->  s sign(w) (v_n + sigma spread_n z)
 
 for each element: quantise w to n levels of s = max|w| / (2^M - 1), draw, perturb. In PyTorch's operations this is a
-dozen passes over float64 tensors. The uniform numbers are those of `nvlib.philox` to the bit. Phi^-1 is Wichura's
+dozen passes over float64 tensors. The uniform numbers are those of `nvlib.philox`, rounded to float32 with 1 - u beside
+them. Phi^-1 is Wichura's
 PPND7 (algorithm AS 241, Applied Statistics 37, 1988) in float32, within 2e-6 (1 + |z|) of the float64 quantile
 (tested); a training's noise needs no more, and programmed chips never come from here.
 """
@@ -32,7 +33,7 @@ _ARGUMENTS = (
 )
 _SOURCE = r"""
 #include <cmath>
-enum { WIDE = 2 * LANES, MANY = 4 * STEP };  // a register's floats: wider vectors are taken apart, lane by lane
+enum { WIDE = 2 * LANES, MANY = 512 };  // a register's floats: wider vectors are taken apart, lane by lane
 typedef float floats __attribute__((vector_size(4 * WIDE)));
 typedef float loose __attribute__((vector_size(4 * WIDE), aligned(4)));
 typedef int ints __attribute__((vector_size(4 * WIDE)));
@@ -61,30 +62,62 @@ static inline floats taken(const float* table, ints at) {
 #endif
 }
 
+// Of two vectors at a time, step by step, so that neither waits for its own last result.
+#define BOTH(...) for (int v = 0; v < 2; v++) { __VA_ARGS__; }
+
 // The natural logarithm of normal positive numbers (Cephes' logf).
-static inline floats logarithm(floats a) {
-  ints bits = (ints)a, e = (bits >> 23) - 126;
-  floats m = (floats)((bits & 0x7fffff) | 0x3f000000);
-  const ints low = m < 0.707106781186547524f;
-  e = low ? e - 1 : e;
-  m = (low ? m + m : m) - 1.f;
-  const floats k = __builtin_convertvector(e, floats), z = m * m;
-  floats y = every(7.0376836292e-2f);
-  y = y * m - 1.1514610310e-1f; y = y * m + 1.1676998740e-1f; y = y * m - 1.2420140846e-1f;
-  y = y * m + 1.4249322787e-1f; y = y * m - 1.6668057665e-1f; y = y * m + 2.0000714765e-1f;
-  y = y * m - 2.4999993993e-1f; y = y * m + 3.3333331174e-1f;
-  return m + (y * m * z - 2.12194440e-4f * k - 0.5f * z) + 0.693359375f * k;
+static inline void logarithm(floats a[2]) {
+  floats m[2], k[2], z[2], y[2];
+  BOTH(ints bits = (ints)a[v], e = (bits >> 23) - 126; m[v] = (floats)((bits & 0x7fffff) | 0x3f000000);
+       const ints low = m[v] < 0.707106781186547524f; e = low ? e - 1 : e; m[v] = (low ? m[v] + m[v] : m[v]) - 1.f;
+       k[v] = __builtin_convertvector(e, floats))
+  BOTH(z[v] = m[v] * m[v]; y[v] = m[v] * 7.0376836292e-2f - 1.1514610310e-1f)
+  BOTH(y[v] = y[v] * m[v] + 1.1676998740e-1f) BOTH(y[v] = y[v] * m[v] - 1.2420140846e-1f)
+  BOTH(y[v] = y[v] * m[v] + 1.4249322787e-1f) BOTH(y[v] = y[v] * m[v] - 1.6668057665e-1f)
+  BOTH(y[v] = y[v] * m[v] + 2.0000714765e-1f) BOTH(y[v] = y[v] * m[v] - 2.4999993993e-1f)
+  BOTH(y[v] = y[v] * m[v] + 3.3333331174e-1f)
+  BOTH(a[v] = m[v] + (y[v] * m[v] * z[v] - 2.12194440e-4f * k[v] - 0.5f * z[v]) + 0.693359375f * k[v])
 }
 
-// of p - 1/2 and min(p, 1 - p), which are rounded from float64
-static inline floats quantile(floats q, floats tail) {
-  floats r = 0.180625f - q * q;
-  const floats centre = q * (((5.9109374720e+1f * r + 1.5929113202e+2f) * r + 5.0434271938e+1f) * r + 3.3871327179f) /
-      (((6.7187563600e+1f * r + 7.8757757664e+1f) * r + 1.7895169469e+1f) * r + 1.f);
-  r = root(-logarithm(tail < 1.17549435e-38f ? every(1.17549435e-38f) : tail)) - 1.6f;
-  const floats side = (((1.7023821103e-1f * r + 1.3067284816f) * r + 2.7568153900f) * r + 1.4234372777f) /
-      ((1.2021132975e-1f * r + 7.3700164250e-1f) * r + 1.f);
-  return (q < -0.425f) | (q > 0.425f) ? (q < 0.f ? -side : side) : centre;
+// STEP blocks of words in order; two of them are the halves of 64 bits, the lower one first
+static inline void words(int* out, u64 block, u32 index, u32 low, u32 high, u32 k0, u32 k1) {
+  vec c[GROUPS][4];
+  rounds(c, block, index, low, high, k0, k1);
+  for (int g = 0; g < GROUPS; g++) {
+    u64 pairs[2][LANES], *to = (u64*)out + 2 * g * LANES;
+    for (int j = 0; j < 2; j++) {
+      const vec both = (c[g][2 * j] & 0xFFFFFFFFull) | (c[g][2 * j + 1] << 32);
+      __builtin_memcpy(pairs[j], &both, sizeof both);
+    }
+    for (int lane = 0; lane < LANES; lane++) {
+      to[2 * lane] = pairs[0][lane];
+      to[2 * lane + 1] = pairs[1][lane];
+    }
+  }
+}
+
+// (w + 1/2) 2^-32 of whole numbers w without sign, to float32's relative precision
+static inline floats share(ints w) {
+  const ints high = (w >> 16) & 0xFFFF, low = w & 0xFFFF;
+  const floats sum = __builtin_convertvector(high, floats) * 65536.f + (__builtin_convertvector(low, floats) + 0.5f);
+  return sum * 2.3283064365386963e-10f;
+}
+
+// Phi^-1 of p, given with 1 - p, so that neither tail is lost; instead of p.
+static inline void quantile(floats p[2], const floats rest[2]) {
+  floats q[2], r[2], above[2], below[2], centre[2];
+  BOTH(const ints lower = p[v] < rest[v]; q[v] = lower ? p[v] - 0.5f : 0.5f - rest[v]; p[v] = lower ? p[v] : rest[v];
+       r[v] = 0.180625f - q[v] * q[v])
+  BOTH(above[v] = 5.9109374720e+1f * r[v] + 1.5929113202e+2f; below[v] = 6.7187563600e+1f * r[v] + 7.8757757664e+1f)
+  BOTH(above[v] = above[v] * r[v] + 5.0434271938e+1f; below[v] = below[v] * r[v] + 1.7895169469e+1f)
+  BOTH(above[v] = above[v] * r[v] + 3.3871327179f; below[v] = below[v] * r[v] + 1.f)
+  BOTH(centre[v] = q[v] * above[v] / below[v]; p[v] = p[v] < 1.17549435e-38f ? every(1.17549435e-38f) : p[v])
+  logarithm(p);
+  BOTH(r[v] = root(-p[v]) - 1.6f)
+  BOTH(above[v] = 1.7023821103e-1f * r[v] + 1.3067284816f; below[v] = 1.2021132975e-1f * r[v] + 7.3700164250e-1f)
+  BOTH(above[v] = above[v] * r[v] + 2.7568153900f; below[v] = below[v] * r[v] + 1.f)
+  BOTH(above[v] = (above[v] * r[v] + 1.4234372777f) / below[v]; above[v] = q[v] < 0.f ? -above[v] : above[v];
+       p[v] = (q[v] < -0.425f) | (q[v] > 0.425f) ? above[v] : centre[v])
 }
 
 extern "C" void perturb(
@@ -100,17 +133,19 @@ extern "C" void perturb(
   float peak = 0.f;
   for (int lane = 0; lane < WIDE; lane++) peak = peak < most[lane] || most[lane] != most[lane] ? most[lane] : peak;
   for (; i < numbers; i++) { const float b = std::fabs(w[i]); peak = peak < b || b != b ? b : peak; }
+  const float wide = scale, first = shift, last = 1.0 - scale - shift;
   const float s = peak / top, divisor = s > 0.f ? s : 1.f, size_of_noise = s * sigma;
   for (size start = 0; start < numbers; start += MANY) {
-    alignas(64) float centred[MANY], tail[MANY];
-    if (draw) {
-      alignas(64) double u[MANY];
-      step(u, start / 4, index, name_low, name_high, seed, seed >> 32);
-      for (int k = 0; k < MANY; k++) {
-        const double p = u[k] * scale + shift;
-        centred[k] = p - 0.5;
-        tail[k] = p < 0.5 ? p : 1.0 - p;
-      }
+    alignas(64) int drawn[MANY];
+    alignas(64) float noise[MANY];
+    for (int k = 0; draw && k < MANY && start + k < numbers; k += 4 * STEP)
+      words(drawn + k, (start + k) / 4, index, name_low, name_high, seed, seed >> 32);
+    for (int k = 0; draw && k < MANY && start + k < numbers; k += 2 * WIDE) {
+      floats p[2], rest[2];
+      BOTH(const ints w = *(const ints*)(drawn + k + v * WIDE); p[v] = share(w) * wide + first;
+           rest[v] = share(~w) * wide + last)
+      quantile(p, rest);
+      BOTH(*(floats*)(noise + k + v * WIDE) = p[v] < low ? every(low) : p[v] > high ? every(high) : p[v])
     }
     for (size at = 0; at < MANY && start + at < numbers; at += WIDE) {
       const size left = numbers - start - at < WIDE ? numbers - start - at : WIDE;
@@ -128,8 +163,7 @@ extern "C" void perturb(
       }
       floats held = s * level;
       if (draw) {
-        floats z = quantile(*(const floats*)(centred + at), *(const floats*)(tail + at));
-        z = z < low ? every(low) : z > high ? every(high) : z;
+        floats z = *(const floats*)(noise + at);
         if (conductance) z = a < 0.f ? -z : z;
         held += size_of_noise * deviates * z;
       }

@@ -52,9 +52,8 @@ static inline vec product(vec a, u64 b) { return (vec)_mm256_mul_epu32((__m256i)
 static inline vec product(vec a, u64 b) { return (a & 0xFFFFFFFFull) * b; }
 #endif
 
-// STEP blocks from `block` on: 4 STEP numbers
-static inline void step(double* out, u64 block, u32 index, u32 low, u32 high, u32 k0, u32 k1) {
-  vec c[GROUPS][4];
+// STEP blocks from `block` on: four words each, the upper halves of lanes rubbish
+static inline void rounds(vec c[GROUPS][4], u64 block, u32 index, u32 low, u32 high, u32 k0, u32 k1) {
   for (int g = 0; g < GROUPS; g++) {
     for (int lane = 0; lane < LANES; lane++) c[g][0][lane] = block + g * LANES + lane;
     c[g][1] = vec{} + index;
@@ -72,6 +71,12 @@ static inline void step(double* out, u64 block, u32 index, u32 low, u32 high, u3
     k0 += 0x9E3779B9u;
     k1 += 0xBB67AE85u;
   }
+}
+
+// the same as 4 STEP numbers
+static inline void step(double* out, u64 block, u32 index, u32 low, u32 high, u32 k0, u32 k1) {
+  vec c[GROUPS][4];
+  rounds(c, block, index, low, high, k0, k1);
   for (int g = 0; g < GROUPS; g++) {
     double numbers[4][LANES];
     for (int j = 0; j < 4; j++) {

@@ -14,6 +14,7 @@ from nvlib.native.layout import Machine
 from nvlib.native.training.tiles import spans, tile
 
 STRETCH = 64  # features of a batch of 128 images that fit in the first-level cache beside weights
+_BLOCKS = 4  # at a time: they, their sums and a weight are in registers together
 
 
 @dataclass(frozen=True)
@@ -77,10 +78,9 @@ static void KERNEL(const float* g, const float* w, float* gx) {{{zero}
 
             return spans("o", results, self.machine.sums // many, outputs)
 
-        most = min(8, self.machine.sums // 2)
         return f"""for (int first = 0; first < {depth}; first += {STRETCH}) {{
     const int last = first + {STRETCH} < {depth} ? first + {STRETCH} : {depth};
-    {spans("block", self.blocks, most, blocks)}
+    {spans("block", self.blocks, _BLOCKS, blocks)}
   }}"""
 
     def weights(self) -> str:

@@ -51,10 +51,16 @@ class Program:
         spare = self.free[kind]
         return spare.pop() if spare else aligned(max(1, getattr(self.source, kind))).zero_()
 
-    def forward(self, x: Tensor, weights: Sequence[Tensor], buffers: Sequence[Tensor]) -> tuple[Tensor, list[Tensor]]:
-        """Return results (members, results, batch, classes) and what each member keeps for `backward`."""
+    def forward(
+        self, x: Tensor, weights: Sequence[Tensor], buffers: Sequence[Tensor]
+    ) -> tuple[Tensor, list[Tensor], _Rows]:
+        """Return results (members, results, batch, classes), what each member keeps for `backward`, and where weights are.
+
+        Results have no axis of their own unless the module stacks them.
+        """
         count = len(weights[0])
-        out = torch.empty(count, self.source.results, self.images, self.source.classes)
+        results = (self.source.results,) if self.stacked else ()
+        out = torch.empty(count, *results, self.images, self.source.classes)
         kept = [self.memory("kept") for _ in range(count)]
 
         rows = _Rows(x), _Rows(*weights), _Rows(*buffers), _Rows(out)
@@ -64,16 +70,16 @@ class Program:
             self.ahead(images[0], w, b, kept[member].data_ptr(), to[0])
 
         _each(each, count)
-        return out, kept
+        return out, kept, rows[1]
 
     def backward(
-        self, g: Tensor, weights: Sequence[Tensor], kept: list[Tensor], wanted: Sequence[bool], gx: Tensor | None
+        self, g: Tensor, weights: Sequence[Tensor], kept: list[Tensor], of: _Rows, wanted: Sequence[bool], gx: Tensor | None
     ) -> list[Tensor | None]:
         """Return the gradients of those weights that are wanted, and fill that of the images; ``kept`` is used up."""
         slopes = [torch.empty_like(w, memory_format=torch.contiguous_format) if want else None
                   for w, want in zip(weights, wanted, strict=True)]  # fmt: skip
 
-        rows = _Rows(g, gx), _Rows(*weights), _Rows(*slopes)
+        rows = _Rows(g, gx), of, _Rows(*slopes)
 
         def each(member: int) -> None:
             scratch = self.memory("scratch")
@@ -92,7 +98,7 @@ class _Pass(torch.autograd.Function):
 
     @staticmethod
     def forward(ctx: Any, made: Program, x: Tensor, buffers: list[Tensor], *weights: Tensor) -> Tensor:
-        out, ctx.kept = made.forward(x, weights, buffers)
+        out, ctx.kept, ctx.rows = made.forward(x, weights, buffers)
         ctx.made, ctx.x = made, x.shape
         ctx.save_for_backward(*weights)
         return out
@@ -103,7 +109,8 @@ class _Pass(torch.autograd.Function):
         if not ctx.kept:
             raise RuntimeError("a generated training step was differentiated twice; run it again for another gradient")
         gx = torch.empty(ctx.x) if ctx.needs_input_grad[1] else None
-        slopes = ctx.made.backward(g.contiguous(), ctx.saved_tensors, ctx.kept, ctx.needs_input_grad[3:], gx)
+        held = ctx.saved_tensors, ctx.kept, ctx.rows
+        slopes = ctx.made.backward(g.contiguous(), *held, ctx.needs_input_grad[3:], gx)
         return None, gx, None, *slopes
 
 
@@ -139,7 +146,7 @@ def step(made: Program, weights: Mapping[str, Tensor], x: Tensor, seeds: Sequenc
     with torch.no_grad():
         for name, number in made.counters:
             weights[name] += number
-    return out if made.stacked else out[:, 0]
+    return out
 
 
 def program(module: nn.Module, weights: Mapping[str, Tensor], x: Tensor, target: Machine | None = None) -> Program:
@@ -188,9 +195,9 @@ def _try(made: Program, module: nn.Module, weights: dict[str, Tensor], x: Tensor
         slopes = torch.autograd.grad(expected, inputs, g, allow_unused=True)
     buffers = [weights[name].clone() for name in made.source.buffers]
     held = [weights[name].contiguous() for name in names]
-    out, kept = made.forward(x.contiguous(), held, buffers)
+    out, kept, rows = made.forward(x.contiguous(), held, buffers)
     gx = torch.empty_like(x) if of_images else None
-    found = made.backward(g.view(out.shape), held, kept, [True] * len(held), gx)
+    found = made.backward(g.view(out.shape), held, kept, rows, [True] * len(held), gx)
     pairs = [("its values", expected.detach().reshape(out.shape), out)]
     pairs += [(f"the gradient of {name}", s, f) for name, s, f in
               zip((*names, "the images"), slopes, [*found, *([gx] if of_images else [])], strict=False)]  # fmt: skip
