@@ -5,8 +5,8 @@
 
 Whole epochs of `nvlib.train`, without validation, alternated between the ways; the fastest of several rounds counts.
 The *limit* is three times the multiply-adds of all forwards, and of what a method adds, at the rate of `torch.mm`;
-*plain* PyTorch's own loop over the same network without noise and quantisers, channels last, fused Adam. Times are of the
-processor, so that neighbours on the machine weigh less; ratios are of one run.
+*plain* PyTorch's own loop over the same network without noise and quantisers, channels last, fused Adam. Times are of
+the processor, so that neighbours on the machine weigh less; ratios are of one run.
 """
 
 from __future__ import annotations
