@@ -10,6 +10,7 @@ from torch.nn import functional as F
 
 import nvlib
 from nvlib import Crossbar, InputError, circuits
+from nvlib.crossbar import readings
 from nvlib.devices import Device
 
 KINDS = {k: Device(f"whole{k}", k, range(2**k), [1] * 2**k, "level", True) for k in (1, 2, 4, 8)}
@@ -245,6 +246,23 @@ def test_chips_are_those_of_program_cell_by_cell(mapping, subtract, bits, cell):
     out = nvlib.forward(on.module, chips, x, how="loop")
     torch.testing.assert_close(out, nvlib.forward(model, wanted, x, how="loop").detach(), rtol=0.02, atol=0.02)
     torch.testing.assert_close(out, nvlib.forward(on.module, chips, x, how="vmap"), rtol=1e-3, atol=1e-3)
+
+
+@pytest.mark.parametrize("effects", [("stuck:chen2015",), ("stuck:chen2015", "read:additive=0.05,images=100")])
+def test_what_befalls_cells_passes_their_columns(effects):
+    torch.manual_seed(0)
+    model, x = nn.Linear(12, 4), torch.randn(5, 12)
+    plain = Crossbar("rram", 0.1, 4, effects=effects)
+    on = circuits.attach(model, replace(plain, periphery="rows=5,input_range=4,subtract=digital,adc_range=bound"), x)
+    ours, theirs = on.readings(seed=3, index=range(4)), readings(model, plain, seed=3, index=range(4))
+    s, before = float(model.weight.detach().abs().max()) / 15, None
+    for _ in range(3):
+        chips, wanted = next(ours), next(theirs)["weight"]
+        assert torch.equal(chips["model.weight"], wanted)
+        held = s * torch.tensordot(chips["planes_0"], torch.tensor(on.layers["weight"].counts), ([1], [0]))
+        torch.testing.assert_close(held, wanted, rtol=1e-4, atol=1e-6)
+        assert before is None or torch.equal(before, wanted) == (len(effects) == 1)
+        before = wanted
 
 
 def test_converters_differ_from_chip_to_chip_but_not_by_what_is_asked_beside():
