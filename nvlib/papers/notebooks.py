@@ -29,6 +29,7 @@ LIBRARY = (
     Notebook("01_devices", dict.fromkeys(PRESETS, 10.0)),
     Notebook("02_kpp_taylor", {"smoke": 25, "quick": 30, "full": 400, "paper": 3e5}),
     Notebook("08_range", {"smoke": 30, "quick": 60, "full": 600, "paper": 3600}),
+    Notebook("10_array", {"smoke": 50, "quick": 180, "full": 3600, "paper": 5e4}, ("array",)),
     Notebook("07_explore", {"smoke": 25, "quick": 180, "full": 900, "paper": 2e4}, ("explore",)),
 )  # fmt: skip
 SHORT = ("00_tour", "01_devices")  # at quick: what `make reproduce` runs by itself
