@@ -188,6 +188,9 @@ def blocks(
         images = split.x[:16] if calibration is None else calibration[: periphery.images].to(split.x)
         arrays = circuits.attach(model, crossbar, images)
         model, programmed, alike = arrays.module, arrays.readings, alike and not periphery.varies
+        if plan is not None and plan.precision != "float32":
+            raise InputError(f"precision={plan.precision!r} with a periphery: its sums need all digits; expected "
+                             "'float32'")  # fmt: skip
         if periphery.converts and (plan is None or plan.how == "native"):  # generated code has no converters
             plan = population.plan(model, split.x, 1 if alike else len(index), how=population.way(model, split.x))
     plan = plan or population.plan(model, split.x, 1 if alike else len(index))
