@@ -181,7 +181,7 @@ def blocks(
     owner, model = model, private(model).to(on)
     if look:
         probe.inspect(model, split)
-        felt.watch(owner, model, split.x, replace(crossbar, periphery=None), seed)
+        felt.watch(owner, model, split.x, crossbar, seed)
     alike = crossbar.sigma_d == 0 and not crossbar.effects  # every chip is the quantised model: compute one, repeat it
     programmed = partial(readings, model, crossbar)
     if (periphery := crossbar.periphery) is not None:

@@ -42,6 +42,7 @@ def watch(owner: nn.Module, model: nn.Module, x: Tensor, crossbar: Crossbar, see
     Returns:
         The names of weights that are not felt.
     """
+    crossbar = replace(crossbar, effects=(), periphery=None)  # a chip that is dead of age feels nothing
     key, known = repr(crossbar), _seen.setdefault(owner, set())
     if crossbar.sigma_d == 0 or key in known:
         return []

@@ -6,8 +6,9 @@ mu and sd follow from what the cell was meant for, x = g / g_max (`nvlib.devices
 (t_0 = 20 s), or the Hermes chip's (Le Gallo et al. 2023, 300 s). With L = ln((t + t_0) / t_0) the mean factor is
 exp(-mu L + sd^2 L^2 / 2) as long as nu is hardly ever folded. A chip at one hour and at one day has the same exponents.
 
-A negative conductance, which the Gaussian of programming allows, decays as a positive one does; upstream (IBM aihwkit)
-cuts at 0 before: put ``limits`` first for that.
+A cell that is stuck before it drifts keeps the exponent of the level that it was meant for; put ``stuck`` behind for
+cells that are pinned. A negative conductance, which the Gaussian of programming allows, decays as a positive one does;
+upstream (IBM aihwkit) cuts at 0 before: put ``limits`` first for that.
 """
 
 from __future__ import annotations

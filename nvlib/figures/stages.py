@@ -11,9 +11,9 @@ from nvlib.figures.names import BLUE, GREEN, ORANGE, VERMILLION, ordinal
 
 _NEEDED = ("stage", "mean", "lost", "kpp", "kpp_low", "kpp_high", "chips", "k")
 _WORDS = {
-    "float": "floating point", "activations": "activations quantised", "weights": "weights quantised",
+    "float": "floating<br>point", "activations": "activations<br>quantised", "weights": "weights<br>quantised",
     "programmed": "programmed", "stuck": "stuck cells", "drift": "drift", "retention": "retention",
-    "read": "read noise", "common": "common variation", "limits": "limits",
+    "read": "read noise", "common": "common<br>variation", "limits": "limits",
 }  # fmt: skip
 
 
@@ -36,13 +36,16 @@ def waterfall(table: pd.DataFrame, note: str = "") -> go.Figure:
     fig.add_waterfall(
         x=[*names, "left"], y=[table["mean"].iloc[0], *(-table["lost"].iloc[1:]), 0.0], name="mean",
         measure=["absolute", *["relative"] * (len(table) - 1), "total"],
-        text=[f"{table['mean'].iloc[0]:.1f}", *(f"{-lost:+.1f}" for lost in table["lost"].iloc[1:]),
-              f"{table['mean'].iloc[-1]:.1f}"],
-        textposition="outside", cliponaxis=False, connector={"line": {"color": FRAME, "width": 1}},
+        connector={"line": {"color": FRAME, "width": 1}},
         decreasing={"marker": {"color": VERMILLION}}, increasing={"marker": {"color": GREEN}},
         totals={"marker": {"color": BLUE}}, customdata=[*table["mean"], table["mean"].iloc[-1]],
         hovertemplate="%{x}<br>mean over chips: %{customdata:.2f} %<extra></extra>",
     )  # fmt: skip
+    tops = [table["mean"].iloc[0], *table["mean"].rolling(2).max().iloc[1:], table["mean"].iloc[-1]]
+    said = [f"{table['mean'].iloc[0]:.1f}", *(f"{-lost:+.1f}" for lost in table["lost"].iloc[1:]),
+            f"{table['mean'].iloc[-1]:.1f}"]  # fmt: skip
+    for x, y, text in zip([*names, "left"], tops, said, strict=True):
+        fig.add_annotation(x=x, y=y, text=text, showarrow=False, yshift=11)
     if len(several):
         places = [names[i] for i in several.index]
         fig.add_scatter(
@@ -52,8 +55,8 @@ def waterfall(table: pd.DataFrame, note: str = "") -> go.Figure:
                      "arrayminus": several["kpp"] - several["kpp_low"], "color": ORANGE},
             hovertemplate="%{x}<br>all but " f"{k:g} % of chips exceed %{{y:.2f}} %<extra></extra>",
         )  # fmt: skip
-    fig.update_yaxes(title="accuracy (%)", range=[0, 106])
-    fig.update_xaxes(title="")
+    fig.update_yaxes(title="accuracy (%)", range=[0, 108])
+    fig.update_xaxes(title="", tickangle=0)
     fig.update_layout(bargap=0.35)
     count = int(table["chips"].max())
     parts = [note, f"{count:,} chips, the same at every stage" if count > 1 else "all chips are alike",

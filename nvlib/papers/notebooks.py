@@ -31,5 +31,6 @@ LIBRARY = (
     Notebook("08_range", {"smoke": 30, "quick": 60, "full": 600, "paper": 3600}),
     Notebook("10_array", {"smoke": 50, "quick": 180, "full": 3600, "paper": 5e4}, ("array",)),
     Notebook("07_explore", {"smoke": 25, "quick": 180, "full": 900, "paper": 2e4}, ("explore",)),
+    Notebook("09_life", {"smoke": 45, "quick": 600, "full": 1.5e4, "paper": 4e5}),
 )  # fmt: skip
 SHORT = ("00_tour", "01_devices")  # at quick: what `make reproduce` runs by itself
