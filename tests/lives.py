@@ -116,8 +116,10 @@ chip that `nvlib.program` draws: chip 7 of seed 0 after an hour and after a day 
 ```python
 import nvlib
 
+model, mnist = nvlib.build("lenet", seed=0).eval(), nvlib.load("mnist", limit=200)
 crossbar = nvlib.Crossbar("pcm", None, effects=("stuck:chen2015", "drift:time=86400", "read"))
-nvlib.stages(model, data, crossbar)  # where the accuracy went: a table; nvlib.figures.waterfall draws it
+table = nvlib.stages(model, mnist, crossbar, chips=4)  # where the accuracy went, the same chips at every stage
+figure = nvlib.figures.waterfall(table)
 ```
 
 Written by `python tests/lives.py`, a test holds it to what happens.
