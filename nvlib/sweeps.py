@@ -69,6 +69,13 @@ def sweep(
 
     Raises:
         InputError: for an unknown field, and as `nvlib.monte_carlo`.
+
+    Example:
+        >>> import nvlib
+        >>> model, mnist = nvlib.build("lenet3").eval(), nvlib.load("mnist", limit=30)
+        >>> crossbar = nvlib.Crossbar("rram", 0.1, periphery="images=30")
+        >>> nvlib.sweep(model, mnist, crossbar, field="adc_bits", values=(4, None), chips=2)["value"].tolist()
+        ['exact', '4', 'ideal']
     """
     import pandas as pd
 
