@@ -9,7 +9,8 @@ from torch.nn.functional import cross_entropy
 
 import nvlib
 from nvlib import InputError, population, statistics
-from nvlib.evaluate import Interrupted, Samples, as_split, score
+from nvlib.data import Split
+from nvlib.evaluate import Interrupted, Samples, _identity, as_split, score
 from nvlib.sequential import Until
 
 
@@ -210,3 +211,15 @@ def test_what_cannot_be_waited_for_or_gone_on_from(trained, mnist, options, word
     with pytest.raises(InputError) as error:
         nvlib.monte_carlo(trained, mnist, "rram", 0.1, **{"chips": 4, **options})
     assert words in str(error.value) and "\n" not in str(error.value)
+
+
+def test_the_digest_of_many_images_sees_a_pixel_and_an_order(trained):
+    """Above a megabyte it is of sums; each change must show."""
+    x, y = torch.rand(512, 1, 28, 28, generator=torch.Generator().manual_seed(0)), torch.arange(512)
+    other, turned, apart = x.clone(), x.clone(), torch.cat([torch.zeros(3), x.flatten()])[3:].view(x.shape)
+    other[-1, 0, -1, -1] += 1e-3
+    turned[[0, 1]] = turned[[1, 0]]
+    crossbar = nvlib.Crossbar("rram", 0.1)
+    same = [_identity(trained, Split(images, y), crossbar) for images in (x, x.clone(), apart)]
+    found = [_identity(trained, Split(images, y), crossbar) for images in (x, other, turned, x.flip(-1), x[:-1])]
+    assert len(set(same)) == 1 and len(set(found)) == 5
