@@ -144,9 +144,17 @@ class Chips:
 
     def _moved(self, part: slice, read: int) -> Tensor:
         """Return by how much weights of some chips have changed, (chips, weights)."""
-        cells, v = self._befallen(part, read)
-        moved = (v - cells.programmed) @ self._signs(v)
-        scale = _rows(self.scale, part).to(v.dtype).expand(-1, *self.n.shape[1:]).flatten(1)
+        only = self.crossbar.effects[0] if len(self.crossbar.effects) == 1 else None
+        if hasattr(only, "moved"):  # one Gaussian a weight still: no cell is drawn
+            cells = self._blank(part)
+            _, variance, _ = self._along(cells)
+            z = 0.0 if self.z is None else _rows(self.z, part).to(variance.dtype).flatten(1)
+            along = torch.where(cells.negative, -1.0, 1.0).to(variance.dtype) * variance.sqrt() * z
+            moved = only.moved(along, cells, self._signs(variance))
+        else:
+            cells, v = self._befallen(part, read)
+            moved = (v - cells.programmed) @ self._signs(v)
+        scale = _rows(self.scale, part).to(moved.dtype).expand(-1, *self.n.shape[1:]).flatten(1)
         return torch.where(cells.negative, -scale, scale) * moved
 
     def _befallen(self, part: slice, read: int) -> tuple[Programmed, Tensor]:
@@ -174,18 +182,23 @@ class Chips:
 
     def _programmed(self, part: slice) -> Programmed:
         """Draw the cells of some chips, given their weights' deviations."""
-        own, blank = self._meant(part), (len(self.held[part]), *self._meant(part).digit.shape[1:])
-        seed = list(self.seed[part]) if isinstance(self.seed, Sequence) else self.seed
-        index = self.index[part] if isinstance(self.index, range) else range(self.index, self.index + 1)
-        cells = replace(own, seed=seed, index=index, programmed=own.level.expand(blank))
+        cells = self._blank(part)
         if self.z is None:
             return cells
-        luck, (deviation, variance, way) = cells.drawn(f"cells/{self.name}"), self._along(own)
+        luck, (deviation, variance, way) = cells.drawn(f"cells/{self.name}"), self._along(cells)
         lacking = variance.sqrt() * _rows(self.z, part).to(luck.dtype).flatten(1)
         lacking -= torch.einsum("...k,...k->...", deviation, luck)
         lacking.mul_(torch.where(variance > 0, 1 / variance, 0.0))
         luck.addcmul_(deviation, lacking.unsqueeze(-1))
-        return replace(cells, programmed=luck.mul_(way).add_(own.level))
+        return replace(cells, programmed=luck.mul_(way).add_(cells.level))
+
+    def _blank(self, part: slice) -> Programmed:
+        """Return the cells of some chips as they were meant, none of which strays."""
+        own = self._meant(part)
+        seed = list(self.seed[part]) if isinstance(self.seed, Sequence) else self.seed
+        index = self.index[part] if isinstance(self.index, range) else range(self.index, self.index + 1)
+        level = own.level.expand(len(self.held[part]), *own.digit.shape[1:])
+        return replace(own, seed=seed, index=index, programmed=level)
 
     def _along(self, own: Programmed) -> tuple[Tensor, Tensor, Tensor]:
         """Return deviation and variance in steps along the weight, and what turns a cell's luck into its straying.
@@ -197,7 +210,7 @@ class Chips:
         signs = self._signs(own.spread)
         deviation, turned = own.spread * signs.abs(), own.negative.unsqueeze(-1)
         found = deviation, deviation.square().sum(-1), own.spread * torch.where(turned, -signs.sign(), signs.sign())
-        self.along = found if own is self.meant else None
+        self.along = found if self.meant is not None else None
         return found
 
     def _meant(self, part: slice) -> Programmed:

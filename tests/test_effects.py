@@ -363,6 +363,21 @@ def test_the_variance_of_a_cell_stays_and_what_is_shared_is_shared():
     assert float(((half - cells.level) / cells.spread).var(0).mean()) == pytest.approx(1, abs=0.1)
 
 
+@pytest.mark.parametrize(("device", "mapping", "chains"), CASES)
+def test_common_variation_of_whole_weights_is_that_of_their_cells(device, mapping, chains):
+    """The fast law and the cells' are one chip: a second effect that does nothing makes cells of it."""
+    model = net(6, 5)
+    common = CommonVariation(0.1, 0.2, 0.3, 0.2, 3.0, chains)
+    for sigma_d in (0.2, 0.0):
+        crossbar = Crossbar(device, sigma_d, 4, mapping=mapping, range="deviations:2/channel")
+        fast, slow = (nvlib.program(model, replace(crossbar, effects=e), index=range(3))["weight"]
+                      for e in ((common,), (common, StuckCells())))  # fmt: skip
+        torch.testing.assert_close(fast, slow, rtol=1e-9, atol=1e-12)
+        assert not sigma_d or not torch.allclose(
+            fast, nvlib.program(model, crossbar, index=range(3))["weight"], atol=1e-4
+        )
+
+
 def test_the_field_is_the_gaussian_kernel_to_six_digits():
     for length in (1.0, 3.0, 20.0):
         a = effects.common.bumps(50, length)

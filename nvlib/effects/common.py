@@ -94,6 +94,26 @@ class CommonVariation:
         idle = torch.where(cells.negative, shared, minus).unsqueeze(-1).expand(*own.shape[:-1], slices)
         return own.addcmul_(cells.spread, torch.cat([holding, idle], -1))
 
+    def moved(self, along: Tensor, cells: Programmed, signs: Tensor) -> Tensor:
+        """Return by how much weights change, in steps in the direction of their sign, (chips, weights), without cells.
+
+        Args:
+            along: how far they strayed in programming, likewise.
+            cells: as they were meant.
+            signs: what a cell counts for in its weight.
+        """
+        if not self.total:
+            return torch.zeros_like(along)
+        own, shared = (math.sqrt(max(0.0, 1 - self.total)) - 1) * along, self.shared(cells, "plus")
+        each = cells.spread * signs
+        if cells.chains == 1 or self.chains == "one":
+            return own + each.sum(-1) * shared
+        minus, slices = self.shared(cells, "minus"), cells.spread.shape[-1] // 2
+        holding, idle = each[..., :slices].sum(-1), each[..., slices:].sum(-1)
+        return own + holding * torch.where(cells.negative, minus, shared) + idle * torch.where(
+            cells.negative, shared, minus
+        )
+
     def shared(self, cells: Programmed, array: str) -> Tensor:
         """Return what the cells of each weight share on an array, (chips, weights), with variance rho."""
         outputs = cells.shape[0]

@@ -127,7 +127,8 @@ class Effect(Protocol):
 
     It may have more: ``on(device)``, which refuses a device it has no numbers for and returns the effect as it then
     is; ``numbers(device)``, all it depends on in plain types, where its fields are not all; ``first = True``, where it
-    is a part of programming and comes before what happens later; ``images``, how many images one reading serves.
+    is a part of programming and comes before what happens later; ``images``, how many images one reading serves;
+    ``moved``, the same for whole weights, where one Gaussian a weight is left and it is the only effect.
     """
 
     name: str
