@@ -24,7 +24,7 @@ help:  ## show this list
 
 setup: $(SETUP)  ## make .venv and install the project with all extras
 
-reproduce: $(SETUP)  ## the main job: train, evaluate, execute the notebooks; PRESET=smoke|quick|full|paper
+reproduce: $(SETUP)  ## the main job: the notebook of every paper; PRESET=tour|smoke|quick|full|paper
 	$(PY) -m nvlib reproduce $(if $(PRESET),--preset $(PRESET))
 
 # notebooks run on throw-away results: nothing of a test reaches runs/

@@ -162,7 +162,12 @@ def test_notebook_runs_with_injected_parameters(path, tmp_path, monkeypatch):
 
 
 def test_choosing_what_to_reproduce():
-    assert [n.name for n, _ in papers.choose()] == ["01_devices", "00_tour"]
+    assert [n.name for n, _ in papers.choose(preset="tour")] == ["01_devices", "00_tour"]
+    every = {n.name: preset for n, preset in papers.choose()}
+    assert set(every) == set(papers.NOTEBOOKS) and set(every.values()) == {"quick", "smoke"}
+    assert {every[paper.notebook.name] for paper in papers.PAPERS} == {"quick"}
+    with pytest.raises(InputError, match="tour"):
+        papers.choose(["trice-fig3"], "tour")
     ((one, preset),) = papers.choose(["trice-fig3", "trice-fig7"], "full")
     assert (one.name, preset) == ("01_devices", "full")
     for preset in papers.PRESETS:
@@ -170,6 +175,19 @@ def test_choosing_what_to_reproduce():
     with pytest.raises(InputError, match="smoke"):
         papers.study("00_tour", "huge")
     assert papers.clock(45) == "45 s" and papers.clock(600) == "10 min" and papers.clock(9e6) == "2500 h"
+
+
+def test_what_ships_is_not_computed_again(tmp_path):
+    """Of the papers' own studies at quick, so that the main job takes minutes; the pages and the claims are listed."""
+    from nvlib.papers.computation import missing
+    from nvlib.store import Store
+
+    where = Store(tmp_path)
+    for paper in papers.PAPERS:
+        assert missing(papers.NOTEBOOKS[paper.notebook.name].studied, "quick", where) == 0, paper.name
+    assert missing(["00_tour"], "quick", where) == 1
+    said = papers.summary([tmp_path / "01_devices-quick.ipynb"])
+    assert "01_devices-quick.html" in said and "35 artefacts" in said and "claims in" in said
 
 
 def test_the_site_prints_what_the_shipped_results_say():

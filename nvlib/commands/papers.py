@@ -15,12 +15,13 @@ def add(command: object) -> None:
     """Add the commands."""
     sub = command(
         "reproduce", _reproduce, "run the notebooks that make the papers' artefacts",
-        "  python -m nvlib reproduce                           a short list, minutes on two CPU cores\n"
+        "  python -m nvlib reproduce                           every notebook, minutes on two CPU cores\n"
+        "  python -m nvlib reproduce --preset tour             the tour and the devices, two minutes\n"
         "  python -m nvlib reproduce trice-table1 --preset full\n"
         "  python -m nvlib reproduce --preset smoke            all of them, to see that everything works",
     )  # fmt: skip
-    sub.add_argument("names", nargs="*", help="artefacts or notebooks (default: a short list)")
-    sub.add_argument("--preset", help="smoke, quick, full or paper")
+    sub.add_argument("names", nargs="*", help="artefacts or notebooks (default: every notebook)")
+    sub.add_argument("--preset", help="smoke, quick, full or paper; tour, without names")
     sub.add_argument("--on", default="cpu", help="cpu (default) or cuda")
     sub.add_argument("--workers", type=int, help="processes that train (default: one a core; 1 on cuda)")
     sub = command(
@@ -40,7 +41,8 @@ def _reproduce(options: argparse.Namespace) -> int:
         workers = len(os.sched_getaffinity(0)) if options.on == "cpu" and hasattr(os, "sched_getaffinity") else 1
     if workers < 1:
         raise InputError(f"workers={workers}: expected at least 1 process")
-    papers.execute(papers.choose(options.names, options.preset), on=options.on, workers=workers)
+    made = papers.execute(papers.choose(options.names, options.preset), on=options.on, workers=workers)
+    print(papers.summary(made))
     return 0
 
 

@@ -46,7 +46,7 @@ from nvlib.papers.artefact import Artefact, Claim, Notebook, Paper
 from nvlib.papers.computation import compute
 from nvlib.papers.deployment_tables import ablated, ablation, ahead, causes, converged, learned, most, repaired
 from nvlib.papers.evidence import draw, grid, origin, panels, protocols, rows
-from nvlib.papers.execution import choose, clock, execute
+from nvlib.papers.execution import choose, clock, execute, summary
 from nvlib.papers.independent_checks import agree, ekl_by_temperature, kpp_by_hand, scale_said
 from nvlib.papers.kpp_convergence import many_chips, many_rows, widths
 from nvlib.papers.notebooks import SHORT
@@ -65,5 +65,5 @@ __all__ = [
     "causes", "choose", "claims", "claims_table", "clipped_rows", "clock", "compute", "converged", "convergence",
     "draw", "drawings", "ekl_by_temperature", "execute", "grid", "judge", "kpp_by_hand", "learned", "many_chips",
     "many_rows", "most", "openings", "origin", "panels", "protocols", "published", "range_rows", "repaired", "rows",
-    "say", "scale_said", "study", "variants", "widths", "write_claims",
+    "say", "scale_said", "study", "summary", "variants", "widths", "write_claims",
 ]  # fmt: skip

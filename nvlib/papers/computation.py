@@ -6,7 +6,7 @@ of them nearly all of a second core.
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import replace
 from typing import TYPE_CHECKING, Any
 
@@ -18,9 +18,10 @@ from nvlib.papers.presets import Entry, as_study
 from nvlib.papers.registry import entries
 from nvlib.papers.select import Evidence, Protocol
 from nvlib.records import digest
-from nvlib.store import Store
+from nvlib.store import Store, results
 
 if TYPE_CHECKING:
+    from nvlib.data import Dataset
     from nvlib.studies import Study
 
 
@@ -35,7 +36,7 @@ def compute(
     *,
     only: Sequence[str] = (),
     on: str = "cpu",
-    progress: bool = False,
+    progress: bool | Callable[[float], None] = False,
     workers: int = 1,
 ) -> pd.DataFrame:
     """Run what is missing of the studies of artefacts at a preset, and return their samples.
@@ -48,7 +49,7 @@ def compute(
         where: the store; None takes the project's own.
         only: run those of ``names`` that are here; empty: all.
         on: ``cpu`` or ``cuda``.
-        progress: whether to show bars.
+        progress: whether to show bars, or a function that is called with the share that is done of what is at hand.
         workers: processes of one thread each; 1 works in this process, with its threads.
 
     Raises:
@@ -71,15 +72,52 @@ def compute(
 
 
 def run_studies(
-    studies: Sequence[Study], where: Store, on: str = "cpu", progress: bool = False, workers: int = 1
+    studies: Sequence[Study],
+    where: Store,
+    on: str = "cpu",
+    progress: bool | Callable[[float], None] = False,
+    workers: int = 1,
 ) -> list[pd.DataFrame]:
     """Run what is missing of studies and return their samples: one after another here, or all by several processes."""
     from nvlib import launch
     from nvlib.studies import run
 
     if workers == 1 or not studies:
-        return [run(study, where, on=on, progress=progress) for study in studies]
-    return [launch.run(studies, "processes", workers, where=where, on=on, threads=1, progress=progress)]
+        return [
+            run(study, where, on=on, progress=_told(progress, i, len(studies))) for i, study in enumerate(studies)
+        ]
+    told = (lambda status: progress(status.done / max(status.total, 1))) if callable(progress) else progress
+    return [launch.run(studies, "processes", workers, where=where, on=on, threads=1, progress=told)]
+
+
+def _told(progress: bool | Callable[[float], None], i: int, studies: int) -> bool | Callable[[str, float, float], None]:
+    """Return what a study is to call: its share is one of several."""
+    if not callable(progress):
+        return progress
+    return lambda what, done, total: progress((i + (what == "evaluation") * done / max(total, 1)) / studies)
+
+
+def missing(names: Sequence[str], preset: str, where: Store | None = None) -> float:
+    """Return which share of the evaluations of artefacts' studies is neither here nor shipped, 0 to 1.
+
+    Of studies that build on others, which are not known before these, nothing is counted.
+    """
+    table, wanted, lacking = results(where or Store()), 0, 0
+    chips = table.groupby("run", observed=True).chip.nunique().to_dict() if len(table) else {}
+    loaded: dict[tuple[Any, ...], Dataset] = {}
+    for name in names:
+        for entry in entries(name, preset):
+            if not {"manual", "pretrain", "operating_points"} & set(entry):
+                try:
+                    study = as_study(resolved(entry))
+                except MissingData:
+                    continue
+                kept = (study.dataset, study.images, study.network)
+                data = loaded[kept] if kept in loaded else loaded.setdefault(kept, study.data())
+                held = [chips.get(digest(evaluation), 0) for _, evaluation in study.pairs(data)]
+                wanted += len(held)
+                lacking += sum(count < study.chips for count in held)
+    return lacking / wanted if wanted else 0.0
 
 
 def resolved(entry: Entry) -> Entry:

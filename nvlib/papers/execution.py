@@ -1,18 +1,26 @@
-"""Choose notebooks; run the studies that they show, then the notebooks through papermill; render them to HTML."""
+"""Choose notebooks; run the studies that they show, then the notebooks through papermill; render them to HTML.
+
+One bar over all advances by seconds: of a notebook's studies what its preset is known to take, as far as their runs are
+neither here nor shipped, and `START` for the notebook itself.
+"""
 
 from __future__ import annotations
 
 import os
 import time
+from collections import Counter
 from collections.abc import Sequence
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
+import pandas as pd
+from tqdm.auto import tqdm
+
 from nvlib.errors import InputError, unknown
 from nvlib.papers.artefact import Notebook
-from nvlib.papers.computation import compute
-from nvlib.papers.notebooks import SHORT
+from nvlib.papers.computation import compute, missing
+from nvlib.papers.notebooks import EVERY, SHORT, TOUR_PRESET
 from nvlib.papers.presets import PRESETS
 from nvlib.papers.registry import NOTEBOOKS
 from nvlib.store import project_root
@@ -24,8 +32,9 @@ def choose(names: Sequence[str] = (), preset: str | None = None) -> list[tuple[N
     """Return what to run, cheapest first.
 
     Args:
-        names: artefacts or notebooks; none: the short list, or with a preset every notebook.
-        preset: one of `PRESETS`; None: quick.
+        names: artefacts or notebooks; none: every notebook.
+        preset: one of `PRESETS`; None: quick (without names what takes long is at smoke); ``tour``, without names: the
+            tour and the devices alone.
 
     Returns:
         (notebook, preset); a notebook holds only those of its artefacts that were asked for.
@@ -33,21 +42,23 @@ def choose(names: Sequence[str] = (), preset: str | None = None) -> list[tuple[N
     Raises:
         InputError: for an unknown name or preset.
     """
-    if preset is not None and preset not in PRESETS:
-        raise unknown("preset", preset, PRESETS)
+    if preset is not None and preset not in (*PRESETS, *(() if names else (TOUR_PRESET,))):
+        raise unknown("preset", preset, (*PRESETS, TOUR_PRESET))
     makers = NOTEBOOKS | {a: n for n in NOTEBOOKS.values() for a in n.artefacts}
     for name in names:
         if name not in makers:
             raise unknown("artefact", name, makers)
-    wanted = names or (SHORT if preset is None else tuple(NOTEBOOKS))
-    at = preset or "quick"
+    wanted = names or (SHORT if preset == TOUR_PRESET else tuple(NOTEBOOKS))
+    at = "quick" if preset in (None, TOUR_PRESET) else preset
+    other = EVERY if preset is None and not names else {}
     chosen: dict[str, Notebook] = {}
     for name in wanted:
         whole = makers[name]
         held = chosen.get(whole.name)
         asked = set(whole.artefacts) if name in NOTEBOOKS else {name} | set(held.artefacts if held else ())
         chosen[whole.name] = part(whole, asked | set(held.artefacts if held else ()))
-    return sorted(((notebook, at) for notebook in chosen.values()), key=lambda pair: pair[0].seconds[at])
+    pairs = [(notebook, other.get(name, at)) for name, notebook in chosen.items()]
+    return sorted(pairs, key=lambda pair: pair[0].seconds[pair[1]])
 
 
 def part(notebook: Notebook, artefacts: set[str]) -> Notebook:
@@ -94,24 +105,46 @@ def execute(
     target = target or root / "results" / "notebooks"
     target.mkdir(parents=True, exist_ok=True)
     os.environ.setdefault("PYDEVD_DISABLE_FILE_VALIDATION", "1")  # a warning of the kernel's debugger, for nobody
-    total = sum(n.seconds[preset] for n, preset in chosen)
-    print(f"{len(chosen)} notebooks, about {clock(total)} on two CPU cores if nothing is stored yet")
-    made = []
-    for i, (notebook, preset) in enumerate(chosen, 1):
-        began, out = time.monotonic(), target / f"{notebook.name}-{preset}.ipynb"
-        about = clock(notebook.seconds[preset])
-        print(f"[{i}/{len(chosen)}] {notebook.name} ({preset}, about {about}): {', '.join(notebook.artefacts)}")
-        compute(notebook.studied, preset, on=on, progress=True, workers=workers)
+    work = [missing(notebook.studied, preset) * notebook.seconds[preset] for notebook, preset in chosen]
+    total = sum(work) + START * len(chosen)
+    print(f"{len(chosen)} notebooks, about {clock(total)} on two CPU cores")
+    made: list[Path] = []
+    bar = tqdm(total=round(total), bar_format="{percentage:3.0f}%|{bar}| {elapsed} {desc}")
+    for seconds, (notebook, preset) in zip(work, chosen, strict=True):
+        began, out, before = time.monotonic(), target / f"{notebook.name}-{preset}.ipynb", bar.n
+        bar.set_description_str(f"{notebook.name} ({preset})")
+
+        def advance(share: float, before: float = before, seconds: float = seconds) -> None:
+            bar.n = max(bar.n, before + share * seconds)
+            bar.refresh()
+
+        compute(notebook.studied, preset, on=on, progress=advance, workers=workers)
+        advance(1.0)
         papermill.execute_notebook(
             root / "notebooks" / f"{notebook.name}.ipynb", out, parameters=_parameters(notebook, preset),
             cwd=root / "notebooks", kernel_name="python3", extra_arguments=["--IPKernelApp.log_level=50"],
+            progress_bar=False,
             store_widget_state=False,  # megabytes, and a page with it would ask the network for what draws it
         )
         out.with_suffix(".html").write_text(page(nbformat.read(out, as_version=4), notebook.name, root))
         nbformat.write(_moved(nbformat.read(out, as_version=4), os.path.relpath(root, target)), out)
-        print(f"      {clock(time.monotonic() - began)}, open {out.with_suffix('.html')}")
+        bar.update(START)
+        bar.write(f"{notebook.name} ({preset}): {clock(time.monotonic() - began)}")
         made.append(out)
+    bar.close()
     return made
+
+
+def summary(made: Sequence[Path]) -> str:
+    """Return what a person opens next: the pages that were made, and how many claims came out how."""
+    lines = ["pages:", *(f"  {path.with_suffix('.html')}" for path in made)]
+    written = (project_root() or Path()) / "results" / "claims.csv"
+    if written.is_file():
+        table = pd.read_csv(written)
+        held = ", ".join(f"{count} {verdict}" for verdict, count in Counter(table[table.main].verdict).most_common())
+        lines.append(f"claims: {table.main.sum()} artefacts by their main claim, {held}")
+        lines.append(f"        {len(table)} claims in {written}")
+    return "\n".join(lines)
 
 
 def _parameters(notebook: Notebook, preset: str) -> dict[str, Any]:

@@ -33,4 +33,6 @@ LIBRARY = (
     Notebook("07_explore", {"smoke": 25, "quick": 180, "full": 900, "paper": 2e4}, ("explore",)),
     Notebook("09_life", {"smoke": 45, "quick": 600, "full": 1.5e4, "paper": 4e5}),
 )  # fmt: skip
-SHORT = ("00_tour", "01_devices")  # at quick: what `make reproduce` runs by itself
+TOUR_PRESET = "tour"  # the two-minute main job: `SHORT` at quick
+SHORT = ("00_tour", "01_devices")
+EVERY = {"07_explore": "smoke"}  # without a preset: every notebook at quick, what ships read, but these

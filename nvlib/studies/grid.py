@@ -32,7 +32,7 @@ class Study:
     Example:
         >>> import nvlib
         >>> study = nvlib.Study("lenet3", methods=("none", "gaussian"), sigma_d=(0.1, 0.2), images=100)
-        >>> len(study.pairs(study.data()))  # trainings, each with its evaluations
+        >>> len(study.pairs(study.data()))  # evaluations, each with its training
         4
     """
 
