@@ -32,6 +32,7 @@ from torch import Tensor, nn
 
 from nvlib import array, devices, effects, ranges
 from nvlib.array import Periphery
+from nvlib.cards import card
 from nvlib.devices import Device
 from nvlib.effects import Effect
 from nvlib.errors import InputError, unknown
@@ -111,6 +112,13 @@ class Crossbar:
             object.__setattr__(self, name, value)
         if self.bits is not None:
             _ = self.tables
+
+    def _repr_html_(self) -> str:
+        """Return it as a notebook shows it: what is not left at its default."""
+        rows = {"device": self.device.name, "sigma_d": f"{self.sigma_d:g}", "bits": self.bits or "the model's",
+                "reference": self.reference, "mapping": self.mapping, "range": self.range,
+                "effects": " + ".join(map(str, self.effects)), "periphery": self.periphery or ""}  # fmt: skip
+        return card("Crossbar", {name: value for name, value in rows.items() if value != ""})
 
     def on(self, model: nn.Module) -> Crossbar:
         """Return the crossbar with the bits that a model was built for, where it says none itself.

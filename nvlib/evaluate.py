@@ -31,6 +31,7 @@ from torch.nn.functional import cross_entropy
 from tqdm.auto import tqdm
 
 from nvlib import circuits, felt, population, probe, statistics
+from nvlib.cards import bars, card
 from nvlib.conditions import LEFT_OUT, Conditions, Crossbar, as_crossbar
 from nvlib.crossbar import readings
 from nvlib.data import Dataset, Split
@@ -85,6 +86,18 @@ class Samples:
     def __len__(self) -> int:
         """Return the number of chips."""
         return len(self.index)
+
+    def _repr_html_(self) -> str:
+        """Return them as a notebook shows them: how many, mean and first percentile, and their histogram."""
+        if not len(self):
+            return card("Samples", {"chips": 0})
+        counts, _ = np.histogram(self.accuracy, bins=24)
+        rows = {"chips": f"{len(self):,} of seed {self.seed}"}
+        for name, e in (("mean (%)", self.mean()), ("1st percentile (%)", self.kpp())):
+            limits = e.note if e.low is None else f"[{e.low:.2f}, {e.high:.2f}]"
+            rows[name] = f"{e.value:.2f} {limits}".strip()
+        span = f"{self.accuracy.min():.2f} to {self.accuracy.max():.2f} %"
+        return card("Samples", rows | {"accuracy": span}, bars(counts.tolist(), f"chips by accuracy, {span}"))
 
     def mean(self, of: str = "accuracy", confidence: float = 0.95) -> Estimate:
         """Return the mean over chips with its t interval."""

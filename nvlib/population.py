@@ -224,8 +224,9 @@ def _loop(
     seeds: Sequence[int] | None = None,
 ) -> Tensor:
     """Run members one after another; on a CPU with channels last, which its convolutions are faster in."""
-    last = not x.is_cuda and _takes_channels_last(model, weights, x[0] if per_member else x)
-    arrange = _channels_last if last else (lambda images: images)
+    unsafe = not x.is_cuda and _unsafe_channels_last(model)
+    last = not (x.is_cuda or unsafe) and _takes_channels_last(model, weights, x[0] if per_member else x)
+    arrange = _channels_last if last else Tensor.contiguous if unsafe else (lambda images: images)
     inputs = x if per_member else [x] * members(weights)
     arranged = [arrange(own) for own in x] if per_member else [arrange(x)] * len(inputs)
     names, rows = list(weights), zip(*(tensor.unbind() for tensor in weights.values()), strict=True)
@@ -267,6 +268,18 @@ def _draws(model: nn.Module, weights: Mapping[str, Tensor], x: Tensor) -> bool:
             after = [generator.get_state() for generator in _generators(x)]
         known[mode] = not all(map(torch.equal, before, after))
     return known[mode]
+
+
+def _unsafe_channels_last(model: nn.Module) -> bool:
+    """Whether PyTorch's gradient of a weight would write beyond its memory with channels last.
+
+    Seen in torch 2.15 on a processor with AVX2: convolutions of 1 x 1 with a stride, of fewer than eight channels,
+    such as the shortcuts of a narrow ResNet-18. Channels first they are right.
+    """
+    return torch.is_grad_enabled() and any(
+        isinstance(part, nn.Conv2d) and part.kernel_size == (1, 1) and max(part.stride) > 1
+        and part.in_channels // part.groups < 8 for part in model.modules()
+    )  # fmt: skip
 
 
 def _takes_channels_last(model: nn.Module, weights: Mapping[str, Tensor], x: Tensor) -> bool:

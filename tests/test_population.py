@@ -142,3 +142,18 @@ def test_a_network_that_views_its_activations_runs_as_in_plain_pytorch(training)
     torch.testing.assert_close(weights["norm.running_mean"][1], plain.norm.running_mean)  # updated once, not twice
     assert weights["norm.num_batches_tracked"].tolist() == [training, training]
     assert torch.equal(weights["norm.running_mean"], before["norm.running_mean"]) != training
+
+
+@pytest.mark.parametrize(("channels", "last"), [(4, False), (16, True)])
+def test_no_training_meets_a_kernel_that_writes_beyond_its_memory(channels, last):
+    """PyTorch's weight gradient of narrow strided 1 x 1 convolutions with channels last."""
+    model = nn.Sequential(nn.Conv2d(3, channels, 3), nn.Conv2d(channels, 16, 1, stride=2), nn.Flatten(1),
+                          nn.LazyLinear(10))  # fmt: skip
+    x = torch.randn(1, 8, 3, 16, 16)
+    model(x[0])
+    met = []
+    model[1].register_forward_pre_hook(lambda _, args: met.append(args[0].is_contiguous()))
+    weights = {name: w.detach().requires_grad_() for name, w in population.stack([model]).items()}
+    given = x[0].contiguous(memory_format=torch.channels_last)[None]
+    population.forward(model, weights, given, how="loop", per_member=True).sum().backward()
+    assert met[-1] is not last

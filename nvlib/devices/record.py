@@ -16,6 +16,7 @@ from dataclasses import MISSING, dataclass, fields
 from itertools import pairwise
 from numbers import Integral, Real
 
+from nvlib.cards import bars, card
 from nvlib.devices.laws import Laws
 from nvlib.errors import InputError, unknown
 from nvlib.records import values
@@ -118,6 +119,14 @@ class Device:
         low, span = self.levels[0], self.levels[-1] - self.levels[0]
         # rounded, so that evenly spaced levels come out as the whole numbers they are
         return (0.0, *(_rounded((g - low) / span * top) for g in self.levels[1:-1]), float(top))
+
+    def _repr_html_(self) -> str:
+        """Return it as a notebook shows it: its numbers, and how far each level strays."""
+        rows = {"bits of a cell": self.bits, "levels": f"{self.levels[0]:g} to {self.levels[-1]:g} {self.unit}",
+                "sigma_d": "is the size of the variation" if self.relative else "is a factor on what was measured",
+                "source": self.source}  # fmt: skip
+        spread = self.spread(1.0 if not self.relative else 0.1)
+        return card(f"Device {self.name}", rows, bars(spread, "how far each level strays, from the lowest to the top"))
 
     def spread(self, sigma_d: float | None = None, reference: str = "full_scale") -> tuple[float, ...]:
         """Return the standard deviation of each level, in level units.

@@ -11,6 +11,7 @@ from typing import Any
 from torch import nn
 
 from nvlib import array, data, devices, effects, methods, models, plugins, ranges
+from nvlib.cards import card
 from nvlib.conditions import Crossbar
 from nvlib.data import Dataset
 from nvlib.errors import InputError, unknown
@@ -133,6 +134,17 @@ class Study:
                 raise unknown("key of a study", name, known)
             given[name] = _read(name, value)
         return cls(**given)
+
+    def _repr_html_(self) -> str:
+        """Return it as a notebook shows it: its axes, and what is not left at its default."""
+        known = {f.name: f.default for f in fields(self) if f.default is not MISSING}
+        shown = {"network", "dataset", "methods", "devices", "sigma_d", "seeds", "epochs", "chips"}
+        held = {name: getattr(self, name) for name in known}
+        rows = {
+            name: ", ".join("none" if v in (None, "") else str(v) for v in value) if isinstance(value, tuple) else value
+            for name, value in held.items() if name in shown or value != known[name]
+        }  # fmt: skip
+        return card("Study", rows)
 
     def record(self) -> dict[str, Any]:
         """Return the study in plain JSON values, devices from files with their numbers: what `of` takes."""
