@@ -302,7 +302,6 @@ def _epochs(
     validation_chips: int,
 ) -> Iterator[Epoch]:
     n, size = len(training.y), min(recipe.batch_size, len(training.y))
-    taken = training.x.new_empty(0)
     batches = n // size  # a last, smaller batch is left out; another order an epoch lets every image in
     for run.epoch in epochs:
         if held.stopped.all():
@@ -313,6 +312,7 @@ def _epochs(
         run.model.train()
         for name in run.resting:
             run.model.get_submodule(name).training = False
+        taken = training.x.new_empty(0)  # rows may have become fewer
         for b in range(batches):
             run.step = run.epoch * batches + b
             take = orders[:, b * size : (b + 1) * size]
