@@ -21,7 +21,7 @@ TABLE = results(Store(runs=ROOT / "no runs", shipped=ROOT / "results"))
 
 def choices():
     """Return what the sidebar can ask for of what ships, its sigma_d, methods and settings apart."""
-    rows = TABLE[TABLE["deployment"] == ""]
+    rows = TABLE[(TABLE["deployment"] == "") & (TABLE["range"] == "max")]
     rows = rows.assign(train_sigma_d=rows["train_sigma_d"].where(rows["protocol"] == "swept"))
     found = rows[KEYS].drop_duplicates().astype(object)
     return [{k: v for k, v in choice.items() if pd.notna(v)} for choice in found.to_dict("records")]
@@ -33,7 +33,7 @@ MENDED = TABLE[TABLE["deployment"] != ""]
 
 def rows_of(choice, **more):
     """Return the rows that a choice asks for, of chips as they were programmed: of each seed the largest training."""
-    keep = TABLE["deployment"] == ""
+    keep = (TABLE["deployment"] == "") & (TABLE["range"] == "max")
     for key, value in (choice | more).items():
         if key == "protocol" and value == "swept":
             continue  # trained at train_sigma_d, or without noise
