@@ -189,7 +189,7 @@ def test_a_table_by_range_is_that_of_each_range_the_widest_first():
     alone = summary.results_table(parts[0]).set_index("method")["kpp"]
     assert (table[table["range"] == "deviations:2"].set_index("method")["kpp"] == alone).all()
     fig = figures.range_curves(pd.concat(parts))
-    assert [list(trace.x) for trace in fig.data] == [["max", "deviations:3", "deviations:2"]] * 2
+    assert [list(trace.x) for trace in fig.data] == [["max", "deviations:3", "deviations:2"]] * 4
     assert list(fig.layout.xaxis.ticktext) == ["max|W|", "3 deviations", "2 deviations"]
     with pytest.raises(InputError, match="weight range"):
         figures.range_curves(parts[0].drop(columns="range"))

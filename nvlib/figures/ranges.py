@@ -13,6 +13,8 @@ from nvlib.summary import by_method, by_range, checked
 def range_curves(df: pd.DataFrame, k: float = 1) -> go.Figure:
     """Return the k-th percentile by weight range, a curve a method; bars are 95 % intervals over chips.
 
+    Ranges of whole tensors are joined, from wide to tight; those of channels stand beside them.
+
     Args:
         df: tidy frame of one sigma_d with the column range.
         k: percentile.
@@ -23,10 +25,12 @@ def range_curves(df: pd.DataFrame, k: float = 1) -> go.Figure:
     table, fig = by_range(df, k), go.Figure()
     order = list(dict.fromkeys(table["range"]))
     for method, rows in by_method(table):
-        look = style(method)
+        look, whole = style(method), ~rows["range"].str.contains("/")
+        fig.add_scatter(x=rows["range"][whole], y=rows["kpp"][whole], mode="lines", showlegend=False, hoverinfo="skip",
+                        legendgroup=method, line={"color": look.colour, "dash": look.dash, "width": 2.5})  # fmt: skip
         fig.add_scatter(
-            x=rows["range"], y=rows["kpp"], name=look.label, mode="lines+markers",
-            line={"color": look.colour, "dash": look.dash, "width": 2.5}, marker={"symbol": look.marker, "size": 9},
+            x=rows["range"], y=rows["kpp"], name=look.label, mode="markers", legendgroup=method,
+            marker={"symbol": look.marker, "size": 9, "color": look.colour},
             error_y={"type": "data", "symmetric": False, "array": rows["kpp_high"] - rows["kpp"],
                      "arrayminus": rows["kpp"] - rows["kpp_low"], "thickness": 1, "width": 4},
             customdata=rows[["mean", "n"]],
