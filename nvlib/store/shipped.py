@@ -64,7 +64,7 @@ def _rows(path: Path, name: str) -> pd.DataFrame:
     return whole[whole["run"] == name].drop(columns="run").reset_index(drop=True)
 
 
-@lru_cache(maxsize=32)
+@lru_cache(maxsize=256)
 def _whole(path: Path, _: int) -> pd.DataFrame:
     return table.frame(path.read_bytes())
 
@@ -77,7 +77,7 @@ def _sound(path: Path) -> Path:
     return path
 
 
-@lru_cache(maxsize=16)
+@lru_cache(maxsize=1024)  # more than there are folders: all of them are read, one after another
 def _parsed(path: Path, _: int) -> dict[str, dict[str, Any]]:
     return json.loads(path.read_text())
 
