@@ -58,6 +58,7 @@ def scored(
     about = trained(query).loc[training].to_dict() | {
         "sigma_d": float(sigma_d), "network": query.network, "dataset": query.dataset, "device": device.name,
         "reference": query.reference, "mapping": query.mapping, "images": images,
+        "range": query.range, "effects": query.effects, "periphery": query.periphery,
     }  # fmt: skip
     for df in frames(model_of(training), data_of(query.dataset, images), device, about, chips=chips):
         progress(len(df), chips)

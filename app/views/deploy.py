@@ -22,7 +22,9 @@ def nothing() -> None:
     """Say how chips are deployed, and where some are stored."""
     st.info("**No deployed chips yet** for this choice.", icon=":material/hourglass_empty:")
     method = query.method[-1:] or ("gaussian",)
-    able = [m for m in DEPLOYMENTS if m != "normalise" or query.network not in PLAIN]
+    idle = {"normalise"} if query.network in PLAIN else set()
+    idle |= set() if "drift" in query.effects else {"compensate"}
+    able = [m for m in DEPLOYMENTS if m not in idle]
     common.offer(query, method, (None, *able), FEW)
     with st.expander("The command that computes it", icon=":material/terminal:"):
         at = f"{common.command(query, method)} --chips {FEW}"
