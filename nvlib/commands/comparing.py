@@ -34,7 +34,8 @@ def _compare(options: argparse.Namespace) -> int:
     store, where = Store(), filters(options)
     if options.of is not None and options.of not in STATISTICS:
         raise unknown("statistic to compare by", options.of, STATISTICS)
-    table = results(store, **where)
+    usual = {"range": ["max"], "clipping": ["none"], "effects": [""], "periphery": [""]}  # unless asked for
+    table = results(store, **usual | where)
     methods = set(table["method"])
     if {options.a, options.b} <= methods:
         return _methods(table, options)
