@@ -16,7 +16,7 @@ cells, verified cells, pulses, training images and seconds. Any training's model
 
 >>> from nvlib import deploy
 >>> list(deploy.DEPLOYMENTS)
-['write_verify', 'swim', 'normalise', 'last_layer', 'last_layers', 'tsb']
+['write_verify', 'swim', 'normalise', 'compensate', 'last_layer', 'last_layers', 'tsb']
 >>> deploy.get("swim", fraction=0.2).fraction
 0.2
 """
