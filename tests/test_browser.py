@@ -186,12 +186,26 @@ def test_the_address_is_written_as_the_app_is_tested_with(page, server):
 def test_device_without_result_and_back(page, server):
     page.goto(f"{server}/?device=sonos")
     page.get_by_text("No result yet").wait_for()
+    page.get_by_text("The command that computes it").click()
     page.locator("code").filter(has_text=re.compile(r"nvlib study .*--device\s+sonos")).wait_for()
     assert slider(page, "sigma_d").get_attribute("aria-valuetext") in ("1.0", "1")
     page.get_by_role("button", name="Show the nearest result").click()
     page.wait_for_selector(CHART)
     idle(page)
     assert slider(page, "sigma_d").get_attribute("aria-valuetext") == "0.2" and "sonos" not in page.url
+
+
+def test_what_is_not_stored_is_computed_while_one_watches(page, server):
+    """Chips of a stored model on another device: started, watched, stopped, found again after a reload."""
+    page.goto(f"{server}/?device=sonos&method=none")
+    page.get_by_role("button", name="Compute it now").click()
+    page.get_by_text(re.compile(r"\d+ chips, mean \d")).first.wait_for(timeout=180_000)
+    page.get_by_role("button", name="Stop").click()
+    page.get_by_text("Mean over chips").first.wait_for(timeout=60_000)  # what was finished is a result
+    page.reload()
+    page.wait_for_selector(CHART)
+    counted = page.get_by_text(re.compile(r"n = [\d,]+ chips · results: yours")).first.inner_text()
+    assert 0 < int(re.search(r"n = ([\d,]+)", counted)[1].replace(",", "")) <= 400
 
 
 def test_bad_address_is_answered(page, server):
