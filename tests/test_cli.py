@@ -270,7 +270,7 @@ def test_completion_knows_the_commands(shell, capsys):
 
 
 COMPLETED = [
-    ("stu", {"study"}), ("study --train-", {"--train-sigma-d"}), ("study --method trice_", {"trice_gauss"}),
+    ("stu", {"study"}), ("study --train-s", {"--train-sigma-d"}), ("study --method trice_", {"trice_gauss"}),
     ("train --device fefet", {"fefet1", "fefet2"}), ("results ver", {"verify"}), ("jobs f", {"follow", "forget"}),
 ]  # fmt: skip
 
