@@ -362,7 +362,7 @@ def small(classes=10, in_channels=1):
     page.get_by_text("A network of your own").click()
     page.locator("input[type=file]").set_input_files(file)
     page.get_by_text("runs on this machine with your rights").wait_for()
-    assert "def small" in page.get_by_test_id("stExpander").first.inner_text()
+    assert "def small" in page.get_by_test_id("stMain").get_by_test_id("stExpander").first.inner_text()
     add = page.get_by_role("button", name="Add this network")
     assert add.is_disabled()
     page.get_by_text("I have read this code").click()
