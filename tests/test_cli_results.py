@@ -205,9 +205,9 @@ def test_remove_asks_and_takes_evaluations_along(where, say, tmp_path):
 
 
 def test_remove_leaves_what_is_being_computed(where, say):
-    from nvlib import claims
+    from nvlib import locks
 
-    with claims.take(where.runs, [run_of("none")]):
+    with locks.take(where.runs, [run_of("none")]):
         assert "is being computed" in say(f"results remove {run_of('none')[:9]} --yes", 2)
     say(f"results remove {run_of('none')[:9]} --yes")
 

@@ -11,8 +11,8 @@ from dataclasses import replace
 import pandas as pd
 import pytest
 
-from nvlib import InputError, claims, launch, methods, store, studies
-from nvlib.launch import cluster, lead
+from nvlib import InputError, launch, locks, methods, store, studies
+from nvlib.launch import cluster, folder, lead
 from nvlib.launch.folder import Launch, Status, last_line, new
 from nvlib.launch.show import Show
 from nvlib.methods import Recipe
@@ -42,6 +42,11 @@ def alike(one, two):
         for t in (one, two)
     )
     pd.testing.assert_frame_equal(one, two, check_exact=True)
+
+
+def locked(runs):
+    """Which names somebody holds."""
+    return [path.name for path in (runs / locks.FOLDER).iterdir() if locks.held(runs, path.name)]
 
 
 def until(met, seconds=120):
@@ -114,7 +119,7 @@ def test_cancelled_lost_and_resumed(tmp_path):
         launch.forget(id, where)
     launch.cancel(id, where)
     assert launch.follow(id, where, progress=False).state == "cancelled"
-    assert list(tmp_path.glob(".*checkpoint*")) and not list((tmp_path / ".claims").glob("[0-9a-f]*"))
+    assert list(tmp_path.glob(".*checkpoint*")) and not any(locked(tmp_path))
 
     again = launch.resume(id, where)
     first = until(lambda: (s := launch.status(again, where)).partial.get("epoch") and s)
@@ -131,7 +136,7 @@ def test_a_worker_without_its_leader_stops(tmp_path):
     until(lambda: launch.status(id, where).partial.get("epoch", 0) >= 1)
     worker = json.loads((tmp_path / ".launch" / id / "workers" / "0.json").read_text())["pid"]
     os.kill(launch.status(id, where).pid, signal.SIGKILL)
-    until(lambda: claims.birth(worker) is None)
+    until(lambda: folder.birth(worker) is None)
 
 
 @pytest.mark.slow

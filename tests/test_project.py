@@ -20,7 +20,7 @@ ORDER = [
     "anova", "sequential", "devices", "modules", "operands", "native", "philox", "effects", "ranges", "array",
     "conditions", "cells", "crossbar", "circuits", "noise", "models", "data", "population", "felt", "probe",
     "rounding", "evaluate", "calibration", "sweeps", "methods", "deploy", "plugins", "hardware", "taylor", "by_stage",
-    "provenance", "claims", "store", "studies", "launch", "figures", "explore", "papers", "doctor", "commands",
+    "provenance", "locks", "store", "studies", "launch", "figures", "explore", "papers", "doctor", "commands",
     "__main__",
 ]  # fmt: skip
 HEAVY = {"plotly", "streamlit", "torchvision", "jupyterlab", "IPython", "ipywidgets", "papermill"}

@@ -18,7 +18,7 @@ from dataclasses import replace
 import pandas as pd
 import pytest
 
-from nvlib import InputError, methods, store, studies
+from nvlib import InputError, locks, methods, store, studies
 from nvlib.methods import Recipe
 from nvlib.records import digest
 from nvlib.studies import Study, checkpoint
@@ -210,7 +210,7 @@ def test_an_error_of_one_run_stops_a_study_and_not_a_launch(tmp_path, monkeypatc
     status = launch.status(where=where)
     assert (status.state, status.done, status.total) == ("failed", 4, 6)
     assert set(store.results(where).train_seed) == {0, 2}
-    assert not list((tmp_path / ".claims").glob("[0-9a-f]*"))
+    assert not any(locks.held(tmp_path, path.name) for path in (tmp_path / locks.FOLDER).iterdir())
 
 
 # -- two at once -----------------------------------------------------------------------------------------------------

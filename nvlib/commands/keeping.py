@@ -111,7 +111,7 @@ def _compact(options: argparse.Namespace) -> int:
 
 
 def _remove(options: argparse.Namespace) -> int:
-    from nvlib import claims
+    from nvlib import locks
 
     store, where = Store(), filters(options)
     if not options.hash and not where:
@@ -123,7 +123,7 @@ def _remove(options: argparse.Namespace) -> int:
     names = stored.dependents(store, names)
     if not names:
         raise InputError("no local run matches; see: python -m nvlib results list --runs --origin yours")
-    if busy := [name for name in names if claims.held(store.runs, name)]:
+    if busy := [name for name in names if locks.held(store.runs, name)]:
         raise InputError(f"run {busy[0][:12]} is being computed; wait for it, or cancel its job first")
     kinds = Counter((store.record(name) or {}).get("kind", "damaged run") for name in names)
     what = ", ".join(f"{n} {kind}{'s' if n > 1 else ''}" for kind, n in sorted(kinds.items()))

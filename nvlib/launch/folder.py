@@ -11,20 +11,24 @@ Nothing here needs torch, so that a page can list and follow launches.
 from __future__ import annotations
 
 import json
+import os
 import re
 import secrets
+import socket
 import time
 from collections.abc import Mapping
 from dataclasses import asdict, dataclass, field, fields
 from pathlib import Path
 from typing import Any
 
-from nvlib import claims
+import psutil
+
 from nvlib.errors import InputError, unknown
 from nvlib.provenance import now
 from nvlib.store import Store, write_json
 
 FOLDER = ".launch"
+SAME = 2.0  # seconds; clocks are set, and numbers of dead processes given to new ones, but not so soon
 ENDED = ("done", "failed", "cancelled", "lost")
 STATES = ("waiting", "queued", "running", *ENDED)
 
@@ -64,7 +68,7 @@ class Status:
     started: str = ""
     updated: str = ""
     pid: int | None = None
-    born: int | None = None
+    born: float | None = None
     host: str = ""
     log: str = ""
     error: str = ""
@@ -193,8 +197,24 @@ def new(
 
 def process() -> dict[str, Any]:
     """Return what a status says of this process."""
-    me = claims.me()
-    return {"pid": me["pid"], "born": me["born"], "host": me["host"]}
+    return {"pid": os.getpid(), "born": birth(os.getpid()), "host": socket.gethostname()}
+
+
+def birth(pid: int) -> float | None:
+    """Return when a process was started, in seconds of the epoch; None if it does not run."""
+    try:
+        process = psutil.Process(pid)
+        return None if process.status() == psutil.STATUS_ZOMBIE else process.create_time()
+    except psutil.Error:
+        return None
+
+
+def alive(status: Status) -> bool | None:
+    """Return whether the process that leads a launch runs; None if it is another machine's, which one cannot know."""
+    if status.host != socket.gethostname():
+        return None
+    born = birth(status.pid)
+    return born is not None and (status.born is None or abs(born - status.born) < SAME)
 
 
 def find(id: str, runs: Path) -> Launch:

@@ -12,11 +12,11 @@ from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from nvlib import claims
+from nvlib import locks
 from nvlib.errors import InputError, unknown
 from nvlib.launch import cluster as clusters
 from nvlib.launch.cluster import Cluster
-from nvlib.launch.folder import FOLDER, Failed, Launch, Status, find, names, new, process
+from nvlib.launch.folder import FOLDER, Failed, Launch, Status, alive, birth, find, names, new, process
 from nvlib.launch.show import Show
 from nvlib.store import Store
 
@@ -112,7 +112,7 @@ def start(
         )
     held = launch.status()
     if held.pid is None:  # it has not said so itself yet
-        launch.note(replace(held, pid=job.pid, born=claims.birth(job.pid)))
+        launch.note(replace(held, pid=job.pid, born=birth(job.pid)))
     return launch.id
 
 
@@ -186,7 +186,7 @@ def main(home: str) -> int:
             launch.note(replace(launch.status(), state="cancelled"))
             return 0
         limit = int(os.environ.get("NVLIB_JOBS", LIMIT))
-        turn = next(filter(None, (claims.take(launch.home.parent, [f"turn-{i}"]) for i in range(limit))), None)
+        turn = next(filter(None, (locks.take(launch.home.parent, [f"turn-{i}"]) for i in range(limit))), None)
         if turn is None:
             launch.note(replace(launch.status(), state="waiting", what=f"{limit} others run", **process()))
             time.sleep(1.0)
@@ -270,7 +270,7 @@ def _status(launch: Launch, ask: bool = True) -> Status:
         if fresh != held:
             launch.note(fresh)
         return fresh
-    known = claims.alive(held.host, held.pid, held.born) if held.pid else True
+    known = alive(held) if held.pid else True
     if known is None:
         known = time.time() - (launch.home / "progress.json").stat().st_mtime < LOST
     if known:

@@ -63,7 +63,7 @@ def write_whole(path: Path, write: Callable[[str], object], listed: bool = False
 
 
 def sweep(folder: Path, name: str = "*") -> None:
-    """Delete what kills left of files half written; only for who alone writes them, by a claim.
+    """Delete what kills left of files half written; only for who alone writes them, by a lock.
 
     Args:
         folder: where they lie; it may be missing.

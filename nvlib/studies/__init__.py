@@ -4,7 +4,7 @@
 
 ``matched``: a model is tested at the sigma_d it was trained at (TRICE's Table I). ``swept``: models trained at
 ``train_sigma_d`` are tested at every sigma_d. Everything already in the store is skipped, a training goes on from its
-last epoch, an evaluation from its last block; any number of processes may do so at once (`nvlib.claims`).
+last epoch, an evaluation from its last block; any number of processes may do so at once (`nvlib.locks`).
 
     grid        `Study`, and the records of its runs
     files       a study in a TOML or YAML file

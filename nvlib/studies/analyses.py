@@ -3,7 +3,7 @@
     wanted = [(Analysis("early-stops", (), parameters), make)]      make: (record, store) -> tables by name
     run(wanted)                                                     their tables, in order
 
-Another process that wants the same waits for it (`nvlib.claims`). An analysis is one piece of work: what was
+Another process that wants the same waits for it (`nvlib.locks`). An analysis is one piece of work: what was
 interrupted begins again with the first that is not finished, so a large one is asked for in parts.
 """
 

@@ -69,7 +69,7 @@ def load(path: Path, mend: bool = False) -> Checkpoint | None:
 
     Args:
         path: of the file.
-        mend: set a damaged one aside, with a warning; only for who has claimed its runs.
+        mend: set a damaged one aside, with a warning; only for who holds its runs.
     """
     try:
         with safe_open(path, "pt") as file:

@@ -1,4 +1,4 @@
-"""Doing tasks: each claimed first, from its last checkpoint on, under its plan; what exists is skipped.
+"""Doing tasks: each locked first, from its last checkpoint on, under its plan; what exists is skipped.
 
 Several processes may be given the same tasks. Each takes the first that is ready and that nobody is at work on, so
 they share the work without being told how; where all that is left is in other hands, one waits for it or leaves it.
@@ -17,7 +17,7 @@ import pandas as pd
 import torch
 from torch import Tensor, nn
 
-from nvlib import claims, methods, models, population, store
+from nvlib import locks, methods, models, population, store
 from nvlib.data import Split
 from nvlib.errors import InputError
 from nvlib.evaluate import Samples, blocks
@@ -80,7 +80,7 @@ def carry_out(
             elif failed and failed(desk, task, None):
                 left.remove(item)
                 given_up.append(task)
-            elif desk.ready(task) and (held := claims.take(desk.where.runs, task.names)):
+            elif desk.ready(task) and (held := locks.take(desk.where.runs, task.names)):
                 break
         if held is None:  # all that is ready is in other hands
             if not (wait and any(desk.ready(task) for desk, task in left)):
@@ -89,7 +89,7 @@ def carry_out(
             continue
         with held:
             try:
-                if not desk.done(task):  # somebody may have finished it just before the claim
+                if not desk.done(task):  # somebody may have finished it just before
                     if task.kind == "analysis":
                         desk.carry_out(task, count)
                     else:
