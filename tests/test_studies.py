@@ -14,7 +14,9 @@ import torch
 
 import nvlib
 from nvlib import InputError, methods, records, store, studies
-from nvlib.studies import Study
+from nvlib.launch import lead
+from nvlib.studies import Study, forecast
+from nvlib.studies.tasks import Desk, plan
 
 SMALL = Study(sigma_d=(0.0, 0.2), epochs=2, chips=6, images=128)
 
@@ -415,13 +417,13 @@ def test_a_forecast_counts_and_writes_nothing(done, monkeypatch):
     monkeypatch.setattr(time, "perf_counter", time.process_time)  # of this process, whatever shares the cores
     studies.run(replace(SMALL, chips=9), where, progress=False)
     before = sorted(p.name for p in where.runs.rglob("*"))
-    forecast = studies.estimate(replace(SMALL, chips=12, seeds=(0, 1)), where, workers=4)
+    found = studies.estimate(replace(SMALL, chips=12, seeds=(0, 1)), where, workers=4)
     # per seed: none once, gaussian at two sizes; of seed 0 all are trained and nine of twelve chips are there
-    assert (forecast.trainings, forecast.trainings_done) == (6, 3)
-    assert (forecast.evaluations, forecast.evaluations_done) == (8, 0)
-    assert forecast.epochs == 3 * 2 and forecast.chips == 4 * 3 + 4 * 12
-    assert 0 < forecast.wall <= forecast.seconds and forecast.memory > 100 << 20
-    assert "6, of which 3 exist" in forecast.text() and "4 processes" in forecast.text()
+    assert (found.trainings, found.trainings_done) == (6, 3)
+    assert (found.evaluations, found.evaluations_done) == (8, 0)
+    assert found.epochs == 3 * 2 and found.chips == 4 * 3 + 4 * 12
+    assert 0 < found.wall <= found.seconds and found.memory > 100 << 20
+    assert "6, of which 3 exist" in found.text() and "4 processes" in found.text()
     assert sorted(p.name for p in where.runs.rglob("*")) == before
     nothing = studies.estimate(SMALL, where)
     assert (nothing.epochs, nothing.chips, nothing.seconds) == (0, 0, 0)
@@ -431,13 +433,55 @@ def test_a_forecast_counts_and_writes_nothing(done, monkeypatch):
     assert every.memory > blind.memory and every.trainings == 1 + 2 * (len(methods.METHODS) - 1)
 
 
+def test_costs_are_what_methods_state():
+    cost = {name: methods.cost_of(methods.get(name)) for name in methods.METHODS}
+    plain = methods.Cost()
+    assert {name for name in cost if cost[name] == plain} == set(cost) - {"trice", "trice_gauss", "ovf"}
+    assert cost["ovf"] == methods.Cost(forwards=4)
+    searched = methods.get("ovf", n=1, beta=(0.1, 0.2), search_chips=7)
+    assert methods.cost_of(searched) == methods.Cost(rows=2, forwards=2, chips=7)
+    assert methods.cost_of(methods.get("trice", n_train=9, images=5)) == methods.Cost(rows=3, chips=9, images=5)
+
+    @dataclass(frozen=True)
+    class Own:  # fields that happen to be called so say nothing
+        n: int = 1000
+        images: int = 3
+        candidates: int = 9
+        name: ClassVar[str] = "own"
+
+    assert methods.cost_of(Own()) == plain
+    with pytest.raises(InputError, match="expected a property"):
+        methods.cost_of(type("Wrong", (), {"cost": 3})())
+    with pytest.raises(InputError, match="rows=0"):
+        methods.Cost(rows=0)
+
+
+def test_forecasts_ask_the_method_for_its_cost(store, monkeypatch):
+    @dataclass(frozen=True)
+    class Scored(methods.METHODS["gaussian"]):
+        name: ClassVar[str] = "scored"
+
+        @property
+        def cost(self):
+            return methods.Cost(rows=2, forwards=3, chips=10, images=20)
+
+    monkeypatch.setitem(methods.METHODS, "scored", Scored)
+    study = Study("lenet3", methods=("gaussian", "scored"), sigma_d=(0.1,), images=100, chips=2)
+    desk = Desk(study, store)
+    plain, scored = desk.trainings.values()
+    assert (forecast.searched(desk, plain), forecast.searched(desk, scored)) == (0, 2 * 10 * 20)
+    first, second = (task for task in plan(desk) if task.kind == "training")
+    assert first.plan["search"] is None and len(second.plan["search"]) == 3
+    assert lead.cost(desk, second) == 2 * 3 * lead.cost(desk, first)
+
+
 def test_a_forecast_is_of_the_right_size(store, monkeypatch):
     """To a factor of three: the parts it measures are milliseconds long."""
     monkeypatch.setattr(time, "perf_counter", time.process_time)
     study = Study("lenet3", methods=("gaussian",), sigma_d=(0.1,), epochs=3, chips=30, images=1500)
-    forecast = studies.estimate(study, store)
+    found = studies.estimate(study, store)
     began = time.process_time()
     studies.run(study, store, progress=False)
-    assert forecast.seconds / 3 < time.process_time() - began < forecast.seconds * 3
+    assert found.seconds / 3 < time.process_time() - began < found.seconds * 3
     other = studies.estimate(replace(study, seeds=(1,)), store)
     assert "stored trainings" in other.basis

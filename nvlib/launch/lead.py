@@ -18,7 +18,7 @@ from nvlib.launch.folder import Failed, Launch, Status, last_line, process
 from nvlib.launch.worker import Cancelled, Worker
 from nvlib.provenance import now
 from nvlib.studies.grid import Study
-from nvlib.studies.tasks import Desk, Task, plan, rows_of
+from nvlib.studies.tasks import Desk, Task, plan
 
 EVERY = 0.5  # seconds between looks at workers
 GRACE = 20.0  # seconds that workers have to store what they finished
@@ -84,8 +84,8 @@ def cost(desk: Desk, task: Task) -> float:
         evaluation = desk.evaluations[task.name]
         return evaluation.images * (1 if evaluation.sigma_d == 0 else task.amount)
     training = desk.trainings[task.name]
-    rows, forwards = rows_of(methods.get(training.method, **training.parameters))
-    return 3 * rows * forwards * training.images * task.amount
+    stated = methods.cost_of(methods.get(training.method, **training.parameters))
+    return 3 * stated.rows * stated.forwards * training.images * task.amount
 
 
 class Leader:

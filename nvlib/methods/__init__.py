@@ -5,6 +5,7 @@ with the clean weights and a batch. `nvlib.methods.loop` does the rest for a who
 
     run       the population: straying, running, scoring and copying rows; checkpoints
     recipe    optimiser, schedule, augmentation, and the published recipes of each network
+    cost      what a training takes, as each method states it: rows, forward passes, chips of a search
     keep      which epoch's weights are the result; early stopping
     search    several values of a method's parameter as one population, chosen on validation data
 
@@ -26,6 +27,7 @@ from nvlib.methods.censored import (
     RightTruncatedInjection,
 )
 from nvlib.methods.correctnet import CorrectNet
+from nvlib.methods.cost import Cost, cost_of
 from nvlib.methods.gaussian import GaussianInjection
 from nvlib.methods.irs import IntermediateSnapshots
 from nvlib.methods.loop import Epoch, Method, result, train
@@ -52,7 +54,8 @@ METHODS: dict[str, type] = {
 }
 
 __all__ = [
-    "METHODS", "RECIPES", "BETAS", "Batch", "Epoch", "Method", "Recipe", "Run", "get", "preset", "result", "train",
+    "METHODS", "RECIPES", "BETAS", "Batch", "Cost", "Epoch", "Method", "Recipe", "Run", "cost_of", "get", "preset",
+    "result", "train",
     *(method.__name__ for method in METHODS.values()),
 ]  # fmt: skip
 

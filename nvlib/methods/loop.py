@@ -6,8 +6,9 @@ and gradients never clipped by a global norm, so that members do not mix; a memb
 finite is recorded as diverged and disturbs no other. Noise and order are addressed by (seed, step), so a checkpoint
 needs only weights and optimiser state to go on to the same numbers.
 
-A method says what its loss is, and may say more: ``candidates``, how many rows a training takes in the population;
-``begin(run, training)``, what it adds to a run; ``after_epoch(run, validation)``, what it does with the rows then.
+A method says what its loss is, and may say more: ``cost``, how many rows a training takes in the population and what
+a step and an epoch take beside the usual; ``begin(run, training)``, what it adds to a run; ``after_epoch(run,
+validation)``, what it does with the rows then.
 """
 
 from __future__ import annotations
@@ -28,6 +29,7 @@ from nvlib.data import Dataset, Split
 from nvlib.devices import Device
 from nvlib.errors import InputError, unknown, whole
 from nvlib.evaluate import as_split, score
+from nvlib.methods.cost import cost_of
 from nvlib.methods.keep import Held
 from nvlib.methods.recipe import Recipe, update
 from nvlib.methods.run import Batch, Run
@@ -201,7 +203,7 @@ def train(
     if check_precision(precision, on) != "float32" and dtype != torch.float32:
         raise InputError(f"precision={precision!r} is for weights of float32, not {dtype}; leave one of them out")
 
-    candidates = getattr(method, "candidates", 1)
+    candidates = cost_of(method).rows
     owner = [training for training in range(count) for _ in range(candidates)]
     rows = population.stack([fresh[training] for training in owner])
     weights = {k: v.to(on, dtype if v.is_floating_point() else v.dtype) for k, v in rows.items()}

@@ -19,13 +19,14 @@ value for VGG-8. Weights are quantised, gradients straight through, and the reci
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING, ClassVar
 
 import torch
 from torch import Tensor
 
 from nvlib.errors import InputError
+from nvlib.methods.cost import Cost
 from nvlib.methods.search import Searched
 from nvlib.noise import Gaussian
 
@@ -49,6 +50,11 @@ class OrientedVariationalForwards(Searched):
         super().__post_init__()
         if isinstance(self.n, bool) or not isinstance(self.n, int) or self.n < 0:
             raise InputError(f"n={self.n!r} is not usable; expected a whole number of feedback outputs")
+
+    @property
+    def cost(self) -> Cost:
+        """Return what a training takes: a forward pass more for each louder one."""
+        return replace(super().cost, forwards=1 + self.n)
 
     def loss(self, run: Run, batch: Batch) -> Tensor:
         """Return the cross-entropy of the combined output, (members,)."""

@@ -19,6 +19,7 @@ from torch import Tensor
 
 from nvlib import statistics
 from nvlib.errors import InputError
+from nvlib.methods.cost import Cost
 
 if TYPE_CHECKING:
     from nvlib.data import Split
@@ -52,9 +53,10 @@ class Searched:
         return [dict(zip(self.axes, values, strict=True)) for values in product(*several)]
 
     @property
-    def candidates(self) -> int:
-        """Return how many rows a training has."""
-        return len(self.grid)
+    def cost(self) -> Cost:
+        """Return what a training takes: a row a candidate, and the chips that choose among several."""
+        rows = len(self.grid)
+        return Cost(rows, chips=self.search_chips if rows > 1 else 0)
 
     def value(self, axis: str, run: Run) -> Tensor:
         """Return each row's value of an axis, (members,)."""

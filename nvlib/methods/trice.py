@@ -37,6 +37,7 @@ from torch import Tensor
 from nvlib import noise, statistics
 from nvlib.data import Split
 from nvlib.errors import InputError, unknown
+from nvlib.methods.cost import Cost
 from nvlib.methods.run import SPACES
 from nvlib.statistics import Estimate
 
@@ -61,7 +62,6 @@ class Trice:
     space: str = "weight"
     law: str = "rc"
     name: ClassVar[str] = "trice"
-    candidates: ClassVar[int] = 3
 
     def __post_init__(self) -> None:
         """Refuse what cannot be searched."""
@@ -78,6 +78,11 @@ class Trice:
                 f"warm={self.warm!r}, n_train={self.n_train!r}, tolerance={self.tolerance!r} cannot be used; "
                 "expected warm >= 0, n_train >= 1, tolerance > 0"
             )
+
+    @property
+    def cost(self) -> Cost:
+        """Return what a training takes: three models until the bracket closes, each scored on the chips of a KPP."""
+        return Cost(len(CANDIDATES), chips=self.n_train, images=self.images)
 
     @property
     def cut(self) -> float | None:

@@ -23,7 +23,7 @@ from nvlib.population import Plan
 from nvlib.records import Training, digest, values
 from nvlib.store import Store
 from nvlib.studies.grid import Study, crossbar_of, device_of, effects_of
-from nvlib.studies.tasks import Desk, Task, chips_of_search, plan, rows_of, running
+from nvlib.studies.tasks import Desk, Task, plan, running
 
 FEW = 512  # images of a short measurement
 VALIDATED = 5  # forward passes over the validation images after an epoch
@@ -142,9 +142,8 @@ def memory(desk: Desk, tasks: list[Task]) -> int:
     for task in tasks:
         if task.kind == "training":
             training = desk.trainings[task.name]
-            method = methods.get(training.method, **training.parameters)
-            rows, forwards = rows_of(method)
-            rows *= len(task.names)
+            cost = methods.cost_of(methods.get(training.method, **training.parameters))
+            rows, forwards = cost.rows * len(task.names), cost.forwards
             # weights, gradients, two slots of Adam, noise in float64 with its uniform numbers; a checkpoint's copy
             held = rows * weights * (4 + 4 * forwards + 3)
             most = max(most, held + rows * forwards * training.recipe["batch_size"] * each * 2)
@@ -218,11 +217,8 @@ class _Speeds:
 
 def searched(desk: Desk, training: Training) -> int:
     """Return on how many images a method scores its candidates after an epoch, chips counted each."""
-    method = methods.get(training.method, **training.parameters)
-    rows, chips = getattr(method, "candidates", 1), chips_of_search(method)
-    if rows == 1 or chips is None:
-        return 0
-    return rows * chips * len(desk.loaded.validation.y[: getattr(method, "images", None)])
+    cost = methods.cost_of(methods.get(training.method, **training.parameters))
+    return cost.rows * cost.chips * len(desk.loaded.validation.y[: cost.images])
 
 
 def _key(training: Mapping[str, Any]) -> str:

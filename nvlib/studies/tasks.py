@@ -252,28 +252,18 @@ def _search(desk: Desk, pack: Sequence[str]) -> list[Any] | None:
     """Choose how a method that scores candidates on validation chips runs them; None for one that does not."""
     training = desk.trainings[pack[0]]
     method = methods.get(training.method, **training.parameters)
-    chips, rows = chips_of_search(method), len(pack) * getattr(method, "candidates", 1)
-    if chips is None or rows == len(pack) or _elsewhere(desk):
+    cost = methods.cost_of(method)
+    if not cost.chips or _elsewhere(desk):
         return None
-    images = desk.loaded.validation.x[: getattr(method, "images", None)].to(desk.on)
+    images = desk.loaded.validation.x[: cost.images].to(desk.on)
     model = desk.study.template(desk.loaded.classes, desk.loaded.shape[0], 0).to(desk.on)
-    chosen = population.plan(model, images, rows * chips, precision=training.precision)
+    chosen = population.plan(model, images, len(pack) * cost.rows * cost.chips, precision=training.precision)
     return [chosen.members, chosen.images, chosen.how]
 
 
 def _elsewhere(desk: Desk) -> bool:
     """Whether a study is for a GPU that this machine, a login node, does not have: jobs choose how they run chips."""
     return torch.device(desk.on).type == "cuda" and not torch.cuda.is_available()
-
-
-def chips_of_search(method: object) -> int | None:
-    """Return on how many chips a method scores its candidates."""
-    return getattr(method, "n_train", None) or getattr(method, "search_chips", None)
-
-
-def rows_of(method: object) -> tuple[int, int]:
-    """Return of a method how many rows a training has, and how many forward passes each takes for a step."""
-    return getattr(method, "candidates", 1), 1 + (getattr(method, "n", 0) or 0)  # IRS has n None: every kind of block
 
 
 def _packs(desk: Desk, missing: Sequence[str], size: int, fitting: bool) -> list[tuple[str, ...]]:
@@ -301,11 +291,11 @@ def _most(desk: Desk, training: Training) -> int:
     """Return how many trainings half of a GPU's free memory holds: activations, their gradients, weights, noise."""
     model = desk.study.template(desk.loaded.classes, desk.loaded.shape[0], 0)
     method = methods.get(training.method, **training.parameters)
-    rows, forwards = rows_of(method)
+    cost = methods.cost_of(method)
     weights = sum(tensor.numel() * tensor.element_size() for tensor in model.state_dict().values())
     batch = training.recipe["batch_size"] * population.activation_bytes(model, desk.loaded.test.x[:1])
     free = torch.cuda.mem_get_info(desk.on)[0] if torch.cuda.is_available() else _UNSEEN
-    return max(1, free // 2 // (rows * forwards * (3 * batch + 12 * weights)))
+    return max(1, free // 2 // (cost.rows * cost.forwards * (3 * batch + 12 * weights)))
 
 
 def _shared(training: Training) -> Training:
