@@ -1,22 +1,19 @@
 """Effects on cells: the protocol, laws against other people's numbers and closed forms, one chip at two times."""
 
-import csv
 import math
 from dataclasses import FrozenInstanceError, dataclass, replace
-from pathlib import Path
 
 import numpy as np
 import pytest
 import torch
+from cellkit import meant, programmed
 from torch import nn
 
 import nvlib
 from nvlib import Crossbar, InputError, devices, effects
 from nvlib.crossbar import readings
-from nvlib.devices import Device
-from nvlib.effects import CommonVariation, Drift, Effect, Limits, Programmed, ReadNoise, Retention, StuckCells
+from nvlib.effects import CommonVariation, Drift, Effect, Limits, ReadNoise, Retention, StuckCells
 
-TRUTHS = list(csv.DictReader((Path(__file__).parent / "foreign_truths.csv").open()))
 ALL = [
     (StuckCells(0.1, 0.05), "rram"), (Drift(3600.0), "pcm"), (Drift(3600.0, law="hermes"), "rram"),
     (Drift(60.0, nu=0.05, spread=0.01), "fefet1"), (Retention(86400.0), "rram_wan2022"), (Retention(1e5), "sonos"),
@@ -30,20 +27,6 @@ NAMES = [f"{effect} on {device}" for effect, device in ALL]
 def net(inputs=6, outputs=5, seed=0):
     torch.manual_seed(seed)
     return nn.Linear(inputs, outputs, bias=False).double()
-
-
-def programmed(device, digits, chips=3, sigma_d=None, seed=0, index=None, dtype=torch.float64, **more):
-    """Cells of one digit a cell, (weights, cells), as an effect meets them, strayed by a draw of their own."""
-    device = devices.get(device)
-    digits = torch.as_tensor(digits)[None]
-    index = range(chips) if index is None else index
-    sigma_d = sigma_d if sigma_d is not None else 1.0 if not device.relative else 0.1
-    shape = torch.Size([digits.shape[1], 1])
-    cells = Programmed(digits, digits, torch.zeros(len(index), *digits.shape[1:], dtype=dtype),
-                       torch.zeros(digits.shape[:2], dtype=torch.bool), **{"shape": shape, "chains": 2} | more,
-                       sigma_d=sigma_d, device=device, seed=seed, index=index, name="w")  # fmt: skip
-    cells = replace(cells, spread=cells.per_level(device.spread(sigma_d)))
-    return replace(cells, programmed=cells.level + cells.spread * cells.drawn("cells/w"))
 
 
 # -- the protocol ----------------------------------------------------------------------------------------------------
@@ -150,50 +133,7 @@ def test_canonical_texts():
     assert effects.PRESETS["chen2015"][0] > effects.PRESETS["chen2015"][1]  # most stuck cells are at high resistance
 
 
-# -- other people's numbers ------------------------------------------------------------------------------------------
-
-
-def at(g, top=25.0):
-    """A device that has a level at conductance g, and which of its two it is."""
-    levels = (0.0, top) if g == top else (g, top)
-    return Device("at", 1, levels, (0.0, 0.0), "uS", False, effects=devices.get("pcm").effects), int(g == top)
-
-
-def meant(g, n=1, chips=1):
-    device, digit = at(g)
-    return programmed(device, [[digit]] * n, chips), digit
-
-
-@pytest.mark.parametrize("row", TRUTHS, ids=lambda r: f"{r['what']}-{r['g_uS']}-{r['time_s']}")
-def test_foreign_truths(row):
-    what, g, value = row["what"], float(row["g_uS"]), float(row["value"])
-    time = float(row["time_s"] or 0)
-    close = pytest.approx(value, abs=0.6 * 10.0 ** -len(row["value"].partition(".")[2]))
-    if what == "retention_spread":
-        law = devices.wan_retention([g])
-        assert law.deviation[law.times.index(time)][0] == close
-        return
-    cells, digit = meant(g)
-    if what in ("drift_mean", "drift_spread"):
-        found = effects.drift.exponents(Drift(1.0).law_of(cells.device), cells.device)
-        assert found[what == "drift_spread"][digit] == close
-    elif what == "drift_factor":  # the median exponent is the mean, as good as
-        many, _ = meant(g, 20_000)
-        drifted = many.conductance(Drift(time).befall(many.programmed, many)) / g
-        spread = effects.drift.exponents(Drift(1.0).law_of(cells.device), cells.device)[1][digit]
-        error = 1.2533 * value * spread * math.log1p(time / 20) / math.sqrt(20_000)
-        assert abs(float(drifted.median()) - value) < 4 * error + 1e-5
-    elif what == "read_quotient":
-        x = torch.tensor(g / 25.0, dtype=torch.float64)
-        assert float(effects.read.quotient(devices.READ_NOISE["pcm"], x)) == close
-    elif what == "read_share":
-        found = ReadNoise(time).deviation(cells.programmed, cells)
-        assert float(found) * (25.0 - cells.device.levels[0]) / g == close
-        many, _ = meant(g, 20_000)
-        sampled = ReadNoise(time).befall(many.programmed, many).std() / found
-        assert abs(float(sampled) - 1) < 4 / math.sqrt(2 * 20_000)
-    else:
-        raise AssertionError(what)
+# -- other people's laws (their numbers: test_truths) ------------------------------------------------------------------
 
 
 def test_hermes_pieces_meet_and_are_what_was_published():

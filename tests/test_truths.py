@@ -4,16 +4,19 @@ A row names a function below, its arguments (``n=64;r=1e-5``), the value and how
 """
 
 import csv
+import math
 from pathlib import Path
 
 import pytest
 import torch
+from cellkit import meant
 from torch import nn
 
-from nvlib import Crossbar, array, circuits
+from nvlib import Crossbar, array, circuits, devices, effects
 from nvlib.array import wires
 from nvlib.array.converters import Converter
 from nvlib.devices import Device
+from nvlib.effects import Drift, ReadNoise
 
 ROWS = list(csv.DictReader((Path(__file__).parent / "truths.csv").open()))
 
@@ -47,7 +50,51 @@ def aihwkit_step(preset, what):
     return layer.dac.step if what == "input" else layer.adcs[0].step / (255 * layer.dac.limits[1])
 
 
-TRUTHS = {f.__name__: f for f in (column_factor, column_polynomial, badcrossbar, crosssim_quantiser, aihwkit_step)}
+def drift_exponent(g):
+    """Mean and spread of the drift exponent of a PCM cell of g uS."""
+    cells, digit = meant(g)
+    return [float(each[digit]) for each in effects.drift.exponents(Drift(1.0).law_of(cells.device), cells.device)]
+
+
+def drift_mean(g):
+    return drift_exponent(g)[0]
+
+
+def drift_spread(g):
+    return drift_exponent(g)[1]
+
+
+def drift_factor(g, time):
+    """The median cell's; its exponent is the mean, as good as."""
+    cells, _ = meant(g, 20_000)
+    return float((cells.conductance(Drift(time).befall(cells.programmed, cells)) / g).median())
+
+
+def read_quotient(g):
+    return float(effects.read.quotient(devices.READ_NOISE["pcm"], torch.tensor(g / 25.0, dtype=torch.float64)))
+
+
+def read_share(g, time):
+    """Read noise over conductance; what is sampled has it too."""
+    cells, _ = meant(g, 20_000)
+    found = ReadNoise(time).deviation(cells.programmed, cells)
+    sampled = ReadNoise(time).befall(cells.programmed, cells).std() / found.flatten()[0]
+    assert abs(float(sampled) - 1) < 4 / math.sqrt(2 * 20_000)
+    return float(found.flatten()[0]) * (25.0 - cells.device.levels[0]) / g
+
+
+def retention_spread(g, time):
+    law = devices.wan_retention([g])
+    return float(law.deviation[law.times.index(time)][0])
+
+
+TRUTHS = {
+    f.__name__: f
+    for f in (
+        column_factor, column_polynomial, badcrossbar, crosssim_quantiser, aihwkit_step,
+        drift_mean, drift_spread, drift_factor, read_quotient, read_share, retention_spread,
+    )
+}  # fmt: skip
 
 
 def value(text):
