@@ -20,10 +20,11 @@ import signal
 import subprocess
 import sys
 from collections.abc import Mapping, Sequence
-from dataclasses import asdict, dataclass, field, replace
+from dataclasses import asdict, dataclass, replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+from nvlib.declarations import ClusterFields
 from nvlib.errors import InputError, unknown
 from nvlib.launch.folder import Launch, Status, last_line
 
@@ -36,37 +37,8 @@ ENDING = {"COMPLETING", "CANCELLED", "FAILED", "TIMEOUT", "COMPLETED", "NODE_FAI
 
 
 @dataclass(frozen=True)
-class Cluster:
-    """What is asked of SLURM for each job of the array.
-
-    Attributes:
-        partition, account, qos, constraint: as sbatch has them; None: the cluster's default.
-        gpus: of a job; study on ``cuda`` with it.
-        cpus: of a job, which are its threads.
-        memory_gb: of a job; None: the cluster's default.
-        minutes: wall time of a job; longer work goes on in a requeued one.
-        jobs: elements of the array; None: one a training with its evaluations.
-        at_once: most jobs to run at a time.
-        setup: lines for the shell before Python, e.g. ``module load cuda``.
-        extra: other options of sbatch by their long names, e.g. ``{"reservation": "lab"}``.
-        requeues: how often a job may run into its time limit.
-        warning: seconds before the time limit at which a job is told.
-    """
-
-    partition: str | None = None
-    gpus: int = 0
-    cpus: int = 1
-    memory_gb: float | None = 4
-    minutes: int = 60
-    jobs: int | None = None
-    at_once: int = 256
-    account: str | None = None
-    qos: str | None = None
-    constraint: str | None = None
-    setup: tuple[str, ...] = ()
-    extra: Mapping[str, Any] = field(default_factory=dict)
-    requeues: int = 10
-    warning: int = 90
+class Cluster(ClusterFields):
+    """What is asked of SLURM for each job of the array: `nvlib.declarations.ClusterFields`, checked."""
 
     def __post_init__(self) -> None:
         """Refuse what no cluster can give."""

@@ -15,10 +15,11 @@ import torch
 from torch import Tensor, nn
 
 from nvlib import philox, ranges
+from nvlib.declarations import RecipeFields
 from nvlib.errors import InputError, unknown
 from nvlib.native import layers
 from nvlib.native.passes import passes
-from nvlib.records import later, values
+from nvlib.records import values
 
 OPTIMISERS = ("adam", "sgd")
 SCHEDULES = ("cosine", "constant")
@@ -30,27 +31,18 @@ PAD = 4  # pixels on each side before a crop
 
 
 @dataclass(frozen=True)
-class Recipe:
+class Recipe(RecipeFields):
     """How weights are updated: optimiser, learning rate and its schedule over all steps, images a batch.
 
-    ``augment`` varies the training images: ``none``, or ``crop-flip`` for colour images. ``clip`` cuts the weights on
-    arrays after each update, each tensor to its range then: ``none``, a text of `nvlib.ranges` such as
-    ``deviations:2.5``, or a name of `CLIPS`.
+    Its fields are those of `nvlib.declarations.RecipeFields`. ``augment`` varies the training images: ``none``, or
+    ``crop-flip`` for colour images. ``clip`` cuts the weights on arrays after each update, each tensor to its range
+    then: ``none``, a text of `nvlib.ranges` such as ``deviations:2.5``, or a name of `CLIPS`.
 
     Example:
         >>> import nvlib
         >>> nvlib.Recipe(lr=1e-2, batch_size=32).lr
         0.01
     """
-
-    optimiser: str = "adam"
-    lr: float = 1e-3
-    schedule: str = "cosine"
-    batch_size: int = 128
-    momentum: float = 0.9
-    weight_decay: float = 0.0
-    augment: str = later("none")
-    clip: str = later("none")
 
     def __post_init__(self) -> None:
         """Refuse values that cannot train."""

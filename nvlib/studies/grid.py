@@ -14,6 +14,7 @@ from nvlib import array, data, devices, effects, methods, models, plugins, range
 from nvlib.cards import card
 from nvlib.conditions import Crossbar
 from nvlib.data import Dataset
+from nvlib.declarations import StudyFields
 from nvlib.errors import InputError, unknown
 from nvlib.methods import Recipe
 from nvlib.methods.keep import Held, Selection
@@ -23,8 +24,8 @@ from nvlib.records import Evaluation, Training, digest, values
 
 
 @dataclass(frozen=True)
-class Study:
-    """A grid of runs. Sequences are its axes; the rest is shared.
+class Study(StudyFields):
+    """A grid of runs. Sequences are its axes; the rest is shared. Its fields are those of `StudyFields`.
 
     ``network`` is one of `nvlib.models.MODELS`, or one's own: ``own:NAME`` (`nvlib.models.own`), which is held with its
     file's digits. ``bits`` and ``activation_bits`` None take the network's own; ``images`` limits each split (None:
@@ -37,39 +38,7 @@ class Study:
         4
     """
 
-    network: str = "lenet"
-    dataset: str = "mnist"
-    methods: tuple[str, ...] = ("none", "gaussian")
-    devices: tuple[str, ...] = ("rram",)
-    sigma_d: tuple[float, ...] = (0.1,)
-    seeds: tuple[int, ...] = (0,)
-    train_sigma_d: tuple[float, ...] | None = None  # None: matched
-    train_device: str | None = None  # whose variation trainings meet; None: that of the chips
-    ranges: tuple[str, ...] = ("max",)  # of chips: what the largest level stands for, see `nvlib.ranges`
-    effects: tuple[str, ...] = ("",)  # of chips, each "stuck:chen2015 + drift:time=60": see `nvlib.effects`
-    peripheries: tuple[str, ...] = ("",)  # of chips: tiles, converters and wires, see `nvlib.array`
-    train_range: str | None = None  # of forwards in training; None: that of the chips
-    train_effects: str = ""  # that noisy forwards in training meet
-    deployments: tuple[str | None, ...] = (None,)
-    parameters: Mapping[str, Mapping[str, Any]] = field(default_factory=dict)  # of methods, by name
-    deployment_parameters: Mapping[str, Mapping[str, Any]] = field(default_factory=dict)  # by name
-    width: float = 1.0
-    reference: str = "full_scale"
-    mapping: str = "differential"
-    bits: int | None = None
-    activation_bits: int | None = None
-    epochs: int = 10
     recipe: Recipe = field(default_factory=Recipe)
-    select: str = "last"  # which epoch is the result, and when to stop early: see `nvlib.train`
-    patience: int | None = None
-    target: float | None = None
-    start: str | None = None  # hash of a training: its model is where all members start; None: fresh weights
-    images: int | None = None
-    chips: int = 400
-    chip_seed: int = 0
-    precision: str = "float32"  # of trainings; see `nvlib.precision`
-    chip_precision: str | None = None  # of evaluations; None: that of the trainings, where it pays
-    plugins: tuple[str, ...] = ()  # Python files that register methods of one's own: `nvlib.plugins`
 
     def __post_init__(self) -> None:
         """Refuse an empty axis and anything that could not run, before anything runs."""
