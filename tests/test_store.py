@@ -3,11 +3,9 @@
 import errno
 import hashlib
 import json
-import os
 import shutil
 import subprocess
 import sys
-import textwrap
 import warnings
 from dataclasses import replace
 
@@ -15,10 +13,11 @@ import numpy as np
 import pandas as pd
 import pytest
 import torch
+from safetensors.torch import save_file
 
 from nvlib import InputError, records, studies
 from nvlib import store as stored
-from nvlib.store import Damaged, DiskFull, Store, checksums, compact, files
+from nvlib.store import Damaged, DiskFull, Store, checksums, compact, formats
 from nvlib.studies import Study
 
 SMALL = Study(methods=("gaussian",), sigma_d=(0.2,), epochs=1, chips=6, images=64)
@@ -50,9 +49,9 @@ def empty(path):
 
 
 def flip(path):
-    """Change one bit in the middle."""
+    """Change one bit, of a table in its pages, which come first."""
     data = bytearray(path.read_bytes())
-    data[len(data) // 2] ^= 1
+    data[len(data) // (8 if path.suffix == ".parquet" else 2)] ^= 1
     path.write_bytes(bytes(data))
 
 
@@ -60,45 +59,94 @@ def block_of(home):
     return sorted(home.glob("samples-*.parquet"))[0]
 
 
-# -- checksums -------------------------------------------------------------------------------------------------------
+def listed(home):
+    """Give a run the list of checksums that older versions kept."""
+    checksums.write(home, {p.name: {checksums.of(p)} for p in home.iterdir()})
 
 
-def test_every_file_is_listed_as_coreutils_reads_it(once):
-    runs, training, run, _ = once
-    for name in (training, run):
-        home = runs / name
-        sums = checksums.listed(home)
-        assert set(sums) == {p.name for p in home.iterdir()} - {stored.SUMS}
-        assert all(sums[n] == {hashlib.sha256((home / n).read_bytes()).hexdigest()} for n in sums)
-        if shutil.which("sha256sum"):
-            subprocess.run(["sha256sum", "-c", "--quiet", "--strict", stored.SUMS], cwd=home, check=True)
+# -- formats ---------------------------------------------------------------------------------------------------------
+
+
+def test_a_sound_store_keeps_no_list_and_is_verified(once):
+    runs, *_ = once
+    assert not list(runs.glob(f"*/{stored.SUMS}"))
     assert {f.state for f in stored.verify(Store(runs, None))} == {"sound"}
 
 
-def test_a_line_cut_off_by_a_full_disk_hurts_no_other(tmp_path):
-    checksums.add(tmp_path, "a", "0" * 64)
-    with (tmp_path / stored.SUMS).open("a") as file:
-        file.write("1" * 30)
-    checksums.add(tmp_path, "b", "2" * 64)
-    assert checksums.listed(tmp_path) == {"a": {"0" * 64}, "b": {"2" * 64}}
+def test_no_bit_of_a_table_changes_unseen(once):
+    """Each bit of a block of chips: it is found out, or says nothing of the chips."""
+    runs, _, run, _ = once
+    sound = block_of(runs / run).read_bytes()
+    table, unseen = formats.table(sound), 0
+    for at in range(0, len(sound), 3):
+        data = bytearray(sound)
+        data[at] ^= 1 << at % 8
+        try:
+            found = formats.table(bytes(data))
+        except Exception:
+            continue
+        unseen += 1
+        assert list(found.columns) == list(table.columns) and np.array_equal(found.to_numpy(), table.to_numpy()), at
+    assert unseen < len(sound) / 3 / 2  # which say nothing of the chips: statistics, versions
 
 
-def test_two_processes_list_at_once(tmp_path):
-    code = "import sys; from pathlib import Path; from nvlib.store import checksums\n" \
-           "for i in range(100): checksums.add(Path(sys.argv[1]), f'{sys.argv[2]}{i}', f'{i:064x}')"
-    both = [subprocess.Popen([sys.executable, "-c", code, tmp_path, who]) for who in "ab"]
-    assert [process.wait(60) for process in both] == [0, 0]
-    assert len(checksums.listed(tmp_path)) == 200
+def test_no_bit_of_weights_changes_unseen(tmp_path):
+    path = tmp_path / "w.safetensors"
+    formats.write_tensors({"w": torch.arange(6.0), "n": torch.tensor(3)}, str(path), {"notes": "a"})
+    sound, named = path.read_bytes(), b"file_sha256"
+    assert formats.checked(sound) == sound
+    for at in range(len(sound)):
+        data = bytearray(sound)
+        data[at] ^= 1
+        if named in data:  # without the name of the hash it is as an older version wrote it
+            with pytest.raises((stored.Damage, ValueError, KeyError, AttributeError, TypeError)):
+                formats.checked(bytes(data))
 
 
-def test_a_file_being_replaced_is_never_taken_for_damaged(tmp_path):
-    """Its reader may have the old list or the old file: each fits a line."""
-    files.write_whole(tmp_path / "x", lambda path: open(path, "w").write("old"), listed=True)
-    before = checksums.listed(tmp_path)
-    checksums.add(tmp_path, "x", hashlib.sha256(b"new").hexdigest())  # listed, not yet renamed
-    assert checksums.read(tmp_path, "x", bytes) == b"old"
-    (tmp_path / "x").write_text("new")
-    assert checksums.read(tmp_path, "x", bytes, before) == b"new"
+# -- runs of older versions ------------------------------------------------------------------------------------------
+
+
+def test_lists_of_older_versions_are_read_and_hold(once, copy):
+    _, training, run, table = once
+    for name in (training, run):
+        listed(copy.runs / name)
+    assert {f.state for f in stored.verify(copy)} == {"sound"}
+    assert studies.run(SMALL, copy, progress=False).equals(table)
+    plan = copy.runs / run / "plan.json"
+    plan.write_text(plan.read_text().replace('"threads": ', '"threads": 1'))  # still JSON
+    (copy.runs / training / "history.parquet").unlink()
+    states = {f.path.name: f.state for f in stored.verify(copy) if f.state != "sound"}
+    assert states == {"plan.json": "damaged", "history.parquet": "missing"}
+    with pytest.warns(Damaged, match=r"plan\.json is damaged .*SHA256SUMS"):
+        assert "plan" not in copy.about(run)
+
+
+@pytest.mark.parametrize("what", ["samples", "weights"])
+def test_what_is_made_again_of_an_older_run_holds(what, once, copy):
+    """Its old checksum goes with the old file."""
+    _, training, run, table = once
+    for name in (training, run):
+        listed(copy.runs / name)
+    flip(HURT[what](copy, training, run))
+    with pytest.warns(Damaged):
+        again = studies.run(replace(SMALL, chips=8), copy, progress=False)
+    pd.testing.assert_frame_equal(again[again.chip < 6].reset_index(drop=True), table)
+    assert {f.state for f in stored.verify(copy)} == {"sound"}
+
+
+def test_of_several_lines_for_a_name_any_may_hold(tmp_path):
+    """A file was listed before it got its name: a kill between left two lines. A cut off line hurts no other."""
+    sums = [hashlib.sha256(text).hexdigest() for text in (b"old", b"new")]
+    lines = [f"{found}  x\n" for found in sums]
+    (tmp_path / stored.SUMS).write_text("".join([*lines, "1" * 30, "\n", f"{'2' * 64}  y\n"]))
+    for text in (b"old", b"new"):
+        (tmp_path / "x").write_bytes(text)
+        assert checksums.read(tmp_path, "x", bytes) == text
+    (tmp_path / "x").write_bytes(b"other")
+    with pytest.raises(stored.Damage, match="checksum"):
+        checksums.read(tmp_path, "x", bytes)
+    checksums.forget(tmp_path, "x")
+    assert checksums.listed(tmp_path) == {"y": {"2" * 64}}
 
 
 # -- damage ----------------------------------------------------------------------------------------------------------
@@ -156,9 +204,7 @@ def test_a_damaged_record_is_written_again_and_nothing_repeated(kind, hurt, once
 def test_a_record_that_says_something_else_is_no_record(once, copy):
     _, _, run, _ = once
     path = copy.runs / run / "record.json"
-    checksum = path.with_name(stored.SUMS)
     path.write_text(path.read_text().replace('"sigma_d": 0.2', '"sigma_d": 0.3'))
-    checksum.unlink()  # of an older version: only the name tells
     with pytest.warns(Damaged, match="named by"):
         assert copy.record(run) is None
 
@@ -181,40 +227,40 @@ def test_damaged_notes_do_not_stop_anything(name, read, once, copy):
     assert held is None or held.empty
 
 
-def test_runs_without_checksums_are_read_and_broken_ones_found(once, copy):
-    """Those of older versions: what cannot be read is found by its format, what can is taken as it is."""
+def test_runs_of_older_versions_without_a_list_are_read_and_broken_ones_found(once, copy):
+    """Neither list nor checksums of pages or files: what can be read is taken as it is."""
     _, training, run, table = once
-    for name in (training, run):
-        (copy.runs / name / stored.SUMS).unlink()
+    block, weights = block_of(copy.runs / run), copy.runs / training / "weights.safetensors"
+    pd.read_parquet(block).to_parquet(block, index=False)
+    save_file(copy.weights(training), weights)
     with warnings.catch_warnings():
         warnings.simplefilter("error")
         pd.testing.assert_frame_equal(studies.run(SMALL, copy, progress=False), table)
         assert copy.weights(training) is not None
-    assert {f.state for f in stored.verify(copy)} == {"unlisted"}
-    truncate(block_of(copy.runs / run))
-    truncate(copy.runs / training / "weights.safetensors")
-    found = {f.path.name: f.state for f in stored.verify(copy)}
-    assert found["weights.safetensors"] == found[block_of(copy.runs / run).name] == "damaged"
+    assert {f.state for f in stored.verify(copy)} == {"sound"}
+    truncate(block)
+    truncate(weights)
+    assert {f.path for f in stored.verify(copy) if f.state == "damaged"} == {block, weights}
     with pytest.warns(Damaged):
         assert copy.weights(training) is None
         assert len(copy.samples(run)) == 2
     assert not (copy.runs / training / "DONE").exists()
-    assert stored.seal(copy) == sum(len(list((copy.runs / name).iterdir())) for name in (training, run)) - 2  # lists
-    assert {f.state for f in stored.verify(copy)} == {"sound"}
 
 
 def test_verify_names_what_is_wrong_and_changes_nothing(once, copy):
     _, training, run, _ = once
     flip(copy.runs / training / "history.parquet")
-    block_of(copy.runs / run).unlink()
+    (copy.runs / training / "record.json").unlink()
     (copy.runs / run / ".samples-0.parquet.17.part").write_bytes(b"half")
-    record = copy.runs / ("0" * 64) / "record.json"
+    record = copy.runs / ("f" * 64) / "record.json"
     record.parent.mkdir()
     record.write_text(json.dumps({**json.loads((copy.runs / run / "record.json").read_text()), "version": 99}))
     before = sorted(p.read_bytes() for p in copy.runs.rglob("*") if p.is_file())
-    states = {f.path.name: f.state for f in stored.verify(copy) if f.state != "sound"}
-    assert states["history.parquet"] == "damaged" and states["samples-00000000-00000003.parquet"] == "missing"
-    assert states[".samples-0.parquet.17.part"] == "unfinished" and states["record.json"] == "newer"
+    states = {f.path.relative_to(copy.runs).parts: f.state for f in stored.verify(copy) if f.state != "sound"}
+    assert states == {
+        (training, "history.parquet"): "damaged", (training, "record.json"): "missing",
+        (run, ".samples-0.parquet.17.part"): "unfinished", ("f" * 64, "record.json"): "newer",
+    }  # fmt: skip
     assert sorted(p.read_bytes() for p in copy.runs.rglob("*") if p.is_file()) == before
 
 
@@ -223,7 +269,6 @@ def test_a_newer_version_is_refused_not_set_aside(once, copy):
     path = copy.runs / run / "record.json"
     record = json.loads(path.read_text())
     path.write_text(json.dumps({**record, "version": 99}))
-    (path.parent / stored.SUMS).unlink()
     with pytest.raises(InputError, match="newer nvlib"):
         stored.results(copy)
     assert path.exists()
@@ -321,45 +366,6 @@ def test_a_real_full_disk_leaves_whole_files_only(tiny):
     assert where.weights(training) is None and list(where.samples(evaluation).chip) == [0, 1]
     where.append(evaluation, block.assign(chip=[2, 3]))
     assert list(where.samples(evaluation).chip) == [0, 1, 2, 3]
-
-
-def test_no_room_for_the_checksum_leaves_the_file_unwritten(tmp_path, monkeypatch):
-    files.write_whole(tmp_path / "a", lambda path: open(path, "w").write("a"), listed=True)
-    before = (tmp_path / stored.SUMS).read_bytes()
-    write, calls = os.write, []
-
-    def cut(handle, data):
-        calls.append(data)
-        if len(calls) == 1:  # a disk takes what fits
-            return write(handle, data[:10])
-        raise OSError(errno.ENOSPC, "No space left on device")
-
-    monkeypatch.setattr(os, "write", cut)
-    with pytest.raises(DiskFull, match="b was not written"):
-        files.write_whole(tmp_path / "b", lambda path: open(path, "w").write("b"), listed=True)
-    assert (tmp_path / stored.SUMS).read_bytes() == before
-    assert sorted(p.name for p in tmp_path.iterdir()) == sorted(["a", stored.SUMS])
-
-
-KILLED = """
-    import os, sys
-    from pathlib import Path
-    import pandas as pd
-    from nvlib.store import files
-    rename = Path.replace
-    Path.replace = lambda self, target: os._exit(9) if self.name.startswith(".b") else rename(self, target)
-    for name in "ab":
-        files.write_whole(Path(sys.argv[1]) / name, lambda path: Path(path).write_text(name), listed=True)
-"""
-
-
-def test_a_kill_between_the_checksum_and_the_name_loses_that_file_alone(tmp_path):
-    done = subprocess.run([sys.executable, "-c", textwrap.dedent(KILLED), tmp_path])
-    assert done.returncode == 9
-    assert set(checksums.listed(tmp_path)) == {"a", "b"} and not (tmp_path / "b").exists()
-    files.write_whole(tmp_path / "b", lambda path: open(path, "w").write("other"), listed=True)
-    assert checksums.read(tmp_path, "b", bytes) == b"other"
-    assert len(checksums.listed(tmp_path)["b"]) == 1  # the lost one's line is gone
 
 
 # -- finding and removing --------------------------------------------------------------------------------------------

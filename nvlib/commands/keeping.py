@@ -23,7 +23,7 @@ def add(command: object) -> None:
         "  python -m nvlib results verify --set-aside; python -m nvlib study grid.toml     computes it again",
     )  # fmt: skip
     sub.add_argument("--set-aside", action="store_true", help="move damaged files to .damaged/, to be computed again")
-    sub.add_argument("--seal", action="store_true", help="list checksums of files that have none, as they are now")
+    sub.add_argument("--seal", action="store_true", help="list checksums of shipped files that have none")
     sub = command(
         "export", _export, "write results to a file, a row a chip",
         "  python -m nvlib results export chips.parquet --method none gaussian\n"
@@ -66,7 +66,7 @@ def _verify(options: argparse.Namespace) -> int:
                 print("  it ships with the project and is not moved; restore it, e.g. with git checkout")
     print(f"{sum(found.values())} files: " + (", ".join(f"{n} {state}" for state, n in sorted(found.items())) or "-"))
     if found["unlisted"]:
-        print("unlisted files are of older versions and can be read; --seal lists their checksums as they are now")
+        print("unlisted files ship without a checksum and can be read; --seal lists their checksums as they are now")
     return 1 if bad else 0
 
 

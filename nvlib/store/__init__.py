@@ -6,17 +6,17 @@
                network.json                                                 of a user's own network: its file, as text
                samples-<first>-<last>.parquet                               of an evaluation, a file a block of chips
                <table>.parquet  DONE                                        of an analysis
-               SHA256SUMS                                                   the checksum of each of these files
     runs/.damaged/<hash>-<time>/                                            files that were found damaged
 
 Every file is written beside its place and renamed, so that a kill loses at most the block under way and leaves no half
-file under a final name; what it leaves half written goes when the run is done. What is read is compared with its
-checksum; what does not hold is set aside with a warning and computed again by its study. Results that ship with the
-project lie compacted in results/<study>/. Nothing here needs torch but reading and writing weights, and no pickle is
-ever loaded.
+file under a final name; what it leaves half written goes when the run is done. What is read is checked by its own
+format; what does not hold is set aside with a warning and computed again by its study. Results that ship with the
+project lie compacted in results/<study>/, with SHA256SUMS. Nothing here needs torch but reading and writing weights,
+and no pickle is ever loaded.
 
     places      where runs and shipped results lie
-    checksums   SHA256SUMS, and what becomes of a damaged file
+    checksums   SHA256SUMS of what ships, and what becomes of a damaged file
+    formats     tables and tensors that tell their own damage
     files       writing a file whole or not at all
     table       the tidy table of samples
     shipped     results that ship with the project

@@ -1,11 +1,11 @@
-"""A file is what was written, or it is found out: the SHA-256 of every file of a folder, in its SHA256SUMS.
+"""A file is what was written, or it is found out: by its own format, and by SHA256SUMS where its folder has one.
 
     <64 hex digits>  <name>         a line a file; `sha256sum -c SHA256SUMS` reads it as well
 
-A line is added before its file gets its final name, so whatever has a final name is listed. Of several lines for one
-name any may hold: a file that is being replaced fits the old one or the new one. Files that are not listed, those of
-older versions, are taken if they can be read at all. A local file that does not hold is set aside in
-.damaged/<run>-<time>/ with a warning that names it, and so is missing, which makes its study compute it again.
+What ships is listed, and so are the runs of older versions, in which of several lines for one name any may hold. A
+local run's files tell by themselves: a record by the hash that names its run, tables by Parquet's checksums of their
+pages, weights by a hash within (`nvlib.store.formats`), notes by being JSON. A local file that does not hold is set
+aside in .damaged/<run>-<time>/ with a warning that names it, and so is missing, which makes its study compute it again.
 """
 
 from __future__ import annotations
@@ -52,26 +52,11 @@ def listed(folder: Path) -> dict[str, set[str]]:
     return found
 
 
-def add(folder: Path, name: str, digest: str) -> None:
-    """List a file that is about to get its final name."""
+def forget(folder: Path, name: str) -> None:
+    """Take a file out of its folder's SHA256SUMS: it is about to be another."""
     known = listed(folder)
-    if digest in known.get(name, ()):
-        return
-    if name in known and not (folder / name).exists():  # it was set aside: its old checksum is of no more use
-        write(folder, {**known, name: {digest}})
-        return
-    line = f"{digest}  {name}\n".encode()
-    handle = os.open(folder / SUMS, os.O_RDWR | os.O_CREAT | os.O_APPEND, 0o644)
-    try:
-        size = os.fstat(handle).st_size
-        if size and os.pread(handle, 1, size - 1) != b"\n":  # a line that a full disk cut off
-            line = b"\n" + line
-        if os.write(handle, line) < len(line):
-            os.ftruncate(handle, size)
-            os.write(handle, line)  # says why it does not fit
-        os.fsync(handle)
-    finally:
-        os.close(handle)
+    if known.pop(name, None) is not None:
+        write(folder, known)
 
 
 def write(folder: Path, sums: Mapping[str, set[str]]) -> None:
@@ -98,7 +83,7 @@ def read(folder: Path, name: str, parse: Callable[[bytes], T], known: Mapping[st
         known: `listed` of the folder, where it is at hand.
 
     Raises:
-        Damage: its checksum is another, or it is not listed and cannot be read.
+        Damage: its checksum is another, or it cannot be read.
         FileNotFoundError: it is not there.
     """
     data = (folder / name).read_bytes()

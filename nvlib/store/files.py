@@ -1,7 +1,6 @@
 """Files are written whole or not at all: beside their place, flushed to the disk, renamed.
 
-So a kill or a full disk loses what was being written and nothing else, and no half file has a final name. With
-``listed`` the file's checksum enters its folder's SHA256SUMS before the file gets its name (`checksums`).
+So a kill or a full disk loses what was being written and nothing else, and no half file has a final name.
 """
 
 from __future__ import annotations
@@ -13,8 +12,6 @@ import re
 from collections.abc import Callable
 from pathlib import Path
 
-from nvlib.store import checksums
-
 UNFINISHED = ".part"  # how the name ends of what is being written, or was when it was cut off
 FULL = (errno.ENOSPC, errno.EDQUOT, errno.EFBIG)  # no room: on the disk, of the user, for a file of this size
 
@@ -23,19 +20,18 @@ class DiskFull(OSError):
     """There was no room for a file; what is there already is whole."""
 
 
-def write_json(path: Path, value: object, listed: bool = False) -> None:
+def write_json(path: Path, value: object) -> None:
     """Write JSON in one piece."""
     text = json.dumps(value, indent=1, sort_keys=True) + "\n"
-    write_whole(path, lambda target: Path(target).write_text(text), listed)
+    write_whole(path, lambda target: Path(target).write_text(text))
 
 
-def write_whole(path: Path, write: Callable[[str], object], listed: bool = False) -> None:
+def write_whole(path: Path, write: Callable[[str], object]) -> None:
     """Call ``write`` with a path aside, flush it to the disk, and rename it into place.
 
     Args:
         path: the final name.
         write: writes the file it is given the path of.
-        listed: whether the file's checksum is kept in SHA256SUMS of its folder.
 
     Raises:
         DiskFull: no room; an earlier file of that name is as it was.
@@ -46,8 +42,6 @@ def write_whole(path: Path, write: Callable[[str], object], listed: bool = False
         write(str(aside))
         with aside.open("rb") as file:
             os.fsync(file.fileno())
-        if listed:
-            checksums.add(path.parent, path.name, checksums.of(aside))
         aside.replace(path)
         _flush(path.parent)
     except Exception as error:

@@ -17,7 +17,7 @@ import pandas as pd
 from nvlib.errors import InputError
 from nvlib.provenance import environment, now
 from nvlib.records import VERSION, Analysis, Evaluation, Training, digest, values
-from nvlib.store import checksums, shipped, table
+from nvlib.store import checksums, formats, shipped, table
 from nvlib.store.files import write_json, write_whole
 from nvlib.store.places import local_runs, shipped_results
 
@@ -42,8 +42,8 @@ class Store:
         """Return the directory of a record, made whole (record and environment) if it is not there."""
         home = self.runs / digest(record)
         if not (home / "record.json").exists():
-            write_json(home / "environment.json", environment(seconds), listed=True)
-            write_json(home / "record.json", values(record), listed=True)
+            _write(home / "environment.json", environment(seconds))
+            _write(home / "record.json", values(record))
         return home
 
     def save_training(
@@ -60,33 +60,30 @@ class Store:
 
         ``plan``: threads, and who trained beside it. ``network``: of a user's own, its file (`nvlib.models.own.facts`).
         """
-        from safetensors.torch import save_file
-
         home = self.open(record, seconds)
         tensors = {name: tensor.detach().cpu().contiguous() for name, tensor in weights.items()}
-        write_whole(home / "weights.safetensors", lambda path: save_file(tensors, path), listed=True)
-        write_whole(home / "history.parquet", history.to_parquet, listed=True)
+        _write(home / "weights.safetensors", partial(formats.write_tensors, tensors))
+        _write(home / "history.parquet", history)
         if trace is not None and len(trace):
-            write_whole(home / "trace.parquet", trace.to_parquet, listed=True)
+            _write(home / "trace.parquet", trace)
         if plan is not None:
-            write_json(home / "plan.json", plan, listed=True)
+            _write(home / "plan.json", plan)
         if network is not None:
-            write_json(home / "network.json", network, listed=True)
-        write_json(home / "DONE", {"seconds": round(seconds, 1), "finished": now()}, listed=True)
+            _write(home / "network.json", network)
+        _write(home / "DONE", {"seconds": round(seconds, 1), "finished": now()})
         return home
 
     def append(self, record: Evaluation, block: pd.DataFrame, plan: Mapping[str, Any] | None = None) -> Path:
         """Add a block of samples (columns chip, accuracy, loss, ekl; of deployed chips more), in one piece."""
         home = self.open(record)
         if plan is not None and not (home / "plan.json").exists():
-            write_json(home / "plan.json", plan, listed=True)
-        name = f"samples-{block.chip.min():08d}-{block.chip.max():08d}.parquet"
-        write_whole(home / name, lambda path: block.to_parquet(path, index=False), listed=True)
+            _write(home / "plan.json", plan)
+        _write(home / f"samples-{block.chip.min():08d}-{block.chip.max():08d}.parquet", block)
         return home
 
     def note(self, record: Training | Evaluation, what: str, values: Mapping[str, Any]) -> None:
         """Write something that `about` gives again beside a run."""
-        write_json(self.open(record) / f"{what}.json", values, listed=True)
+        _write(self.open(record) / f"{what}.json", values)
 
     def save_tables(
         self, record: Analysis, tables: Mapping[str, pd.DataFrame], seconds: float,
@@ -95,11 +92,10 @@ class Store:
         """Write an analysis' tables, by name; DONE, which names them, comes last."""
         home = self.open(record, seconds)
         for name, rows in tables.items():
-            write_whole(home / f"{name}.parquet", partial(rows.to_parquet, index=False), listed=True)
+            _write(home / f"{name}.parquet", rows)
         if plan is not None:
-            write_json(home / "plan.json", plan, listed=True)
-        done = {"seconds": round(seconds, 1), "finished": now(), "tables": list(tables)}
-        write_json(home / "DONE", done, listed=True)
+            _write(home / "plan.json", plan)
+        _write(home / "DONE", {"seconds": round(seconds, 1), "finished": now(), "tables": list(tables)})
         return home
 
     def restore(self, held: Iterable[Training | Evaluation | Analysis]) -> None:
@@ -154,8 +150,8 @@ class Store:
         """Return a training's weights, local or shipped; None if there are none."""
         from safetensors.torch import load
 
-        name = _named(training)
-        held = self._held(name, "weights.safetensors", load) if (self.runs / name / "DONE").exists() else None
+        name, checked = _named(training), lambda data: load(formats.checked(data))
+        held = self._held(name, "weights.safetensors", checked) if (self.runs / name / "DONE").exists() else None
         if held is not None:
             return held
         path = shipped.weights(self.shipped, name)
@@ -195,7 +191,7 @@ class Store:
         name = _named(analysis)
         done = self._held(name, "DONE", json.loads)
         if done is not None:
-            found = {which: self._held(name, f"{which}.parquet", table.frame) for which in done["tables"]}
+            found = {which: self._held(name, f"{which}.parquet", formats.table) for which in done["tables"]}
             if all(rows is not None for rows in found.values()):
                 return found
             (self.runs / name / "DONE").unlink(missing_ok=True)  # it is made again
@@ -278,11 +274,11 @@ class Store:
         home = self.runs / name
         files = sorted(p.name for p in home.iterdir() if SAMPLES.fullmatch(p.name)) if home.is_dir() else []
         known = checksums.listed(home) if files else {}
-        held = (self._held(name, file, table.frame, known) for file in files)
+        held = (self._held(name, file, formats.table, known) for file in files)
         return (block for block in held if block is not None)
 
     def _rows(self, name: str, what: str) -> pd.DataFrame:
-        held = self._held(name, f"{what}.parquet", table.frame)
+        held = self._held(name, f"{what}.parquet", formats.table)
         return pd.DataFrame(self.shipped_records().get(name, {}).get(what, {})) if held is None else held
 
     def _held(
@@ -334,6 +330,18 @@ def results(store: Store | None = None, **where: object) -> pd.DataFrame:
         wanted = list(value) if isinstance(value, list | tuple | set | range) else [value]
         rows = rows[rows[column].isin(wanted)]
     return table.trimmed(rows.reset_index(drop=True))
+
+
+def _write(path: Path, value: pd.DataFrame | Mapping[str, Any] | Callable[[str], object]) -> None:
+    """Write a file of a run, whole: a table, plain values, or what the call writes."""
+    if (path.parent / checksums.SUMS).exists():  # of an older version
+        checksums.forget(path.parent, path.name)
+    if isinstance(value, pd.DataFrame):
+        write_whole(path, partial(formats.write_table, value, index=False))
+    elif callable(value):
+        write_whole(path, value)
+    else:
+        write_json(path, value)
 
 
 def _named(record: Training | Evaluation | Analysis | str) -> str:

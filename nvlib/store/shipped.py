@@ -19,7 +19,7 @@ from typing import Any
 import pandas as pd
 
 from nvlib.errors import InputError
-from nvlib.store import checksums, table
+from nvlib.store import checksums, formats
 
 
 def tables(folder: Path | None) -> list[Path]:
@@ -66,7 +66,7 @@ def _rows(path: Path, name: str) -> pd.DataFrame:
 
 @lru_cache(maxsize=256)
 def _whole(path: Path, _: int) -> pd.DataFrame:
-    return table.frame(path.read_bytes())
+    return formats.table(path.read_bytes())
 
 
 def _sound(path: Path) -> Path:

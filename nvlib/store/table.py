@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import hashlib
-import io
 import json
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import fields
@@ -100,14 +99,6 @@ def assembled(parts: Sequence[tuple[dict[str, Any], pd.DataFrame]]) -> pd.DataFr
             table[column] = np.repeat(values, lengths)
     table = table.astype(dict.fromkeys(DEPLOYED, "float64"))[COLUMNS]
     return table.drop_duplicates(["run", "chip"], ignore_index=True)
-
-
-def frame(data: bytes) -> pd.DataFrame:
-    """Return the table in a Parquet file's bytes."""
-    from pyarrow.parquet import ParquetFile
-
-    with ParquetFile(io.BytesIO(data)) as file:
-        return file.read(use_threads=False).to_pandas(use_threads=False)
 
 
 def read_shipped(paths: Sequence[Path]) -> pd.DataFrame:

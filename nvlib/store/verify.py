@@ -1,4 +1,4 @@
-"""Every file of the store against its checksum, and what has none against its own format."""
+"""Every file of the store against its own format, and against its checksum where it has one."""
 
 from __future__ import annotations
 
@@ -9,7 +9,7 @@ from functools import partial
 from pathlib import Path
 
 from nvlib.errors import InputError
-from nvlib.store import checksums, table
+from nvlib.store import checksums, formats
 from nvlib.store.files import UNFINISHED
 from nvlib.store.runs import Store, record_of
 
@@ -20,8 +20,8 @@ STATES = ("sound", "unlisted", "unfinished", "newer", "missing", "damaged")
 class Finding:
     """What was found of a file: its path, one of `STATES`, and why.
 
-    sound: as its checksum says. unlisted: has none, but can be read. unfinished: a write that was cut off and never
-    got its name. newer: a later version's. missing: listed, but not there. damaged: not what was written.
+    sound: what was written. unlisted: it ships without a checksum, but can be read. unfinished: a write that was cut
+    off and never got its name. newer: a later version's. missing: it should be there. damaged: not what was written.
     """
 
     path: Path
@@ -38,7 +38,7 @@ def verify(store: Store) -> Iterator[Finding]:
     for name in store.names():
         yield from examined(store.runs / name)
     for folder in _folders(store.shipped):
-        yield from examined(folder)
+        yield from examined(folder, ships=True)
 
 
 def _folders(shipped: Path | None) -> list[Path]:
@@ -48,16 +48,17 @@ def _folders(shipped: Path | None) -> list[Path]:
 
 
 def seal(store: Store) -> int:
-    """List the checksums of files that have none, as they are now; returns how many."""
+    """List the checksums of shipped files that have none, as they are now; returns how many."""
     found = [f for f in verify(store) if f.state == "unlisted"]
     for finding in found:
         folder = finding.path.parent.parent if finding.path.parent.name == "weights" else finding.path.parent
-        checksums.add(folder, finding.path.relative_to(folder).as_posix(), checksums.of(finding.path))
+        sums = {finding.path.relative_to(folder).as_posix(): {checksums.of(finding.path)}}
+        checksums.write(folder, checksums.listed(folder) | sums)
     return len(found)
 
 
-def examined(folder: Path) -> Iterator[Finding]:
-    """Yield what is found of the files of one folder, a run's or a shipped study's."""
+def examined(folder: Path, ships: bool = False) -> Iterator[Finding]:
+    """Yield what is found of the files of one folder, a run's, or a study's that ships and lists its files."""
     known = checksums.listed(folder)
     there = {p.relative_to(folder).as_posix(): p for p in sorted(folder.rglob("*")) if p.is_file()}
     for name, path in there.items():
@@ -76,9 +77,9 @@ def examined(folder: Path) -> Iterator[Finding]:
         except InputError as error:
             yield Finding(path, "newer", str(error))
         else:
-            yield Finding(path, "sound" if name in known else "unlisted")
-    for name in sorted(set(known) - set(there)):
-        yield Finding(folder / name, "missing", "its checksum is listed")
+            yield Finding(path, "unlisted" if ships and name not in known else "sound")
+    for name in sorted({*known, *(["record.json"] if there and not ships else [])} - set(there)):
+        yield Finding(folder / name, "missing")
 
 
 def _parse(folder: Path, path: Path) -> Callable[[bytes], object]:
@@ -88,16 +89,7 @@ def _parse(folder: Path, path: Path) -> Callable[[bytes], object]:
     if path.suffix == ".json" or path.name == "DONE":
         return json.loads
     if path.suffix == ".parquet":
-        return table.frame
+        return formats.table
     if path.suffix == ".safetensors":
-        return _tensors
+        return formats.checked
     return len
-
-
-def _tensors(data: bytes) -> None:
-    """Check a safetensors file's header and length without torch: eight bytes of length, JSON, tensors."""
-    size = int.from_bytes(data[:8], "little")
-    header = json.loads(data[8 : 8 + size])
-    ends = [entry["data_offsets"][1] for name, entry in header.items() if name != "__metadata__"]
-    if len(data) != 8 + size + max(ends, default=0):
-        raise checksums.Damage(f"it has {len(data)} bytes, its header says {8 + size + max(ends, default=0)}")

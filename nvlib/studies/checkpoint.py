@@ -1,7 +1,7 @@
 """Checkpoints: what a training needs to go on, in one file that is replaced whole after every epoch.
 
 Tensors (weights, optimiser state, what a method remembers) lie in it beside the history so far, the trace and the plan;
-its own SHA-256 tells a damaged one, which is set aside, and the training starts afresh.
+its own hash tells a damaged one, which is set aside, and the training starts afresh.
 """
 
 from __future__ import annotations
@@ -9,17 +9,17 @@ from __future__ import annotations
 import hashlib
 import json
 import warnings
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
-import torch
-from safetensors import SafetensorError, safe_open
-from safetensors.torch import save_file
+from safetensors import SafetensorError
+from safetensors.torch import load as load_tensors
 from torch import Tensor
 
 from nvlib import store
+from nvlib.store import formats
 
 SUFFIX = ".checkpoint.safetensors"
 
@@ -38,8 +38,7 @@ class Checkpoint:
         """Replace the file, in one piece."""
         notes = {key: getattr(self, key) for key in ("history", "trace", "plan", "spent")}
         text = json.dumps(notes, default=lambda value: value.item())  # numbers of numpy
-        metadata = {"notes": text, "sha256": _sum(self.state, text)}
-        store.write_whole(path, lambda target: save_file(self.state, target, metadata))
+        store.write_whole(path, lambda target: formats.write_tensors(self.state, target, {"notes": text}))
 
 
 def place(runs: Path, pack: Sequence[str]) -> Path:
@@ -72,16 +71,12 @@ def load(path: Path, mend: bool = False) -> Checkpoint | None:
         mend: set a damaged one aside, with a warning; only for who holds its runs.
     """
     try:
-        with safe_open(path, "pt") as file:
-            state = {name: file.get_tensor(name) for name in file.keys()}
-            metadata = file.metadata() or {}
-        notes = json.loads(metadata["notes"])
-        if metadata["sha256"] != _sum(state, metadata["notes"]):
-            raise ValueError("its contents do not have the checksum that it names")
-        return Checkpoint(state, **notes)
+        data = formats.checked(path.read_bytes())
+        header = json.loads(data[8 : 8 + int.from_bytes(data[:8], "little")])
+        return Checkpoint(load_tensors(data), **json.loads(header["__metadata__"]["notes"]))
     except FileNotFoundError:
         return None
-    except (OSError, SafetensorError, ValueError, KeyError, TypeError) as error:
+    except (OSError, SafetensorError, store.Damage, ValueError, KeyError, TypeError) as error:
         if not mend:
             return None
         aside = path.with_name(f"{path.name}.damaged")
@@ -93,13 +88,3 @@ def load(path: Path, mend: bool = False) -> Checkpoint | None:
         warnings.warn(f"checkpoint {path} is damaged ({said[0][:100]}); set aside as {aside.name}, "
                       "its training starts afresh", store.Damaged, stacklevel=2)  # fmt: skip
         return None
-
-
-def _sum(state: Mapping[str, Tensor], notes: str) -> str:
-    """Return the SHA-256 of tensors and notes."""
-    found = hashlib.sha256(notes.encode())
-    for name in sorted(state):
-        tensor = state[name].detach().cpu().contiguous()
-        found.update(f"{name} {tensor.dtype} {tuple(tensor.shape)}".encode())
-        found.update(tensor.reshape(-1).view(torch.uint8).numpy() if tensor.numel() else b"")
-    return found.hexdigest()
