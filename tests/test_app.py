@@ -77,7 +77,8 @@ def test_other_pages_stand_every_choice(app, page):
 def test_no_result_says_how_to_compute_it(app, common):
     at = app.run()
     at = sound(at.selectbox(key="device").set_value("fefet1").run())
-    assert not charts(at) and "No result yet" in at.info[0].value
+    assert not at.metric and "No result yet" in at.info[0].value
+    assert len(charts(at)) == 1 and at.subheader[0].value == "Where the levels of FeFET1 end up"
     assert at.code[0].value == (
         "python -m nvlib study --network lenet --dataset mnist --method none gaussian --device fefet1 --sigma-d 0.2"
     )
@@ -136,7 +137,8 @@ def test_settings_are_never_mixed(app, shipped, tmp_path, monkeypatch):
 def test_without_any_result_the_page_says_what_to_do(app, page, tmp_path, monkeypatch):
     monkeypatch.setenv("NVLIB_RESULTS", str(tmp_path))
     at = sound(app.run().switch_page(page).run())
-    assert at.info and "nvlib study" in at.code[0].value and not charts(at)
+    assert at.info and "nvlib study" in at.code[0].value and not at.metric
+    assert {c.proto.id.split("-")[-1] for c in charts(at)} <= {"levels"}  # what is known without a chip
 
 
 def test_a_damaged_run_is_set_aside(app, tmp_path):

@@ -212,3 +212,11 @@ def test_an_own_network_has_its_name_in_list_and_address():
     box = at.selectbox(key="network")
     assert box.value == OWN and box.options[-1] == "mine.small (own, 0f0f0f0f)" and "lenet" in box.options
     assert not any(option.startswith("own:") for option in box.options)
+
+
+@pytest.mark.parametrize("text", ["1", "1.0", "1.00"])
+def test_a_number_may_be_written_as_one_likes(text):
+    at = shown("overview", {"device": "pcm", "sigma_d": text})
+    assert at.select_slider(key="sigma_d").value == 1.0 and at.session_state["query"].sigma_d == 1.0
+    at = shown("overview", {"device": "pcm", "sigma_d": "2" if text == "1" else "2.0"})
+    assert at.session_state["query"].sigma_d == 2.0

@@ -190,7 +190,7 @@ def test_device_without_result_and_back(page, server):
     page.locator("code").filter(has_text=re.compile(r"nvlib study .*--device\s+sonos")).wait_for()
     assert slider(page, "sigma_d").get_attribute("aria-valuetext") in ("1.0", "1")
     page.get_by_role("button", name="Show the nearest result").click()
-    page.wait_for_selector(CHART)
+    page.get_by_text("Mean over chips").first.wait_for()
     idle(page)
     assert slider(page, "sigma_d").get_attribute("aria-valuetext") == "0.2" and "sonos" not in page.url
 

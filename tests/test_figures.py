@@ -350,6 +350,18 @@ def test_difference_figure_draws_the_table(df):
     assert "beside Gauss" in fig.layout.title.text and "Gauss (points)" in fig.layout.yaxis.title.text
 
 
+def test_a_difference_stands_about_its_tick_whoever_else_is_there():
+    methods = ("none", "gaussian", "rc", "lc", "rt", "lt", "trice", "ovf", "irs")
+    held = tidy(methods=methods)
+    held = held[(held["sigma_d"] < 0.4) | held["method"].isin(["none", "gaussian"])]  # one alone beside the baseline
+    fig = figures.difference_curves(held, "gaussian")
+    ticks, (low, high) = fig.layout.xaxis.tickvals, fig.layout.xaxis.range
+    assert max(ticks) == 0.4 and low < min(ticks) and high > max(ticks)
+    assert named(fig, "w/o noise").x[-1] == 0.4
+    drawn = [t for t in fig.data if t.showlegend is not False]
+    assert all(low < at < high and min(abs(at - tick) for tick in ticks) < 0.05 for t in drawn for at in t.x)
+
+
 @pytest.mark.parametrize(
     ("change", "said"),
     [

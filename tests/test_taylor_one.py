@@ -51,6 +51,15 @@ def test_simulation_agrees_with_the_exact_law(f1, f2):
     assert abs(float(taylor.percentile(f1, f2, 0.1)) - seen.value) < half
 
 
+def test_slopes_are_simulated_apart():
+    """One draw for all of them put all points on one side of the law, at each of these seeds."""
+    slopes = np.linspace(0, 1, 33)
+    table = taylor.compare(slopes, 4.0, 0.1, draws=20_000, every=1)
+    seen, exact = (table[table.law == law].value.to_numpy() for law in ("simulated", "exact"))
+    assert 6 <= (seen > exact).sum() <= 27  # of 33 fair coins, 4 in 10,000 fall outside
+    assert seen[3] == taylor.simulate(slopes[3], 4.0, 0.1, draws=20_000, index=3).value
+
+
 @pytest.mark.parametrize("q", [0.001, 0.01, 0.05, 0.2, 0.31, 0.4, 0.6])
 def test_the_effect_of_the_slope_is_the_derivative(q):
     f1, f2, sigma, step = np.array([0.01, 0.1, 0.5, 2.0, -0.5]), 4.0, 0.1, 1e-5

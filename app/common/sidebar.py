@@ -10,7 +10,7 @@ import streamlit as st
 
 from common.query import DATASETS, FIRST, MEASURED, METHODS, NETWORKS, RANGES, RELATIVE, SETTING, Query
 from common.reading import settings, stored
-from common.widgets import bound, out_of_range, refused, several, warn
+from common.widgets import bound, meant, out_of_range, refused, several, warn
 from nvlib import devices
 from nvlib.models import own as networks
 
@@ -27,6 +27,8 @@ def sidebar() -> Query:
     def choose(widget: Callable, label: str, key: str, among: list, *rest: Any, **more: Any) -> Any:
         if first:
             bad.extend(refused(key, among, more.get("format_func", str), several(widget, more)))
+            if not several(widget, more):
+                meant(key, among)
         return bound(widget, label, key, among, *rest, **more)
 
     with st.sidebar:

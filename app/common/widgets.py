@@ -26,6 +26,8 @@ def choice(widget: Callable, label: str, key: str, among: Sequence, default: obj
     """
     if unusable := refused(key, among, more.get("format_func", str), several(widget, more)):
         warn(unusable)
+    if not several(widget, more):
+        meant(key, among)
     return bound(widget, label, key, among, default, text, **more)
 
 
@@ -54,7 +56,26 @@ def refused(key: str, among: Sequence, written: Callable[[Any], str] = str, empt
         empty: whether nothing may be chosen, which the address writes as ``key=``.
     """
     known = {*map(written, among), *([""] if empty else [])}
-    return [f"{key}={value}" for value in st.query_params.get_all(key) if value not in known]
+    return [f"{key}={value}" for value in st.query_params.get_all(key)
+            if value not in known and (empty or _number(value) not in _numbers(among))]  # fmt: skip
+
+
+def meant(key: str, among: Sequence) -> None:
+    """Take a number of the address, however it is written (1 for 1.0), before its choice is drawn the first time."""
+    asked = _number(st.query_params.get(key, ""))
+    if key not in st.session_state and asked in _numbers(among):
+        st.session_state[key] = next(v for v in among if v == asked)
+
+
+def _number(text: str) -> float | None:
+    try:
+        return float(text)
+    except ValueError:
+        return None
+
+
+def _numbers(among: Sequence) -> set[float]:
+    return {v for v in among if isinstance(v, int | float) and not isinstance(v, bool)}
 
 
 def out_of_range(key: str, low: float, high: float) -> list[str]:

@@ -3,7 +3,7 @@
 import common
 import streamlit as st
 
-from nvlib import figures, summary
+from nvlib import devices, figures, summary
 
 query = common.query()
 st.title("Neural networks on imperfect chips", anchor=False)
@@ -43,6 +43,13 @@ if not df.empty:
         )  # fmt: skip
     fig = figures.accuracy_distribution(df, query.k)
     common.show(fig, df, query, f"figures.accuracy_distribution(df, k={query.k:g})", "distribution")
+elif query.device in devices.names():  # what is known of it without a chip
+    common.figure(
+        figures.device_levels(query.device, query.sigma_d, query.reference), "levels",
+        note=f"exact, nothing is drawn · {devices.get(query.device).validity}",
+        code=f"from nvlib import figures\n\nfigures.device_levels({query.device!r}, {query.sigma_d:g}, "
+        f"{query.reference!r})",
+    )  # fmt: skip
 
 st.subheader("What to try next", anchor=False)
 st.markdown(

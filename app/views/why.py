@@ -11,6 +11,7 @@ from nvlib.papers import theory
 
 VIEWS = ("One weight", "Layers and slices", "All weights", "Along training")
 COMMAND = "python -m nvlib.papers.analyses taylor"
+DRAWS = 100_000  # of one weight, at each slope
 OPEN = "import nvlib\nfrom nvlib import figures\nfrom nvlib.papers import theory\n\n"
 MODEL = ["method", "train_sigma_d", "train_seed"]
 FIGURES = {
@@ -43,9 +44,9 @@ def laws(f1: float, f2: float, sigma: float, q: float) -> tuple[pd.DataFrame, di
 
     from nvlib import taylor
 
-    table = taylor.compare(np.linspace(0, max(2 * f1, 1.0), 65), f2, sigma, q, draws=20_000)
+    table = taylor.compare(np.linspace(0, max(2 * f1, 1.0), 65), f2, sigma, q, draws=DRAWS)
     at = {law: (float(taylor.percentile(f1, f2, sigma, q, law=law)), None, None) for law in ("printed", "exact")}
-    seen = taylor.simulate(f1, f2, sigma, q)
+    seen = taylor.simulate(f1, f2, sigma, q, draws=DRAWS)
     return table, at | {"simulated": (seen.value, seen.low, seen.high)}
 
 
@@ -67,17 +68,18 @@ def one_weight() -> None:
     table, at = laws(f1, f2, sigma, q)
     tiles = st.columns(3)
     for tile, (law, label) in zip(tiles, (("printed", "Eq. 6 as printed"), ("exact", "Exact law"),
-                                          ("simulated", "Simulated, 100,000 chips")), strict=True):  # fmt: skip
+                                          ("simulated", f"Simulated, {DRAWS:,} chips")), strict=True):  # fmt: skip
         value, low, high = at[law]
         text = "closed form" if low is None else f"95 %: {low:.4f} to {high:.4f}"
         tile.metric(
             label, f"{value:+.4f}", text, delta_color="off", delta_arrow="off", border=True,
             help=f"Rise of the loss (nats) that {query.k:g} % of the chips exceed, at the slope above.",
         )  # fmt: skip
-    code = f"taylor.compare(np.linspace(0, {max(2 * f1, 1.0):g}, 65), {f2:g}, {sigma:g}, {q:g}, draws=20_000)"
+    code = f"taylor.compare(np.linspace(0, {max(2 * f1, 1.0):g}, 65), {f2:g}, {sigma:g}, {q:g}, draws={DRAWS:_})"
     common.figure(
         figures.one_weight(table), "one-weight", table=table,
-        note=f"laws exact; simulation: 20,000 draws a point, seed 0 · q = k / 100 = {q:g} (k is in the sidebar)",
+        note=f"laws exact; simulation: {DRAWS:,} chips a point, each point's its own, seed 0 · q = k / 100 = {q:g} "
+        "(k is in the sidebar)",
         code=f"import numpy as np\nfrom nvlib import figures, taylor\n\nfigures.one_weight({code})",
     )  # fmt: skip
 

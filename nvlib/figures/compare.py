@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from itertools import pairwise
 
+import numpy as np
 import pandas as pd
 import plotly.graph_objects as go
 
@@ -33,9 +34,11 @@ def difference_curves(df: pd.DataFrame, baseline: str = "gaussian", of: str = "k
     sigmas, methods = values(table, "sigma_d"), list(dict.fromkeys(table["method"]))
     gap = min((b - a for a, b in pairwise(sigmas)), default=0.1)
     unit = "nats" if of == "ekl" else "points"
-    for place, method in enumerate(methods):
+    present = table.groupby("sigma_d")["method"].agg(list)
+    for method in methods:
         rows, look = table[table["method"] == method], style(method)
-        x = rows["sigma_d"] + 0.7 * gap * ((place + 0.5) / len(methods) - 0.5)  # side by side, not over each other
+        places = [present[s].index(method) - (len(present[s]) - 1) / 2 for s in rows["sigma_d"]]
+        x = rows["sigma_d"] + 0.7 * gap * np.array(places) / len(methods)  # side by side about the tick
         for low, high, width, opacity in (("low", "high", 1.5, 0.9), ("chips_low", "chips_high", 7, 0.35)):
             known = rows[low].notna()
             ends = {"array": rows[high] - rows["difference"], "arrayminus": rows["difference"] - rows[low]}
@@ -59,7 +62,8 @@ def difference_curves(df: pd.DataFrame, baseline: str = "gaussian", of: str = "k
             "%{customdata[1]} trainings, %{customdata[2]} chips each<extra></extra>",
         )  # fmt: skip
     fig.add_hline(y=0, line={"color": FRAME, "width": 1})
-    sigma_axis(fig, df)
+    sigma_axis(fig, df[df["sigma_d"].isin(sigmas)])
+    fig.update_xaxes(range=[sigmas[0] - 0.5 * gap, sigmas[-1] + 0.5 * gap])
     what = _WHAT[of].format(k=ordinal(k))
     fig.update_yaxes(title=f"difference to {style(baseline).label} ({unit})")
     notes = ["thick bar: 95 % interval over chips of these trainings, thin: over trainings"]

@@ -100,10 +100,14 @@ def _root(f1: NDArray, f2: NDArray, sigma: NDArray, p: NDArray) -> NDArray[np.fl
 
 
 def simulate(
-    f1: float, f2: float, sigma: float, q: float = 0.01, f0: float = 0.0, *, draws: int = 100_000, seed: int = 0
-) -> Estimate:
-    """Return the percentile of simulated draws of the quadratic, with its distribution-free interval."""
-    dw = sigma * philox.normal(seed, 0, "taylor/one", draws)[0].numpy()
+    f1: float, f2: float, sigma: float, q: float = 0.01, f0: float = 0.0, *, draws: int = 100_000, seed: int = 0,
+    index: int = 0,
+) -> Estimate:  # fmt: skip
+    """Return the percentile of simulated draws of the quadratic, with its distribution-free interval.
+
+    Draws of another ``index`` of a seed are others, as chips are.
+    """
+    dw = sigma * philox.normal(seed, index, "taylor/one", draws)[0].numpy()
     return upper(f0 + f1 * dw + f2 * dw**2 / 2, q)
 
 
@@ -111,6 +115,8 @@ def compare(
     f1: ArrayLike, f2: float, sigma: float, q: float = 0.01, f0: float = 0.0, *, draws: int = 100_000, every: int = 8
 ) -> pd.DataFrame:
     """Return the percentile by every law as the slope grows: f1, law, value, low, high (simulation's interval).
+
+    Each slope is simulated by draws of its own, so that chance does not push all of them to one side of the law.
 
     Args:
         f1: slopes, ascending.
@@ -125,7 +131,7 @@ def compare(
     rows = [
         pd.DataFrame({"f1": slopes, "law": law, "value": percentile(slopes, f2, sigma, q, f0, law)}) for law in LAWS
     ]
-    seen = [simulate(slope, f2, sigma, q, f0, draws=draws) for slope in slopes[::every]]
+    seen = [simulate(slope, f2, sigma, q, f0, draws=draws, index=i) for i, slope in enumerate(slopes[::every])]
     limits = {c: [getattr(e, c) for e in seen] for c in ("value", "low", "high")}
     rows.append(pd.DataFrame({"f1": slopes[::every], "law": "simulated", **limits}))
     return pd.concat(rows, ignore_index=True).assign(f2=f2, sigma=sigma, q=q, f0=f0)
