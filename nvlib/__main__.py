@@ -13,24 +13,18 @@ import warnings
 from collections.abc import Sequence
 
 from nvlib import commands
-from nvlib.errors import InputError
-from nvlib.store import Damaged
-
-ACTIONS = {"results": "list", "jobs": "list", "models": "list"}  # what a command does if it is not told
+from nvlib.errors import Damaged, InputError
 
 
 def main(arguments: Sequence[str] | None = None) -> int:
     """Run a command; 0: done, 1: failed or incomplete, 2: bad input (one line on standard error), 130: interrupted."""
     os.environ.setdefault("OMP_WAIT_POLICY", "passive")  # before torch: spinning threads crawl on shared cores
     words = list(sys.argv[1:] if arguments is None else arguments)
-    if words[:1] and words[0] in ACTIONS and (len(words) == 1 or (words[1].startswith("-") and words[1] not in HELP)):
-        words.insert(1, ACTIONS[words[0]])
     with warnings.catch_warnings():
         warnings.showwarning = _warn
         warnings.simplefilter("always", Damaged)  # each names a file
         try:
-            options = commands.root().parse_args(words)
-            code = options.command(options)
+            code = commands.run(words)
             sys.stdout.flush()
             return code
         except InputError as error:
@@ -53,7 +47,6 @@ def main(arguments: Sequence[str] | None = None) -> int:
             return _say(f"error: {error}", 1)
 
 
-HELP = ("-h", "--help")
 PLACE = (errno.ENOTDIR, errno.EEXIST, errno.EROFS, errno.EACCES)
 MACHINE = (errno.ENOSPC, errno.EDQUOT, errno.EFBIG, errno.EPERM, errno.EIO, *PLACE)  # not the program's doing
 

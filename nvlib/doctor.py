@@ -13,13 +13,12 @@ from importlib import metadata
 from nvlib import provenance, store
 
 EXTRAS = {
-    "core": ("torch", "numpy", "scipy", "pandas", "pyarrow", "safetensors", "tqdm"),
+    "core": ("torch", "numpy", "scipy", "pandas", "pyarrow", "safetensors", "tqdm", "cyclopts", "rich"),
     "data": ("torchvision",),
     "app": ("streamlit", "plotly"),
     "notebooks": ("jupyterlab", "ipywidgets", "anywidget", "papermill", "nbconvert"),
     "cluster": ("submitit",),
     "export": ("kaleido",),
-    "completion": ("shtab",),
     "dev": ("pytest", "nbval", "ruff", "playwright"),
 }
 BROWSERS = ("chromium", "chromium-browser", "google-chrome", "chrome")

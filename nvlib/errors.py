@@ -24,6 +24,10 @@ class InputError(ValueError):
     """
 
 
+class Damaged(UserWarning):
+    """A damaged file of the store was found and set aside."""
+
+
 def unknown(kind: str, name: object, known: Iterable[str]) -> InputError:
     """Return the error for a name that is not in a registry.
 

@@ -101,12 +101,12 @@ def test_command_is_complete_and_safe(common):
 def test_command_is_one_the_command_line_takes(common):
     import shlex
 
-    from nvlib.commands import root
+    from nvlib.commands import parse
 
     query = common.Query(protocol="swept", train_sigma_d=0.1, reference="level", mapping="signed", setting=(3, 4, 4, 9))
     words = shlex.split(common.command(query))
     assert words[:3] == ["python", "-m", "nvlib"]
-    assert root().parse_args(words[3:]).sigma_d == [0.2]
+    assert parse(words[3:])[1].kwargs["sigma_d"] == (0.2,)
 
 
 def test_too_few_chips_are_said(app):

@@ -12,7 +12,7 @@ import pytest
 from appkit import charts, opened, sound
 
 from nvlib import papers
-from nvlib.commands import root
+from nvlib.commands import parse
 
 pytest_plugins = ["app_fixtures"]
 pytestmark = pytest.mark.usefixtures("quick")
@@ -116,9 +116,9 @@ def test_commands_are_those_of_the_command_line_and_of_papermill(name, common):
     assert (nvlib[:3], papermill[0], papermill[2]) == (
         ["python", "-m", "nvlib"], "papermill", f"{artefact.notebook}-full.ipynb",
     )  # fmt: skip
-    options = root().parse_args(nvlib[3:])
-    assert (options.names, options.preset) == ([name], "full")
-    ((book, at),) = papers.choose(options.names, options.preset)
+    asked = parse(nvlib[3:])[1]
+    assert (asked.args, asked.kwargs) == ((name,), {"preset": "full"})
+    ((book, at),) = papers.choose(asked.args, asked.kwargs["preset"])
     assert (book.name, at) == (artefact.notebook, "full") and (ROOT / papermill[1]).is_file()
     source = json.loads((ROOT / papermill[1]).read_text())
     (parameters,) = [c for c in source["cells"] if "parameters" in c["metadata"].get("tags", ())]

@@ -6,7 +6,7 @@ import pandas as pd
 import pytest
 
 from nvlib import InputError, figures, papers
-from nvlib.commands import root
+from nvlib.commands import parse
 from nvlib.papers.tables import shipped
 from nvlib.store import Store
 
@@ -64,7 +64,7 @@ def test_without_a_result_there_is_nothing_and_a_command(tmp_path, monkeypatch):
         words = papers.artefact(name).command.split()
         assert words[:2] == ["python", "-m"]
         if words[2] == "nvlib":
-            assert root().parse_args(words[3:]).names == [name if name != "nft-n" else "nft-fig3"]
+            assert parse(words[3:])[1].args == (name if name != "nft-n" else "nft-fig3",)
         else:
             module = Path(__file__).parents[1].joinpath(*words[2].split(".")).with_suffix(".py")
             assert module.is_file() and '__name__ == "__main__"' in module.read_text()

@@ -1,25 +1,34 @@
-"""The commands of ``python -m nvlib``, a file a group. Each reads its options, calls the library and prints.
+"""The commands of ``python -m nvlib``: functions, whose signatures are their options and whose docstrings their help.
 
-    parser      what all share: one-line errors, typed parameters       options   what several commands take
-    text        results on a terminal
-    machine     doctor, devices, data, app                          training    train, evaluate
-    own         models                                              study       study
-    jobs        jobs
-    listing     results: list, show                                 comparing   compare
-    keeping     verify, export, compact, remove                     papers      reproduce, claims
-    completion
+    info      doctor, devices, data, app, completion      run_one     train, evaluate
+    networks  models                                      study       study
+    results   results and its actions                     jobs        jobs and its actions
+    papers    reproduce, claims
+    options   options that are fields of a study, a recipe, a cluster's job
+    parameters  of methods, as words                      format      results on a terminal
 
-Nothing here imports torch before a command needs it, so that results, devices and help are there at once.
+A command of one's own is a function that returns its exit code, and a line in `COMMANDS`; an action of a group is a
+function under ``@app.command``. Nothing is imported before it is asked for, and nothing at the head of these files
+needs torch, so that results, devices and help are there at once.
 """
 
 from __future__ import annotations
 
-from collections.abc import Callable
+import difflib
+import inspect
+import re
+from collections.abc import Callable, Sequence
+from functools import cache
+from inspect import BoundArguments
+from typing import Any, get_args
 
-from nvlib.commands import comparing, completion, jobs, keeping, listing, machine, own, papers, study, training
-from nvlib.commands.parser import Parser
+from cyclopts import App, CoercionError, CycloptsError, Parameter, Token, convert, exceptions
 
-EPILOG = """examples:
+from nvlib.errors import InputError, unknown
+
+HELP = "Neural networks on compute-in-memory chips whose devices stray."
+EXAMPLES = """\
+examples:
   python -m nvlib doctor
   python -m nvlib study --method none gaussian --sigma-d 0.1 0.2 --epochs 3 --chips 200
   python -m nvlib study grid.toml --dry-run
@@ -30,39 +39,106 @@ EPILOG = """examples:
 
 exit codes:
   0  done      1  a check failed, or something could not be finished
-  2  bad input, said in one line      130  interrupted; what was finished is kept
-"""
+  2  bad input, said in one line      130  interrupted; what was finished is kept"""
+COMMANDS = {
+    "doctor": "info:doctor", "devices": "info:devices", "data": "info:data", "app": "info:app",
+    "models": "networks:app", "train": "run_one:train", "evaluate": "run_one:evaluate", "study": "study:study",
+    "jobs": "jobs:app", "results": "results:app", "reproduce": "papers:reproduce", "claims": "papers:claims",
+    "completion": "info:completion",
+}  # fmt: skip
+GROUPS = {
+    "models": "List networks of your own and add some, each from a Python file with a factory.",
+    "jobs": "List, follow, cancel and resume launches of studies.",
+    "results": "List, show, compare, verify, export, compact and remove what is stored.",
+}
+EXPECTED = {int: "a whole number", float: "a number", bool: "nothing after it"}
 
 
-def root() -> Parser:
-    """Return the parser of all commands; each sets ``command`` to what runs it."""
-    top = Parser(
-        prog="nvlib", description="Neural networks on compute-in-memory chips whose devices stray.", epilog=EPILOG
-    )
-    commands = top.add_subparsers(required=True, metavar="COMMAND")
-    add = adder(commands)
-    for group in (machine, own, training, study, jobs):
-        group.add(add)
-    actions = add(
-        "results", None, "list, show, compare, verify, export, compact and remove what is stored",
-        "  python -m nvlib results --method gaussian --sigma-d 0.2      (list is the default)\n"
-        "  python -m nvlib results list --runs\n  python -m nvlib results ACTION --help",
-    ).add_subparsers(required=True, metavar="ACTION")  # fmt: skip
-    for group in (listing, comparing, keeping):
-        group.add(adder(actions))
-    papers.add(add)
-    completion.add(add, top)
+@cache
+def root() -> App:
+    """Return the command line; its commands are not yet imported."""
+    top = App(
+        name="nvlib", help=HELP, help_format="plaintext", version_flags=(), end_of_options_delimiter="--",
+        default_parameter=Parameter(negative=(), consume_multiple=1, converter=_exact),
+    )  # fmt: skip
+    for number, (name, place) in enumerate(COMMANDS.items()):
+        top.command(f"{__name__}.{place}", name=name, help=GROUPS.get(name), sort_key=number)
     return top
 
 
-def adder(commands: object) -> Callable[..., Parser]:
-    """Return what adds a command: its name, what runs it, what it does in a line, examples."""
+def parse(words: Sequence[str]) -> tuple[Callable[..., Any], BoundArguments]:
+    """Return the function that words on a command line mean, and what it is called with.
 
-    def command(name: str, run: Callable | None, text: str, examples: str) -> Parser:
-        sub = commands.add_parser(name, help=text.replace("%", "%%"), description=text[0].upper() + text[1:] + ".",
-                                  epilog=f"examples:\n{examples}")  # fmt: skip
-        if run:
-            sub.set_defaults(command=run)
-        return sub
+    Raises:
+        InputError: for words that mean nothing, with what was expected and where it says so.
+    """
+    if not words:
+        raise InputError("the following arguments are required: COMMAND; see: python -m nvlib --help")
+    try:
+        command, bound, _ = root().parse_args(list(words), print_error=False, exit_on_error=False)
+    except CycloptsError as error:
+        chain = " ".join(["python -m nvlib", *(error.command_chain or ())])
+        raise InputError(f"{_said(error)}; see: {chain} --help") from None
+    return command, bound
 
-    return command
+
+def run(words: Sequence[str]) -> int:
+    """Do what words on a command line say; returns the exit code."""
+    command, bound = parse(words)
+    if command != root().help_print:
+        return command(*bound.args, **bound.kwargs)
+    chain, apps, _ = root().parse_commands(bound.args[0])
+    if not chain:
+        for name in COMMANDS.keys() - GROUPS.keys():
+            root()[name]  # imported, for the first line of its docstring
+    command(*bound.args, **bound.kwargs)
+    print(f"\n{examples(apps[-1].default_command) if chain else EXAMPLES}")
+    raise SystemExit(0)
+
+
+def examples(command: Callable[..., Any]) -> str:
+    """Return what stands under ``Examples`` in a command's docstring, line by line as it is."""
+    found = re.search(r"^Examples:\n((?:[ ]+.*\n|\n)+)", inspect.getdoc(command) + "\n", re.M)
+    return "examples:\n" + re.sub(r"^  ", "", found[1].rstrip(), flags=re.M)
+
+
+def _exact(kind: Any, tokens: Sequence[Token]) -> Any:
+    """Return words as a type has them; a whole number is digits alone, where cyclopts would round 1.5 to 2."""
+    for token in tokens:
+        if int in (kind, *get_args(kind)) and not re.fullmatch(r"[-+]?\d+", token.value):
+            raise CoercionError(token=token, target_type=int)
+    return convert(kind, tokens)
+
+
+def _said(error: CycloptsError) -> str:
+    """Return what is wrong with words on a command line, in one line."""
+    argument, token, known = error.argument, getattr(error, "token", None), _words(error.command_chain or ())
+    name = (token and token.keyword) or (argument and argument.name) or ""
+    match error:
+        case exceptions.UnknownCommandError() | exceptions.UnusedCliTokensError() if known:
+            said = str(unknown("command", error.unused_tokens[0], known))
+            return f"invalid choice: {said.removeprefix('unknown command ')}"
+        case exceptions.UnknownOptionError():
+            word = token.keyword or token.value
+            options = [name for option in error.argument_collection for name in option.names]
+            near = difflib.get_close_matches(word.partition("=")[0], options, n=1)
+            return f"unrecognized arguments: {word}" + (f" (did you mean {near[0]}?)" if near else "")
+        case exceptions.UnusedCliTokensError():
+            return f"unrecognized arguments: {' '.join(error.unused_tokens)}"
+        case exceptions.MissingArgumentError() if argument.field_info.is_positional:
+            return f"the following arguments are required: {name.lstrip('-').lower()}"
+        case exceptions.MissingArgumentError():
+            return f"argument {error.keyword or name}: expected a value"
+        case exceptions.CoercionError() if token is not None:
+            kind = getattr(error.target_type, "__name__", "")
+            expected = f"; expected {EXPECTED[error.target_type]}" if error.target_type in EXPECTED else ""
+            return f"argument {name}: invalid {kind} value: {token.value!r}{expected}"
+        case exceptions.RepeatArgumentError():
+            return f"argument {name}: given twice"
+    return " ".join(str(error).split()).rstrip(".")
+
+
+def _words(chain: Sequence[str]) -> list[str]:
+    """Return the commands that may follow those of a chain."""
+    _, apps, _ = root().parse_commands(list(chain))
+    return [word for word in apps[-1] if not word.startswith("-")]

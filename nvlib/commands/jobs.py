@@ -2,35 +2,23 @@
 
 from __future__ import annotations
 
-import argparse
+from cyclopts import App
 
-from nvlib.commands.parser import Parser
-
+app = App(name="jobs")
 FAILED = ("failed", "lost", "cancelled")
 
 
-def add(command: object) -> None:
-    """Add the command and its actions."""
-    from nvlib.commands import adder
+@app.default
+@app.command(name="list")
+def list_() -> int:
+    """List launches, newest first.
 
-    sub: Parser = command(
-        "jobs", None, "list, follow, cancel and resume launches of studies",
-        "  python -m nvlib study grid.toml --detach\n  python -m nvlib jobs list\n"
-        "  python -m nvlib jobs follow last\n  python -m nvlib jobs cancel 2f71",
-    )  # fmt: skip
-    action = adder(sub.add_subparsers(required=True, metavar="ACTION"))
-    action("list", _list, "list launches, newest first", "  python -m nvlib jobs list")
-    for name, run, text in (
-        ("follow", _follow, "show how far a launch is, until it ends; 1 if it failed"),
-        ("cancel", _cancel, "ask a launch to stop; what is finished stays"),
-        ("resume", _resume, "launch again what is missing of a launch"),
-        ("forget", _forget, "remove a launch that ended from the list; results stay"),
-    ):
-        one = action(name, run, text, f"  python -m nvlib jobs {name} last")
-        one.add_argument("job", nargs="?", default="last", help="the first letters of its id (default: last)")
-
-
-def _list(_: argparse.Namespace) -> int:
+    Examples:
+        python -m nvlib jobs list
+        python -m nvlib study grid.toml --detach
+        python -m nvlib jobs follow last
+        python -m nvlib jobs cancel 2f71
+    """
     from nvlib import launch
 
     held = launch.jobs()
@@ -41,33 +29,69 @@ def _list(_: argparse.Namespace) -> int:
     return 0
 
 
-def _follow(options: argparse.Namespace) -> int:
+@app.command
+def follow(job: str = "last", /) -> int:
+    """Show how far a launch is, until it ends; 1 if it failed.
+
+    Examples:
+        python -m nvlib jobs follow last
+
+    Args:
+        job: the first letters of its id.
+    """
     from nvlib import launch
 
-    status = launch.follow(options.job)
+    status = launch.follow(job)
     print(status.line())
     return 1 if status.state in FAILED else 0
 
 
-def _cancel(options: argparse.Namespace) -> int:
+@app.command
+def cancel(job: str = "last", /) -> int:
+    """Ask a launch to stop; what is finished stays.
+
+    Examples:
+        python -m nvlib jobs cancel last
+
+    Args:
+        job: the first letters of its id.
+    """
     from nvlib import launch
 
-    print(launch.cancel(options.job).line())
+    print(launch.cancel(job).line())
     return 0
 
 
-def _resume(options: argparse.Namespace) -> int:
+@app.command
+def resume(job: str = "last", /) -> int:
+    """Launch again what is missing of a launch.
+
+    Examples:
+        python -m nvlib jobs resume last
+
+    Args:
+        job: the first letters of its id.
+    """
     from nvlib import launch
 
-    job = launch.resume(options.job)
-    print(f"job {job}; python -m nvlib jobs follow {job}")
+    again = launch.resume(job)
+    print(f"job {again}; python -m nvlib jobs follow {again}")
     return 0
 
 
-def _forget(options: argparse.Namespace) -> int:
+@app.command
+def forget(job: str = "last", /) -> int:
+    """Remove a launch that ended from the list; results stay.
+
+    Examples:
+        python -m nvlib jobs forget last
+
+    Args:
+        job: the first letters of its id.
+    """
     from nvlib import launch
 
-    status = launch.status(options.job)
+    status = launch.status(job)
     launch.forget(status.id)
     print(f"forgot job {status.id}")
     return 0

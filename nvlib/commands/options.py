@@ -1,112 +1,161 @@
-"""Options that several commands share, and the values of the library that they stand for."""
+"""Options that are fields of what they stand for, and the values of the library that they mean.
+
+A command takes fields of a dataclass as ``**asked: Unpack[Asked]`` with ``Asked = options(fields_of(...), ...)``. Name,
+type, default and help of each are the field's own; ``asked`` holds what was given, and nothing else.
+"""
 
 from __future__ import annotations
 
-import argparse
-from collections.abc import Sequence
-from dataclasses import asdict
-from typing import TYPE_CHECKING, Any
+import types
+import typing
+from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import MISSING, asdict, fields
+from typing import TYPE_CHECKING, Annotated, Any, Literal, TypedDict
 
-from nvlib.commands.parser import DROP, Parser, given, parameters
+from cyclopts import Group, Parameter
+from docstring_parser.google import parse
+
+from nvlib import catalogue, image_sets
+from nvlib.commands.parameters import parameters, types_of
+from nvlib.declarations import RecipeFields
 from nvlib.errors import InputError
 
 if TYPE_CHECKING:
     from nvlib.methods import Recipe
 
-RECIPE = ("optimiser", "lr", "schedule", "batch_size", "momentum", "weight_decay", "augment", "clip")
-SELECTION = ("select", "patience", "target")
-SHAPE = ("network", "dataset", "width", "bits", "activation_bits", "reference", "mapping", "epochs", "images",
-         "precision")  # fmt: skip
+# headings of the help, in this order
+ONE, GRID, CHIPS, TRAINED, HOW, DEPLOYED, WHERE, WHO, SLURM, FILTERS = map(Group.create_ordered, (
+    "the training", "the grid's axes", "the chips", "what is trained", "how it is trained", "what is done to each chip",
+    "where it is computed", "who computes it", "slurm", "which results",
+))  # fmt: skip
+WORDS = {"methods": "method", "devices": "device", "ranges": "range", "peripheries": "periphery",
+         "deployments": "deploy", "plugins": "plugin"}  # fmt: skip
+ONE_EACH = ("plugins", "setup")  # given again for another, where other options take several words
+KNOWN = {"network": catalogue.NETWORKS, "dataset": image_sets.IMAGE_SETS, "method": catalogue.METHODS,
+         "device": catalogue.DEVICES, "deploy": ("none", *catalogue.DEPLOYMENTS)}  # fmt: skip
 
 
-def add_shape(sub: Parser) -> None:
-    """Add what all runs of a grid share."""
-    group = sub.add_argument_group("what is trained")
-    group.add_argument("--network", default=DROP, help="lenet (default), lenet5, lenet3, vgg8, vgg8_tsb, "
-                       "resnet18; or your own, own:NAME (see: python -m nvlib models)")  # fmt: skip
-    group.add_argument("--dataset", default=DROP, help="a name (default: mnist), or the path of an image folder")
-    group.add_argument("--epochs", type=int, default=DROP, help="of a training (default: 10)")
-    group.add_argument("--images", type=int, default=DROP, help="use this many images of each split (default: all)")
-    group.add_argument("--width", type=float, default=DROP, help="channels, as a multiple (default: 1)")
-    group.add_argument("--bits", type=int, default=DROP, help="of a weight (default: the network's)")
-    group.add_argument("--activation-bits", type=int, default=DROP, help="0: not quantised (default: the network's)")
-    group.add_argument("--reference", default=DROP, help="sigma_d is relative to full_scale (default) or level")
-    group.add_argument("--mapping", default=DROP, help="differential (default) or signed")
-    group.add_argument("--precision", default=DROP, help="of the products in training: float32 (default), bf16, or "
-                       "tf32 on cuda")  # fmt: skip
+def name_of(kind: str) -> Any:
+    """Return the type of a name that a shell completes to the known ones; any other text, a path, is one too."""
+    return Annotated[Literal[tuple(KNOWN[kind])] | str, Parameter(show_choices=False, metavar="NAME")]
 
 
-def add_method(sub: Parser) -> None:
-    """Add a method's parameters, the recipe and the selection."""
-    group = sub.add_argument_group("how it is trained")
-    group.add_argument(
-        "--set", action="append", default=[], metavar="P=V",
-        help="a parameter of the method, e.g. th=2, or of one of several: trice.warm=2; may be given again",
-    )  # fmt: skip
-    group.add_argument("--recipe", default=DROP, help="default (Adam), or preset: the network's published recipe")
-    group.add_argument("--optimiser", default=DROP, help="adam or sgd")
-    group.add_argument("--lr", type=float, default=DROP, help="learning rate")
-    group.add_argument("--schedule", default=DROP, help="of the learning rate: cosine or constant")
-    group.add_argument("--batch-size", type=int, default=DROP)
-    group.add_argument("--momentum", type=float, default=DROP, help="of sgd")
-    group.add_argument("--weight-decay", type=float, default=DROP)
-    group.add_argument("--augment", default=DROP, help="none or crop-flip")
-    group.add_argument("--clip", default=DROP, help="cut weights after each update: none (default), deviations:2.5, "
-                       "percentile:99.5, joshi2020 or aihwkit")  # fmt: skip
-    group.add_argument("--select", default=DROP, help="which epoch is the result: last (default) or best")
-    group.add_argument("--patience", type=int, default=DROP, help="stop after so many epochs without a better one")
-    group.add_argument("--target", type=float, default=DROP, help="stop at this noisy validation accuracy, in percent")
+Flag = Annotated[bool, Parameter(show_default=False)]
+Network, Dataset, Method, Device, Deploy = map(name_of, KNOWN)
+Sets = Annotated[list[str] | None, Parameter(name="--set", consume_multiple=False, group=HOW, metavar="P=V")]
+Kind = Annotated[str | None, Parameter(name="--recipe", group=HOW)]
+DeploySets = Annotated[
+    list[str] | None, Parameter(name="--deploy-set", consume_multiple=False, group=DEPLOYED, metavar="P=V")
+]
+On = Annotated[str, Parameter(group=WHERE)]
+Threads = Annotated[int | None, Parameter(group=WHERE)]
 
 
-def add_deployment(sub: Parser, several: bool) -> None:
-    """Add what is done to each chip before it is scored."""
-    group = sub.add_argument_group("what is done to each chip")
-    text = "none, write_verify, swim, normalise, last_layer, last_layers, tsb"
-    if several:
-        group.add_argument("--deploy", nargs="+", default=DROP, metavar="NAME", help=text)
-    else:
-        group.add_argument("--deploy", default=DROP, metavar="NAME", help=text)
-    group.add_argument("--deploy-set", action="append", default=[], metavar="P=V", help="its parameter: tsb.epochs=3")
+def options(*parts: Mapping[str, Any]) -> Any:
+    """Return the type of a command's ``**asked``: options by name, none of them required."""
+    held = {name: kind for part in parts for name, kind in part.items()}
+    return TypedDict("Asked", held, total=False)
 
 
-def add_machine(sub: Parser) -> None:
-    """Add where to compute."""
-    group = sub.add_argument_group("where it is computed")
-    group.add_argument("--on", default="cpu", help="cpu (default) or cuda")
-    group.add_argument("--threads", type=int, help="of a process (default: the machine's, shared by the workers)")
+def fields_of(
+    declared: type, names: Iterable[str] = (), *, group: Group, without: Iterable[str] = ()
+) -> dict[str, Any]:
+    """Return fields of a dataclass as options, their types annotated with name, help and default.
+
+    Args:
+        declared: the dataclass, with ``Attributes`` in its docstring.
+        names: of the fields; none: all that words can say.
+        group: under which heading of the help they stand.
+        without: fields to leave out.
+    """
+    said = {p.arg_name: " ".join((p.description or "").split()) for p in parse(declared.__doc__).params}
+    kinds, found = types_of(declared), {}
+    for field in fields(declared):
+        kind = _plain(kinds[field.name])
+        if field.name in without or (names and field.name not in names) or kind is None:
+            continue
+        found[field.name] = option(WORDS.get(field.name, field.name), kind, said[field.name], group,
+                                   _written(field.default), several=field.name not in ONE_EACH)  # fmt: skip
+    return found
 
 
-def method_parameters(options: argparse.Namespace, methods: Sequence[str]) -> dict[str, dict[str, Any]]:
+def option(word: str, kind: Any, text: str | None, group: Group, default: str = "", *, several: bool = True) -> Any:
+    """Return the annotated type of one option.
+
+    Args:
+        word: its name, without dashes.
+        kind: int, float, str, or tuple[X, ...] of these.
+        text: its help.
+        group: under which heading of the help it stands.
+        default: as the help says it; "": not at all.
+        several: whether a tuple takes all words that follow.
+    """
+    if word in KNOWN:
+        kind = tuple[name_of(word), ...] if typing.get_origin(kind) is tuple else name_of(word)
+    return Annotated[kind, Parameter(
+        name=f"--{word.replace('_', '-')}", help=text, group=group, show_default=default or False, show_choices=False,
+        consume_multiple=1 if several else False, metavar="NAME" if word in KNOWN else None,
+    )]  # fmt: skip
+
+
+def _plain(kind: Any) -> Any:
+    """Return the type without None; None for one that words cannot say."""
+    if typing.get_origin(kind) in (types.UnionType, typing.Union):
+        kind = next(part for part in typing.get_args(kind) if part is not type(None))
+    if typing.get_origin(kind) is tuple:
+        return tuple[_plain(typing.get_args(kind)[0]), ...]
+    return kind if kind in (int, float, str) else None
+
+
+def _written(default: Any) -> str:
+    if default in (None, "", MISSING) or (isinstance(default, tuple) and not any(default)):
+        return ""
+    return " ".join(map(str, default)) if isinstance(default, tuple) else str(default)
+
+
+# -- what they mean --------------------------------------------------------------------------------------------------
+
+
+def of(declared: type, asked: Mapping[str, Any]) -> dict[str, Any]:
+    """Return what was asked of the fields of a dataclass."""
+    return {field.name: asked[field.name] for field in fields(declared) if field.name in asked}
+
+
+def method_parameters(sets: Sequence[str] | None, methods: Sequence[str]) -> dict[str, dict[str, Any]]:
     """Return what ``--set`` says, by method."""
-    if not options.set:
+    if not sets:
         return {}
     from nvlib.methods import METHODS
 
-    return parameters(options.set, methods, METHODS, "method")
+    return parameters(sets, methods, METHODS, "method")
 
 
-def deployments(options: argparse.Namespace) -> dict[str, Any]:
+def deployments(names: Sequence[str] | None, sets: Sequence[str] | None) -> dict[str, Any]:
     """Return what ``--deploy`` and ``--deploy-set`` say, as fields of a study."""
-    names = vars(options).get("deploy")
-    names = [names] if isinstance(names, str) else names
     if names is None:
-        if options.deploy_set:
-            raise InputError(f"--deploy-set {options.deploy_set[0]} without --deploy; say which it is for")
+        if sets:
+            raise InputError(f"--deploy-set {sets[0]} without --deploy; say which it is for")
         return {}
     found: dict[str, Any] = {"deployments": tuple(None if name == "none" else name for name in names)}
     if chosen := [name for name in names if name != "none"]:
         from nvlib.deploy import DEPLOYMENTS
 
-        found["deployment_parameters"] = parameters(options.deploy_set, chosen, DEPLOYMENTS, "deployment")
+        found["deployment_parameters"] = parameters(sets or (), chosen, DEPLOYMENTS, "deployment")
     return found
 
 
-def recipe(options: argparse.Namespace, network: str, dataset: str, base: Recipe | None = None) -> dict[str, Any]:
-    """Return the recipe that was asked for, as a field of a study; nothing if none was."""
+def recipe(kind: str | None, asked: Mapping[str, Any], study: Any, base: Recipe | None = None) -> dict[str, Any]:
+    """Return the recipe that was asked for, as a field of a study; nothing if none was.
+
+    Args:
+        kind: ``default``, ``preset``, or None: the base.
+        asked: what was given, fields of a recipe among it.
+        study: whose network and data set a preset is of.
+        base: what the fields change; None: the default.
+    """
     from nvlib.methods import Recipe, preset
 
-    changes = given(options, RECIPE)
-    kind = vars(options).get("recipe")
+    changes = of(RecipeFields, asked)
     if kind not in (None, "default", "preset"):
         raise InputError(f"recipe {kind!r} is not known; expected default or preset (then change it: --lr, ...)")
     if kind is None and not changes:
@@ -114,6 +163,7 @@ def recipe(options: argparse.Namespace, network: str, dataset: str, base: Recipe
     if kind == "preset":
         from nvlib import data
 
+        network, dataset = (asked.get(name, getattr(study, name)) for name in ("network", "dataset"))
         base = preset(network, data.load(dataset, limit=1).shape[0])
     elif kind == "default" or base is None:
         base = Recipe()

@@ -18,7 +18,7 @@ from collections.abc import Callable, Mapping
 from pathlib import Path
 from typing import TypeVar
 
-from nvlib.errors import InputError
+from nvlib.errors import Damaged, InputError
 
 SUMS = "SHA256SUMS"
 ASIDE = ".damaged"
@@ -27,10 +27,6 @@ T = TypeVar("T")
 
 class Damage(Exception):
     """A file is not what was written; the message says how one knows."""
-
-
-class Damaged(UserWarning):
-    """A damaged file was found and set aside."""
 
 
 def of(path: Path) -> str:

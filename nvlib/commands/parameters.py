@@ -1,41 +1,21 @@
-"""The parser that all commands share: bad input is one line, values are checked against what they are for.
+"""Parameters of methods and deployments as words of a command line.
 
-A parameter of a method is a field of its dataclass, and ``--set name=value`` is read as the field's type: ``th=2`` a
-number, ``reverse=yes`` a truth value, ``beta=1e-1,1e-2`` several numbers, ``images=none`` nothing given.
+A parameter is a field of its dataclass, and ``--set name=value`` is read as the field's type: ``th=2`` a number,
+``reverse=yes`` a truth value, ``beta=1e-1,1e-2`` several numbers, ``images=none`` nothing given.
 """
 
 from __future__ import annotations
 
-import argparse
 import types
 import typing
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import fields
-from typing import Any, NoReturn
+from typing import Any
 
 from nvlib.errors import InputError, unknown
 
 TRUTH = {"true": True, "yes": True, "on": True, "1": True, "false": False, "no": False, "off": False, "0": False}
 EXPECTED = {int: "a whole number", float: "a number", bool: "yes or no", str: "a word", type(None): "none"}
-DROP = argparse.SUPPRESS  # an option that was not given is not there, so that what was given can be told
-
-
-class Parser(argparse.ArgumentParser):
-    """An argument parser whose errors are `InputError`, in one line; options are never abbreviated."""
-
-    def __init__(self, *args: Any, **more: Any) -> None:
-        super().__init__(*args, allow_abbrev=False, formatter_class=argparse.RawDescriptionHelpFormatter, **more)
-
-    def error(self, message: str) -> NoReturn:
-        """Raise what was wrong."""
-        words = self.prog.split()[1:]
-        raise InputError(f"{message}; see: {' '.join(['python -m nvlib', *words])} --help")
-
-
-def given(options: argparse.Namespace, names: Iterable[str]) -> dict[str, Any]:
-    """Return those of the named options that were given."""
-    held = vars(options)
-    return {name: held[name] for name in names if name in held}
 
 
 def parameters(
@@ -97,7 +77,7 @@ def convert(text: str, kind: Any, what: str) -> Any:
     Raises:
         InputError: if it is none of them.
     """
-    choices = typing.get_args(kind) if isinstance(kind, types.UnionType) or _is_union(kind) else (kind,)
+    choices = typing.get_args(kind) if typing.get_origin(kind) in (types.UnionType, typing.Union) else (kind,)
     for choice in sorted(choices, key=_narrow):
         try:
             return _as(text.strip(), choice)
@@ -105,10 +85,6 @@ def convert(text: str, kind: Any, what: str) -> Any:
             continue
     expected = " or ".join(_expected(choice) for choice in choices)
     raise InputError(f"{what}={text!r} is not usable; expected {expected}")
-
-
-def _is_union(kind: Any) -> bool:
-    return typing.get_origin(kind) is typing.Union
 
 
 def _narrow(kind: Any) -> int:

@@ -2,17 +2,20 @@
 
 from __future__ import annotations
 
+import sys
 from collections.abc import Mapping
 
 import pandas as pd
+from rich.console import Console
+from rich.table import Table
 
 from nvlib.statistics import Estimate
+from nvlib.store import COLUMNS, DEPLOYED
 
-SHARED = [
-    "network", "dataset", "device", "reference", "mapping", "bits", "activation_bits", "epochs", "images", "chip_seed",
-    "deployment", "deployment_parameters", "protocol", "precision", "train_precision", "device_numbers", "method_code",
-    "deployment_code", "range", "clipping", "effects", "periphery",
-]  # fmt: skip
+# columns in which runs of one table may differ; those that differ in any other stand in tables of their own
+OWN = {"run", "training", "method", "sigma_d", "train_sigma_d", "train_seed", "train_range", "train_effects", "origin",
+       "chip", "accuracy", "loss", "ekl", *DEPLOYED}  # fmt: skip
+SHARED = [column for column in COLUMNS if column not in OWN]
 
 
 def summary(table: pd.DataFrame, k: float, records: Mapping[str, Mapping] | None = None) -> str:
@@ -70,16 +73,18 @@ def heading(shared: Mapping[str, object]) -> str:
 
 
 def columns(table: pd.DataFrame) -> str:
-    """Return a table of text in aligned columns, the first ones to the left."""
+    """Return a table of text in aligned columns, numbers to the right; a terminal's width bounds it, nothing else."""
+    console = Console(width=None if sys.stdout.isatty() else 10_000, highlight=False, markup=False, emoji=False)
+    drawn = Table(box=None, pad_edge=False, padding=(0, 2, 0, 0), header_style="bold")
     words = table.astype(str)
-    width = {c: max(len(c), *words[c].str.len()) for c in words}
-    left = {c for c in words if not words[c].str.match(r"^[-+\d.]").all()}
-    rows = [dict(zip(words, words, strict=True)), *words.to_dict("records")]
-
-    def line(row: dict[str, str]) -> str:
-        return "  ".join(row[c].ljust(width[c]) if c in left else row[c].rjust(width[c]) for c in words).rstrip()
-
-    return "\n".join(map(line, rows))
+    for column in words:
+        numbers = words[column].str.match(r"^[-+\d.]").all()
+        drawn.add_column(column.strip(), justify="right" if numbers else "left", overflow="fold")
+    for row in words.itertuples(index=False):
+        drawn.add_row(*row)
+    with console.capture() as said:
+        console.print(drawn)
+    return "\n".join(line.rstrip() for line in said.get().splitlines())
 
 
 def interval(low: float | None, high: float | None) -> str:

@@ -1,0 +1,191 @@
+"""train, evaluate: one model, and its chips, done as a study does them: claimed, checkpointed, in blocks."""
+
+from __future__ import annotations
+
+import sys
+from typing import Annotated, Any, Unpack
+
+from cyclopts import Parameter
+
+from nvlib.commands import options
+from nvlib.commands.options import (
+    HOW,
+    TRAINED,
+    Dataset,
+    Deploy,
+    DeploySets,
+    Device,
+    Flag,
+    Kind,
+    Method,
+    On,
+    Sets,
+    Threads,
+    fields_of,
+)
+from nvlib.commands.study import AXES, SELECTION
+from nvlib.declarations import RecipeFields, StudyFields
+from nvlib.errors import InputError
+
+TRAINING, CHIPS = Parameter(group=options.ONE), Parameter(group=options.CHIPS)
+OF_CHIPS = ("chips", "chip_seed", "chip_precision", "train_range", "train_effects", "train_device")
+Asked = options.options(
+    fields_of(StudyFields, group=TRAINED, without=(*AXES, *SELECTION, *OF_CHIPS)),
+    fields_of(StudyFields, SELECTION, group=HOW), fields_of(RecipeFields, group=HOW),
+)  # fmt: skip
+Conditions = options.options(fields_of(StudyFields, ("reference", "mapping"), group=options.CHIPS))
+
+
+def train(
+    *,
+    method: Annotated[Method, TRAINING] = "gaussian",
+    device: Annotated[Device, TRAINING] = "rram",
+    sigma_d: Annotated[float, TRAINING] = 0.1,
+    range: Annotated[str, TRAINING] = "max",
+    effects: Annotated[str | None, TRAINING] = None,
+    seed: Annotated[int, TRAINING] = 0,
+    quiet: Annotated[Flag, TRAINING] = False,
+    set_: Sets = None,
+    recipe: Kind = None,
+    on: On = "cpu",
+    threads: Threads = None,
+    **asked: Unpack[Asked],
+) -> int:
+    """Train one model, keep it, and print its hash.
+
+    Examples:
+        python -m nvlib train --method gaussian --sigma-d 0.2 --epochs 3
+        python -m nvlib train --method trice --set th=2 --set warm=3 --set n_train=100 --sigma-d 0.2
+        python -m nvlib train --method none --network resnet18 --dataset cifar10 --recipe preset --epochs 200 --on cuda
+        python -m nvlib evaluate $(python -m nvlib train --method rc --set sigma_t=0.3 --quiet) --sigma-d 0.2
+
+    Args:
+        method: what is done against variation.
+        device: whose variation it meets.
+        sigma_d: size of the variation.
+        range: what the largest level stands for: max, deviations:2.5, percentile:99.5; /channel behind it: of each
+            column.
+        effects: that noisy forwards meet, e.g. drift:time=3600 (default: none).
+        seed: of weights, order and noise.
+        quiet: print the hash alone, and no progress.
+        set_: a parameter of the method, e.g. th=2; may be given again.
+        recipe: default (Adam), or preset: the network's published recipe.
+        on: cpu or cuda.
+        threads: of the process (default: the machine's).
+        **asked: fields of a study and of its recipe.
+    """
+    from nvlib.commands import single
+    from nvlib.store import Store
+    from nvlib.studies import Study
+
+    study = Study(
+        methods=(method,), devices=(device,), sigma_d=(sigma_d,), seeds=(seed,), ranges=(range,),
+        train_effects=effects or "", parameters=options.method_parameters(set_, [method]),
+        **options.of(Study, asked), **options.recipe(recipe, asked, Study),
+    )  # fmt: skip
+    store = Store()
+    name = single.train(study, store, on, threads, not quiet)
+    history = store.history(name)
+    if len(history) and not quiet:
+        last = history.iloc[-1]
+        state = f"validation {last['clean']:.2f} % clean, {last['noisy']:.2f} % noisy"
+        state = "diverged" if last["diverged"] else state
+        print(f"{method}, {study.network} on {study.dataset}, {len(history)} epochs: {state}", file=sys.stderr)
+    print(name)
+    return 0
+
+
+def evaluate(
+    hash: str,
+    /,
+    *,
+    device: Annotated[Device | None, CHIPS] = None,
+    sigma_d: Annotated[float | None, CHIPS] = None,
+    chips: Annotated[int, CHIPS] = 400,
+    until: Annotated[float | None, CHIPS] = None,
+    of: Annotated[str, CHIPS] = "kpp",
+    max_chips: Annotated[int, CHIPS] = 20_000,
+    chip_seed: Annotated[int, CHIPS] = 0,
+    range: Annotated[str | None, CHIPS] = None,
+    effects: Annotated[str | None, CHIPS] = None,
+    periphery: Annotated[str | None, CHIPS] = None,
+    precision: Annotated[str, CHIPS] = "float32",
+    dataset: Annotated[Dataset | None, CHIPS] = None,
+    k: Annotated[float, CHIPS] = 1,
+    quiet: Annotated[Flag, CHIPS] = False,
+    deploy: Annotated[Deploy | None, Parameter(group=options.DEPLOYED)] = None,
+    deploy_set: DeploySets = None,
+    on: On = "cpu",
+    threads: Threads = None,
+    **conditions: Unpack[Conditions],
+) -> int:
+    """Program a stored model on many chips and score each.
+
+    Examples:
+        python -m nvlib evaluate 84bc201f --sigma-d 0.2 --chips 1000
+        python -m nvlib evaluate 84bc201f --device pcm --sigma-d 1 --until 0.5       until the KPP is known to +-0.5
+        python -m nvlib evaluate 84bc201f --sigma-d 0.2 --deploy write_verify --chips 400
+
+    Args:
+        hash: of a training, or its first digits; see: python -m nvlib results list --trainings.
+        device: the kind of cell (default: the one it was trained for, else rram).
+        sigma_d: size of the variation (default: the one it was trained for).
+        chips: how many, in all.
+        until: add chips until an interval is +- so many points.
+        of: whose interval: kpp or mean.
+        max_chips: where --until gives up.
+        chip_seed: the family of chips.
+        range: what the largest level stands for, e.g. deviations:2.5 (default: that of the training); calibrated: of
+            some the best KPP on validation images and other chips.
+        effects: what befalls chips after programming, e.g. 'stuck:chen2015 + drift:time=3600' (default: nothing).
+        periphery: tiles, converters, wires: isaac, rows=64,adc_bits=6, ... (default: none).
+        precision: of the products: float32, bf16, or tf32 on cuda.
+        dataset: path of the image folder, if it has moved.
+        k: percentile, in percent.
+        quiet: print the hash alone, and no progress.
+        deploy: none (default), write_verify, swim, normalise, compensate, last_layer, last_layers, tsb.
+        deploy_set: its parameter: epochs=3; may be given again.
+        on: cpu or cuda.
+        threads: of the process (default: the machine's).
+        **conditions: further fields of a chip.
+    """
+    from nvlib import statistics
+    from nvlib.commands import single
+    from nvlib.commands.format import estimate
+    from nvlib.records import digest
+    from nvlib.sequential import Until
+    from nvlib.store import Store
+
+    statistics.needed(k)  # refuses a k that is none, before anything is computed
+    rule = None if until is None else Until(until, of, k, 0.95, chips, max_chips)
+    store = Store()
+    name, record = store.find(hash, "training")
+    if sigma_d is None and record["method"] == "none":
+        raise InputError(f"training {name[:12]} met no variation; say which its chips have, e.g. --sigma-d 0.1")
+    device = device or (record["device"] or {}).get("name") or "rram"
+    sigma_d = record["sigma_d"] if sigma_d is None else sigma_d
+    model = single.Model(name, store, dataset)
+    span = range or record.get("range", "max")
+    if span == "calibrated":
+        span = model.calibrated(device, sigma_d, k, **conditions)
+        print(f"range {span}, chosen on validation images", file=sys.stderr)
+    values: dict[str, Any] = {
+        "devices": (device,), "sigma_d": (sigma_d,), "chip_seed": chip_seed, "ranges": (span,),
+        "effects": (effects or "",), "peripheries": (periphery or "",), "chip_precision": precision,
+        **options.deployments(None if deploy is None else [deploy], deploy_set), **conditions,
+    }  # fmt: skip
+    for count in rule.looks if rule else (chips,):
+        evaluation = model.evaluate(count, on, threads, not quiet, **values)
+        rows = store.samples(evaluation)
+        accuracy = rows[rows.chip < count].accuracy.to_numpy()
+        if rule and rule.met(rule.estimate(accuracy)):
+            break
+    if not quiet:
+        found = {"mean": statistics.mean(accuracy), "kpp": statistics.kpp(accuracy, k)}
+        if rule:
+            found[rule.of] = rule.estimate(accuracy)
+        print(f"{len(accuracy)} chips of {device}, sigma_d = {sigma_d:g}", file=sys.stderr)
+        for name, label in (("mean", "mean"), ("kpp", f"KPP({k:g})")):
+            print(f"{label:<8} {estimate(found[name], ' %')}", file=sys.stderr)
+    print(digest(evaluation))
+    return 0
