@@ -4,12 +4,15 @@
 PY ?= .venv/bin/python
 PYTHON ?= python3
 PRESET ?=
+# processes that share the tests of one command; 0: this one
+WORKERS ?= 2
+SPREAD := -n $(WORKERS) --dist worksteal
 # OpenMP threads that wait spin by default; where other work shares the cores that makes torch up to ten times slower
 export OMP_WAIT_POLICY ?= passive
 SETUP := $(if $(filter .venv/bin/python,$(PY)),.venv/.installed)
 
 .DEFAULT_GOAL := help
-.PHONY: help setup reproduce test test-browser test-slow test-slurm test-zoo test-killed test-wheel docs app lab lint clean
+.PHONY: help setup reproduce test test-browser test-slow test-slurm test-zoo test-killed test-notebooks test-wheel docs app lab lint clean
 
 help:  ## show this list
 	@grep -hE '^[a-z-]+:.*##' $(MAKEFILE_LIST) | awk -F ':.*## ' '{printf "  make %-14s %s\n", $$1, $$2}'
@@ -30,9 +33,10 @@ reproduce: $(SETUP)  ## the main job: the notebook of every paper; PRESET=tour|s
 # notebooks run on throw-away results: nothing of a test reaches runs/
 test: $(SETUP)  ## lint, unit tests, pages of the app, every notebook
 	$(PY) -m ruff check .
-	$(PY) -m pytest
+	$(PY) -m pytest $(SPREAD)
 	scratch=$$(mktemp -d) && trap 'rm -rf "$$scratch"' EXIT && \
-	  NVLIB_RUNS="$$scratch" $(PY) -m pytest --nbval-lax --nbval-cell-timeout=600 -p no:cacheprovider notebooks
+	  NVLIB_RUNS="$$scratch" $(PY) -m pytest -n $(WORKERS) --dist loadfile --nbval-lax --nbval-cell-timeout=600 \
+	    -p no:cacheprovider notebooks
 
 test-browser: $(SETUP)  ## the app in a real headless browser (needs Debian's chromium, or BROWSER_PATH)
 	$(PY) -m pytest -m browser
@@ -41,13 +45,16 @@ test-slow: $(SETUP)  ## long computations: coverage of intervals, real training
 	$(PY) -m pytest -m slow
 
 test-zoo: $(SETUP)  ## other people's modules in every way: what docs/support.md says
-	$(PY) -m pytest -m zoo
+	$(PY) -m pytest $(SPREAD) -m zoo
 
 test-slurm: $(SETUP)  ## job arrays on a real SLURM on loopback (needs Debian's slurm-wlm)
 	$(PY) -m pytest -m slurm
 
 test-killed: $(SETUP)  ## killed leaders and workers, and a grid of 200 runs that is killed ten times
 	$(PY) -m pytest -m slow tests/test_launch.py tests/test_studies_faults.py
+
+test-notebooks: $(SETUP)  ## every notebook through papermill, its page read
+	$(PY) -m pytest $(SPREAD) -m slow tests/test_project.py
 
 test-wheel: $(SETUP)  ## the wheel, built, installed into a clean environment and used there
 	$(PY) -m pytest -m wheel

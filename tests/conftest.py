@@ -32,6 +32,15 @@ def trained(mnist):
     return last.model()
 
 
+@pytest.fixture(scope="session")
+def evidence():
+    """The results that ship as the claims read them: measured once for all tests, which leave them as they are."""
+    from nvlib import papers
+    from nvlib.papers.tables import shipped
+
+    return papers.Evidence(shipped())
+
+
 @pytest.fixture
 def store(tmp_path):
     """An empty store that knows no shipped results."""

@@ -59,8 +59,8 @@ def test_every_choice_changes_one_thing(name):
         assert other == set(change) and len(change) == (choice != "as decided")
 
 
-def test_what_ships_is_whole_and_the_decided_protocol_is_the_claims():
-    claims = papers.claims_table(names=list(open_choices.CHOICES))
+def test_what_ships_is_whole_and_the_decided_protocol_is_the_claims(evidence):
+    claims = papers.claims_table(evidence, list(open_choices.CHOICES))
     for name, of in open_choices.CHOICES.items():
         table = papers.openings(name)
         assert list(table.choice) == list(of) and (table.chips == 400).all()

@@ -7,8 +7,8 @@ import numpy as np
 import pandas as pd
 import pytest
 
-from nvlib import papers
-from nvlib.papers import measures, nft, tables
+from nvlib import InputError, papers
+from nvlib.papers import measures, nft
 from nvlib.papers.select import Protocol
 from nvlib.papers.trice import LENET_MNIST, PARAMETERS, lenet
 from nvlib.records import Evaluation, Training, digest
@@ -205,29 +205,32 @@ def test_what_is_left_of_a_low_ekl_is_said():
 # -- what ships ------------------------------------------------------------------------------------------------------
 
 
-@pytest.fixture(scope="module")
-def shipped():
-    return papers.claims_table()
-
-
-def test_the_claims_table_of_what_ships_has_a_row_for_every_artefact(shipped, tmp_path, monkeypatch):
-    table = shipped
+def test_the_claims_table_of_what_ships_has_a_row_for_every_artefact(evidence, tmp_path):
+    table = papers.claims_table(evidence)
     assert set(table.artefact) == set(papers.ARTEFACTS)
     assert table[table.main].artefact.tolist() == list(papers.ARTEFACTS)
     assert set(table.verdict) <= set(papers.VERDICTS)
     assert (table.ours.notna() | (table.verdict == "not yet computed")).all()
     for r in table[table.ours.notna() & table.low.notna()].itertuples():
         assert r.low <= r.ours <= r.high
-    monkeypatch.setattr(tables, "claims_table", lambda: shipped)
-    written = pd.read_csv(papers.write_claims(tmp_path / "claims.csv"))
+    written = pd.read_csv(papers.write_claims(tmp_path / "claims.csv", evidence))
     assert len(written) == len(table) and written.verdict.tolist() == table.verdict.tolist()
 
 
-def test_the_committed_claims_are_what_the_shipped_results_say(shipped):
-    committed, fresh = pd.read_csv(ROOT / "results" / "claims.csv"), shipped
+def test_the_committed_claims_are_what_the_shipped_results_say(evidence):
+    committed, fresh = pd.read_csv(ROOT / "results" / "claims.csv"), papers.claims_table(evidence)
     assert committed.claim.tolist() == fresh.claim.tolist()
     assert committed.verdict.tolist() == fresh.verdict.tolist()
     assert np.allclose(committed.ours, fresh.ours.astype(float), atol=1e-3, equal_nan=True)  # printed with four digits
+
+
+def test_the_claims_of_one_paper(evidence):
+    whole = papers.claims_table(evidence)
+    for paper in ("TRICE", "TSB"):
+        mine = papers.claims_table(evidence, paper=paper)
+        pd.testing.assert_frame_equal(mine, whole[whole.paper == paper].reset_index(drop=True), check_dtype=False)
+    with pytest.raises(InputError, match=r"unknown paper 'TRIC' .*TRICE"):
+        papers.claims_table(evidence, paper="TRIC")
 
 
 def test_derivatives_are_compared_seed_by_seed(tmp_path):

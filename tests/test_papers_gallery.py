@@ -7,16 +7,10 @@ import pytest
 
 from nvlib import InputError, figures, papers
 from nvlib.commands import parse
-from nvlib.papers.tables import shipped
 from nvlib.store import Store
 
 DRAWN = [(name, title) for name in papers.ARTEFACTS for title in papers.drawings(name)]
 WITHOUT = {"tsb-share"}  # three numbers: its claims, printed and ours, are all there is to draw
-
-
-@pytest.fixture(scope="module")
-def held():
-    return papers.Evidence(shipped())
 
 
 def test_every_artefact_has_a_figure_of_its_own():
@@ -26,14 +20,14 @@ def test_every_artefact_has_a_figure_of_its_own():
 
 
 @pytest.mark.parametrize(("name", "title"), DRAWN)
-def test_what_ships_is_drawn_by_the_code_that_is_shown(name, title, held, monkeypatch):
+def test_what_ships_is_drawn_by_the_code_that_is_shown(name, title, evidence, monkeypatch):
     drawing = papers.drawings(name)[title]
     assert drawing.code.count("\nfigures.") == 1
     called = drawing.code.rpartition("\nfigures.")[2].partition("(")[0]
     draw, calls = getattr(figures, called), []
     monkeypatch.setattr(figures, called, lambda *args, **more: calls.append((args, more)) or "drawn", raising=False)
-    monkeypatch.setattr(papers, "Evidence", lambda: held)
-    found = drawing.picture(held)
+    monkeypatch.setattr(papers, "Evidence", lambda: evidence)
+    found = drawing.picture(evidence)
     assert found is not None and found.fig == "drawn" and len(found.table) and (len(found.chips) or found.note)
     exec(drawing.code, {})
     (args, more), (again, too) = calls
@@ -46,7 +40,7 @@ def test_what_ships_is_drawn_by_the_code_that_is_shown(name, title, held, monkey
     if called != "difference_curves" or name == "ovf-fig3":  # the others take seconds, and are drawn for the stills
         assert draw(*args, **more).data
     if len(found.chips):
-        assert set(found.chips["run"]) <= set(held.table["run"]) | set(held.deployed["run"])
+        assert set(found.chips["run"]) <= set(evidence.table["run"]) | set(evidence.deployed["run"])
         assert not {"parameters", "start"} & set(found.chips)
 
 
@@ -70,6 +64,7 @@ def test_without_a_result_there_is_nothing_and_a_command(tmp_path, monkeypatch):
             assert module.is_file() and '__name__ == "__main__"' in module.read_text()
 
 
-def test_results_of_a_table_that_was_read_are_those_of_the_store(held):
-    again = papers.Evidence(held.store, held=pd.concat([held.table, held.deployed]).drop(columns=["parameters"]))
-    assert len(again.table) == len(held.table) and list(again.table["parameters"]) == list(held.table["parameters"])
+def test_results_of_a_table_that_was_read_are_those_of_the_store(evidence):
+    read = pd.concat([evidence.table, evidence.deployed]).drop(columns=["parameters"])
+    table = papers.Evidence(evidence.store, held=read).table
+    assert len(table) == len(evidence.table) and list(table["parameters"]) == list(evidence.table["parameters"])

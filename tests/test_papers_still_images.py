@@ -5,9 +5,7 @@ from pathlib import Path
 
 import pytest
 
-from nvlib import papers
 from nvlib.papers import still_images
-from nvlib.papers.tables import shipped
 
 ROOT = Path(__file__).parents[1]
 SHOWN = {
@@ -16,14 +14,9 @@ SHOWN = {
 }  # fmt: skip
 
 
-@pytest.fixture(scope="module")
-def held():
-    return papers.Evidence(shipped())
-
-
 @pytest.mark.parametrize("name", still_images.PICTURES)
-def test_a_picture_shows_its_methods(name, held):
-    found = {trace.name for trace in still_images.made(name, held).data if trace.name}
+def test_a_picture_shows_its_methods(name, evidence):
+    found = {trace.name for trace in still_images.made(name, evidence).data if trace.name}
     assert SHOWN[name] <= found
 
 

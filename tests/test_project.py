@@ -8,9 +8,11 @@ import sys
 import tomllib
 from pathlib import Path
 
+import nbformat
 import pytest
 
 from nvlib import InputError, papers
+from nvlib.papers import notebook_html
 
 ROOT = Path(__file__).parents[1]
 NOTEBOOKS = sorted((ROOT / "notebooks").glob("*.ipynb"))
@@ -143,23 +145,41 @@ def test_every_notebook_is_known_to_the_papers():
     assert {p.stem for p in NOTEBOOKS} == set(papers.NOTEBOOKS)
 
 
+def whole(page, words):
+    """Whether a page needs nothing from elsewhere, and has every equation of a notebook's text as MathML."""
+    equations = re.findall(r"\$\$.+?\$\$|\$.+?\$", re.sub(r"`[^`]*`", "", words), re.DOTALL)
+    assert "</html>" in page and "data:image/png;base64" in page and "docs/images" not in page
+    assert not re.search(r'<(?:script|link|img|iframe)[^>]*(?:src|href)=["\']?(?:https?:)?//', page)
+    assert page.count("<math") == len(equations) and not any(e in page for e in equations)
+
+
+def words(book):
+    return "".join("".join(c["source"]) for c in book["cells"] if c["cell_type"] == "markdown")
+
+
 @pytest.mark.parametrize("path", NOTEBOOKS, ids=lambda p: p.stem)
+def test_notebook_is_a_page_that_needs_no_network(path):
+    book = nbformat.read(path, as_version=4)
+    whole(notebook_html.page(book, path.stem, ROOT), words(book))
+
+
+# nbval runs all as they are committed; through papermill one that computes beforehand and one that computes nothing
+MOST = [p if p.stem in ("00_tour", "01_devices") else pytest.param(p, marks=pytest.mark.slow) for p in NOTEBOOKS]
+
+
+@pytest.mark.parametrize("path", MOST, ids=lambda p: p.stem)
 def test_notebook_runs_with_injected_parameters(path, tmp_path, monkeypatch):
-    """Through papermill, at another preset value than the default would give, from the command's own function."""
+    """Through papermill, from the command's own function."""
     monkeypatch.setenv("NVLIB_RUNS", str(tmp_path / "runs"))
     (made,) = papers.execute(papers.choose([path.stem], "smoke"), tmp_path / "out")
     book = json.loads(made.read_text())
     injected = [c for c in book["cells"] if "injected-parameters" in c["metadata"].get("tags", [])]
     assert 'preset = "smoke"' in "".join(injected[0]["source"])
     page = made.with_suffix(".html").read_text()
-    assert "Plotly.newPlot" in page and "</html>" in page
-    assert "data:image/png;base64" in page and "docs/images" not in page
+    assert "Plotly.newPlot" in page
+    whole(page, words(book))
     linked = re.findall(r"\]\(([^)#:]+\.png)\)", "".join("".join(c["source"]) for c in book["cells"]))
     assert linked and all((made.parent / name).is_file() for name in linked)
-    assert not re.search(r'<(?:script|link|img|iframe)[^>]*(?:src|href)=["\']?(?:https?:)?//', page)  # from elsewhere
-    words = "".join("".join(c["source"]) for c in book["cells"] if c["cell_type"] == "markdown")
-    equations = re.findall(r"\$\$.+?\$\$|\$.+?\$", re.sub(r"`[^`]*`", "", words), re.DOTALL)
-    assert page.count("<math") == len(equations) and not any(e in page for e in equations)
 
 
 def test_choosing_what_to_reproduce():
@@ -191,10 +211,10 @@ def test_what_ships_is_not_computed_again(tmp_path):
     assert "01_devices-quick.html" in said and "35 artefacts" in said and "claims in" in said
 
 
-def test_the_site_prints_what_the_shipped_results_say():
+def test_the_site_prints_what_the_shipped_results_say(evidence):
     text = (ROOT / "docs" / "claims.md").read_text()
     table = text.partition("<!-- claims: begin -->\n")[2].partition("\n<!-- claims: end -->")[0]
-    assert table == papers.claims()
+    assert table == papers.claims(evidence)
 
 
 def test_published_numbers_have_their_source():

@@ -324,6 +324,20 @@ def test_compaction_keeps_what_shipped_and_adds_what_is_new(once, shipped):
     assert {f.state for f in stored.verify(alone)} == {"sound"}
 
 
+def test_runs_asked_for_are_those_of_the_whole_table(shipped):
+    """One ships, one is local, of a training that ships."""
+    other = replace(SMALL, sigma_d=(0.1,), train_sigma_d=(0.2,), chips=3)
+    mine = studies.run(other, shipped, progress=False)
+    whole = stored.results(shipped).astype(object)
+    assert whole.groupby("run").chip.count().tolist() in ([3, 6], [6, 3]) and set(mine.origin) == {"yours"}
+    for name in set(whole.run):
+        pd.testing.assert_frame_equal(
+            stored.results(shipped, run=name).astype(object), whole[whole.run == name].reset_index(drop=True)
+        )
+    assert len(stored.results(shipped, run=sorted(set(whole.run)))) == 9
+    assert stored.results(shipped, run="0" * 64).empty and len(shipped.samples("0" * 64)) == 0
+
+
 def test_damage_never_ships(once, copy, tmp_path):
     _, training, _, _ = once
     flip(copy.runs / training / "history.parquet")

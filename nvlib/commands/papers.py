@@ -50,10 +50,12 @@ def claims(*, write: Path | None = None, csv: Path | None = None) -> int:
         csv: write all claims as CSV, e.g. results/claims.csv.
     """
     from nvlib import papers
+    from nvlib.papers.tables import shipped
 
+    held = papers.Evidence(shipped())
     if csv:
-        print(f"wrote {papers.write_claims(csv)}")
-    text = papers.claims() if write or not csv else ""
+        print(f"wrote {papers.write_claims(csv, held)}")
+    text = papers.claims(held) if write or not csv else ""
     if write is None:
         print(text, end="\n" if text else "")
         return 0

@@ -11,6 +11,7 @@ import gzip
 import hashlib
 import zlib
 from collections.abc import Mapping
+from functools import lru_cache
 from pathlib import Path
 
 import numpy as np
@@ -61,15 +62,22 @@ def _read(folder: Path, files: Mapping[str, str], classes: tuple[str, ...], orig
 
 
 def _array(folder: Path, name: str, md5: str, remedy: str) -> np.ndarray:
-    """Return the array of one file, read as it is or from its .gz."""
+    """Return the array of one file, read as it is or from its .gz; it cannot be written to."""
     path = folder / name
     path = path if path.exists() else folder / f"{name}.gz"
     try:
-        raw = path.read_bytes() if path.suffix != ".gz" else gzip.decompress(path.read_bytes())
+        held = path.stat()
+        return _checked(path, (held.st_ino, held.st_size, held.st_mtime_ns), md5, remedy)
     except FileNotFoundError as error:
         raise InputError(f"{folder} lacks {name} and {path.name}: {remedy}") from error
     except (OSError, EOFError, zlib.error) as error:
         raise InputError(f"{path} cannot be read ({error}): {remedy}") from error
+
+
+@lru_cache(maxsize=4)  # the files of one set, 55 MB: studies load their data again and again
+def _checked(path: Path, state: tuple[int, ...], md5: str, remedy: str) -> np.ndarray:
+    """Return the array of a file that is in this state."""
+    raw = path.read_bytes() if path.suffix != ".gz" else gzip.decompress(path.read_bytes())
     if (got := hashlib.md5(raw, usedforsecurity=False).hexdigest()) != md5:
         raise InputError(f"{path} is damaged: the MD5 of its bytes is {got}, not the published {md5}: {remedy}")
     dims = raw[3]

@@ -17,6 +17,7 @@ from typing import Any
 
 import numpy as np
 import pandas as pd
+from numpy.typing import NDArray
 
 from nvlib.store import Store, results
 
@@ -50,12 +51,15 @@ class Evidence:
         held: `nvlib.results` of it, where they were read already; None reads them.
         table: all its chips without deployment, with the columns ``parameters``, ``train_images`` and ``start``.
         deployed: those with one, likewise.
+        answers: rows of the claims table that were made of it, by artefact (`nvlib.papers.claims_table` keeps them).
     """
 
     store: Store = field(default_factory=Store)
     held: InitVar[pd.DataFrame | None] = None
     table: pd.DataFrame = field(init=False, repr=False)
     deployed: pd.DataFrame = field(init=False, repr=False)
+    answers: dict[str, list[dict[str, object]]] = field(default_factory=dict, init=False, repr=False)
+    _places: dict[tuple[str, frozenset[Any]], NDArray[np.bool_]] = field(default_factory=dict, init=False, repr=False)
 
     def __post_init__(self, held: pd.DataFrame | None) -> None:
         """Read it."""
@@ -67,7 +71,7 @@ class Evidence:
         }
         for place, column in enumerate(("parameters", "train_images", "start")):
             table = table.assign(**{column: [known[t][place] for t in table.training]})
-        table = _matching(table, UNDER)
+        table = table[np.logical_and.reduce([(table[column] == value).to_numpy() for column, value in UNDER.items()])]
         mended = (table.deployment != "").to_numpy()
         self.table, self.deployed = table[~mended], table[mended]
 
@@ -112,7 +116,18 @@ class Evidence:
 
     def under(self, setting: Protocol, **where: Any) -> pd.DataFrame:
         """Return all rows of a setting, whatever their size and parameters; ``where`` narrows it further."""
-        return _matching(self.table, {"start": "", **setting.where, **where})
+        held = np.ones(len(self.table), dtype=bool)
+        for column, value in {"start": "", **setting.where, **where}.items():
+            held &= self._at(column, frozenset(value if isinstance(value, list | tuple | set) else [value]))
+            if not held.any():  # most settings have no rows
+                break
+        return self.table[held]
+
+    def _at(self, column: str, values: frozenset[Any]) -> NDArray[np.bool_]:
+        """Return where a column has one of these values; the claims ask for few of them hundreds of times."""
+        if (column, values) not in self._places:
+            self._places[column, values] = self.table[column].isin(list(values)).to_numpy()
+        return self._places[column, values]
 
     def manual(self, settings: Sequence[Protocol], sigma_d: float = 0.25) -> dict[str, float] | None:
         """Return ratio and th of the RC-Manual training with the best noisy validation accuracy in a grid, if any."""
@@ -128,15 +143,6 @@ class Evidence:
     def trace(self, training: str) -> pd.DataFrame:
         """Return what a training's search tried (`Store.trace`)."""
         return self.store.trace(training)
-
-
-def _matching(table: pd.DataFrame, where: Mapping[str, Any]) -> pd.DataFrame:
-    held = np.ones(len(table), dtype=bool)
-    for column, value in where.items():
-        held &= table[column].isin(list(value) if isinstance(value, list | tuple | set) else [value]).to_numpy()
-        if not held.any():  # most settings have no rows
-            break
-    return table[held]
 
 
 def _trainings(rows: pd.DataFrame) -> list[tuple[str, str, Mapping[str, Any]]]:

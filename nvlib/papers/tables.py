@@ -12,6 +12,7 @@ from pathlib import Path
 
 import pandas as pd
 
+from nvlib.errors import unknown
 from nvlib.papers.artefact import Artefact, Claim, other_convention
 from nvlib.papers.measures import Finding
 from nvlib.papers.open_choices import outcome
@@ -32,7 +33,9 @@ def shipped() -> Store:
     return Store(runs=Path(os.devnull))
 
 
-def claims_table(results: Evidence | None = None, names: list[str] | None = None) -> pd.DataFrame:
+def claims_table(
+    results: Evidence | None = None, names: list[str] | None = None, paper: str | None = None
+) -> pd.DataFrame:
     """Return every claim with what was measured for it, one row each; columns `COLUMNS`.
 
     A claim that was also computed under the other convention (`differential` against `signed`) has a row for that too.
@@ -40,13 +43,27 @@ def claims_table(results: Evidence | None = None, names: list[str] | None = None
     Args:
         results: a store, read; None: the shipped ones.
         names: of artefacts; None: all.
+        paper: only those of one, ``TRICE``, say.
+
+    Raises:
+        InputError: for an unknown artefact or paper.
     """
+    if paper is not None and paper not in (known := {a.paper for a in ARTEFACTS.values()}):
+        raise unknown("paper", paper, sorted(known))
     results = results or Evidence(shipped())
     chosen = [artefact(name) for name in names] if names else list(ARTEFACTS.values())
-    return pd.DataFrame([row for a in chosen for row in _rows(a, results)], columns=COLUMNS)
+    rows = [row for a in chosen if paper in (None, a.paper) for row in _rows(a, results)]
+    return pd.DataFrame(rows, columns=COLUMNS)
 
 
 def _rows(a: Artefact, results: Evidence) -> list[dict[str, object]]:
+    """Return the rows of an artefact; the evidence keeps them, for a notebook says each before it lists them all."""
+    if a.name not in results.answers:
+        results.answers[a.name] = _measured(a, results)
+    return results.answers[a.name]
+
+
+def _measured(a: Artefact, results: Evidence) -> list[dict[str, object]]:
     made = []
     for i, claim in enumerate(a.claims):
         found = claim.measure(results, claim.settings or a.settings) if claim.measure else None
@@ -104,15 +121,16 @@ def _value(row: object) -> str:
     return f"{row.ours:.{digits}f}{limits}"
 
 
-def claims() -> str:
-    """Return what the shipped results say beside what the papers print, as Markdown for docs/claims.md."""
-    return f"{_table1()}\n\n{_verdicts()}"
+def claims(results: Evidence | None = None) -> str:
+    """Return what results (None: those that ship) say beside what the papers print, as Markdown for docs/claims.md."""
+    results = results or Evidence(shipped())
+    return f"{_table1(results)}\n\n{_verdicts(claims_table(results))}"
 
 
-def _table1() -> str:
+def _table1(results: Evidence) -> str:
     protocol = {"network": "lenet", "device": "rram", "mapping": "differential", "bits": 4, "images": 10_000,
                 "dataset": "mnist", "protocol": "matched", "reference": "full_scale"}  # fmt: skip
-    rows, _ = Evidence(shipped()).select([Protocol(protocol)], ("none", "gaussian"), zero=True)
+    rows, _ = results.select([Protocol(protocol)], ("none", "gaussian"), zero=True)
     both = beside("trice-table1", rows)
     epochs, chips = both.attrs["epochs"], int(both.chips.max() / both.seeds.max())
     lines = [
@@ -132,8 +150,7 @@ def _table1() -> str:
     return "\n".join(lines)
 
 
-def _verdicts() -> str:
-    table = claims_table()
+def _verdicts(table: pd.DataFrame) -> str:
     main = table[table.main]
     counts = main.verdict.value_counts()
     said = ", ".join(f"{count} {verdict}" for verdict, count in counts.items())
@@ -168,9 +185,9 @@ def _short(row: object) -> str:
     return short.replace(" each on 10,000 images", " each") + (" (stands in)" if row.substitute else "")
 
 
-def write_claims(path: str | os.PathLike[str] | None = None) -> Path:
-    """Write `claims_table` of the shipped results as CSV; None: results/claims.csv of the project."""
+def write_claims(path: str | os.PathLike[str] | None = None, results: Evidence | None = None) -> Path:
+    """Write `claims_table` of results (None: those that ship) as CSV; path None: results/claims.csv of the project."""
     target = Path(path) if path else (project_root() or Path()) / "results" / "claims.csv"
-    table = claims_table().round({"ours": 4, "low": 4, "high": 4})
+    table = claims_table(results).round({"ours": 4, "low": 4, "high": 4})
     write_whole(target, lambda aside: table.to_csv(aside, index=False, lineterminator="\n"))
     return target

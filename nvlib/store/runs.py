@@ -5,7 +5,7 @@ from __future__ import annotations
 import hashlib
 import json
 import re
-from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence, Set
 from contextlib import suppress
 from dataclasses import dataclass, field
 from functools import partial
@@ -235,7 +235,7 @@ class Store:
         Deployed chips have the columns of `DEPLOYED` and ``deployment_parameters`` as well.
         """
         name, columns = _named(evaluation), ["chip", "accuracy", "loss", "ekl"]
-        parts = [table.shipped_samples(path, name, columns) for path in shipped.tables(self.shipped)]
+        parts = [table.shipped_samples(path, name, columns) for path in shipped.tables(self.shipped, {name})]
         parts = [part for part in (*parts, *self._blocks(name)) if len(part)]
         if not parts:
             return pd.DataFrame({c: pd.Series(dtype="int64" if c == "chip" else "float64") for c in columns})
@@ -245,18 +245,20 @@ class Store:
         """Return the plan under which an evaluation was begun, which going on should reuse."""
         return self._held(digest(evaluation), "plan.json", json.loads)
 
-    def table(self) -> pd.DataFrame:
-        """Return the shipped samples, one row a chip; strings as categories."""
-        return table.read_shipped(shipped.tables(self.shipped))
+    def table(self, runs: Set[str] | None = None) -> pd.DataFrame:
+        """Return the shipped samples, one row a chip; strings as categories; ``runs``: of these, and maybe others."""
+        return table.read_shipped(shipped.tables(self.shipped, runs))
 
-    def local(self) -> pd.DataFrame:
-        """Return the samples of local runs, one row a chip; strings as categories."""
-        records = {name: record for name in self.names() if (record := self.record(name))}
+    def local(self, runs: Set[str] | None = None) -> pd.DataFrame:
+        """Return the samples of local runs, one row a chip; strings as categories; ``runs``: of these alone."""
+        records = {name: self.record(name) for name in self.names() if runs is None or name in runs}
         parts, ships = [], None
-        for name, record in records.items():
-            if record["kind"] != "evaluation":
+        for name, record in list(records.items()):
+            if record is None or record["kind"] != "evaluation":
                 continue
-            training = records.get(record["training"])
+            if record["training"] not in records:
+                records[record["training"]] = self.record(record["training"])
+            training = records[record["training"]]
             if training is None:
                 ships = self.shipped_records() if ships is None else ships
                 training = ships.get(record["training"], {}).get("record")
@@ -321,7 +323,9 @@ def results(store: Store | None = None, **where: object) -> pd.DataFrame:
         (3, True)
     """
     store = store or Store()
-    rows, local = store.table(), store.local()
+    runs = where.get("run")
+    runs = None if runs is None else {runs} if isinstance(runs, str) else set(runs)
+    rows, local = store.table(runs), store.local(runs)
     rows = table.joined([rows, local]) if len(local) else rows
     rows = rows.drop_duplicates(["run", "chip"])  # chips of shipped runs that were also computed here
     for column, value in where.items():

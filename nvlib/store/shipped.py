@@ -12,6 +12,7 @@ A folder a study:
 from __future__ import annotations
 
 import json
+from collections.abc import Set
 from functools import lru_cache
 from pathlib import Path
 from typing import Any
@@ -22,9 +23,18 @@ from nvlib.errors import InputError
 from nvlib.store import checksums, formats
 
 
-def tables(folder: Path | None) -> list[Path]:
-    """Return the tables of samples."""
-    return [_sound(path) for path in sorted(folder.glob("*/samples.parquet"))] if folder else []
+def tables(folder: Path | None, runs: Set[str] | None = None) -> list[Path]:
+    """Return the tables of samples; ``runs``: only those in which there are some of these."""
+    paths = [_sound(path) for path in sorted(folder.glob("*/samples.parquet"))] if folder else []
+    return [p for p in paths if runs is None or not _runs(p, p.stat().st_mtime_ns).isdisjoint(runs)]
+
+
+@lru_cache(maxsize=1024)
+def _runs(path: Path, _: int) -> frozenset[str]:
+    from pyarrow.parquet import ParquetFile
+
+    with ParquetFile(path, read_dictionary=["run"]) as file:
+        return frozenset(file.read(["run"]).column("run").unique().to_pylist())
 
 
 def records(folder: Path | None) -> dict[str, dict[str, Any]]:
