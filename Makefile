@@ -6,7 +6,7 @@ PYTHON ?= python3
 PRESET ?=
 # processes that share the tests of one command; 0: this one
 WORKERS ?= 2
-SPREAD := -n $(WORKERS) --dist worksteal
+SPREAD := -p no:nbval -n $(WORKERS) --dist worksteal
 # OpenMP threads that wait spin by default; where other work shares the cores that makes torch up to ten times slower
 export OMP_WAIT_POLICY ?= passive
 SETUP := $(if $(filter .venv/bin/python,$(PY)),.venv/.installed)

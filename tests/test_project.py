@@ -8,11 +8,9 @@ import sys
 import tomllib
 from pathlib import Path
 
-import nbformat
 import pytest
 
 from nvlib import InputError, papers
-from nvlib.papers import notebook_html
 
 ROOT = Path(__file__).parents[1]
 NOTEBOOKS = sorted((ROOT / "notebooks").glob("*.ipynb"))
@@ -159,6 +157,10 @@ def words(book):
 
 @pytest.mark.parametrize("path", NOTEBOOKS, ids=lambda p: p.stem)
 def test_notebook_is_a_page_that_needs_no_network(path):
+    import nbformat  # a second, of each process that collects this file
+
+    from nvlib.papers import notebook_html
+
     book = nbformat.read(path, as_version=4)
     whole(notebook_html.page(book, path.stem, ROOT), words(book))
 
