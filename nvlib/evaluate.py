@@ -195,7 +195,7 @@ def blocks(
     split = probe.ready(model, Split(split.x.to(on), split.y.to(on)))
     owner, model = model, private(model).to(on)
     if look:
-        probe.inspect(model, split)
+        probe.inspect(model, split, owner=owner)
         felt.watch(owner, model, split.x, crossbar, seed)
     alike = crossbar.sigma_d == 0 and not crossbar.effects  # every chip is the quantised model: compute one, repeat it
     programmed = partial(readings, model, crossbar)

@@ -8,7 +8,8 @@ clean network is run three times on at most 4 images, as a copy in float64, in e
     on each half of them   the same comes out, or an image's outputs depend on those beside it: batch statistics
     what comes out         is logits, or it is refused; probabilities, which accuracy suffices with, are warned about
 
-What cannot be a result is refused in a line (`InputError`); what can, but is not what it seems, is warned about.
+What cannot be a result is refused in a line (`InputError`); what can, but is not what it seems, is warned about. A
+model of which nothing was said is not run again while its weights, attributes and code stay as they were.
 """
 
 from __future__ import annotations
@@ -16,6 +17,7 @@ from __future__ import annotations
 import warnings
 from collections.abc import Iterator
 from contextlib import contextmanager
+from weakref import WeakKeyDictionary
 
 import torch
 from torch import Tensor, nn
@@ -28,6 +30,7 @@ _IMAGES = 4
 _AGAIN = {torch.float64: 1e-9}  # of the outputs' scale: what the same sums in another order do not reach
 _BESIDE = {torch.float64: 1e-6}
 _AGAIN_ELSE, _BESIDE_ELSE = 1e-4, 1e-2  # in lower precision quantised activations move by a step
+_sound: WeakKeyDictionary[nn.Module, tuple[tuple, int]] = WeakKeyDictionary()  # its state then, its classes
 
 
 def ready(model: nn.Module, split: Split) -> Split:
@@ -38,19 +41,37 @@ def ready(model: nn.Module, split: Split) -> Split:
     return Split(split.x.to(kinds.pop()), split.y)
 
 
-def inspect(model: nn.Module, split: Split, *others: Split) -> None:
+def inspect(model: nn.Module, split: Split, *others: Split, owner: nn.Module | None = None) -> None:
     """Run a model on a few images and look at what comes out; the model is not changed.
 
     Args:
         model: any module, on the device of the images.
         split: images in the dtype of the model, and labels.
         *others: further splits, whose labels are looked at.
+        owner: the model as the user has it, of which ``model`` is a private copy; it is remembered.
 
     Raises:
         InputError: if the model does not run on these images, does not give logits (batch, classes) of at least two
             classes, gives numbers that are not finite, or has no class of one of the labels.
     """
-    x = split.x[:_IMAGES]
+    state = (*_state(model), split.x.shape[1:], split.x.dtype) if owner is not None else ()
+    known, classes = _sound.get(owner, ((), 0)) if owner is not None else ((), 0)
+    if not state or known != state:
+        classes, said = _run(model, split)
+        if owner is not None and not said:
+            _sound[owner] = state, classes
+        for line in said:
+            warnings.warn(line, stacklevel=3)
+    for y in (part.y for part in (split, *others)):
+        if (top := int(y.max())) >= classes:
+            image = int((y == top).nonzero()[0])
+            raise InputError(f"label {top} (of image {image}) is none of the {classes} classes of {_name(model)}; "
+                             f"expected 0 .. {classes - 1}")  # fmt: skip
+
+
+def _run(model: nn.Module, split: Split) -> tuple[int, list[str]]:
+    """Return how many classes a model has, and what is to be said of it."""
+    x, said = split.x[:_IMAGES], []
     with _looked_at(model) as twin:
         try:
             out, again, halves = _outputs(twin.double(), x.double() if x.is_floating_point() else x)
@@ -61,23 +82,31 @@ def inspect(model: nn.Module, split: Split, *others: Split) -> None:
             out, again, halves = _outputs(twin, x)
     classes = _classes(model, out, len(x))
     _finite(model, out)
-    for y in (part.y for part in (split, *others)):
-        if (top := int(y.max())) >= classes:
-            image = int((y == top).nonzero()[0])
-            raise InputError(f"label {top} (of image {image}) is none of the {classes} classes of {_name(model)}; "
-                             f"expected 0 .. {classes - 1}")  # fmt: skip
+    name = _name(model)
     if again is None or not _close(out, again, _AGAIN.get(out.dtype, _AGAIN_ELSE)):
-        _say(f"{_name(model)} draws random numbers in evaluation (dropout without training=self.training, noise in "
-             "forward): the same chips give other numbers each time")  # fmt: skip
+        said.append(f"{name} draws random numbers in evaluation (dropout without training=self.training, noise in "
+                    "forward): the same chips give other numbers each time")  # fmt: skip
     elif halves is None or not _close(out, halves, _BESIDE.get(out.dtype, _BESIDE_ELSE)):
-        _say(f"{_name(model)} computes an image's outputs from those beside it in evaluation (batch statistics, as "
-             "BatchNorm without running statistics): results depend on how many images run at once")  # fmt: skip
+        said.append(f"{name} computes an image's outputs from those beside it in evaluation (batch statistics, as "
+                    "BatchNorm without running statistics): results depend on how many images run at once")  # fmt: skip
     if bool((out >= 0).all()) and bool(((out.sum(1) - 1).abs() < 1e-3).all()):
-        _say(f"{_name(model)} gives probabilities (a softmax at its end): loss and EKL are those of a second softmax; "
-             "let it return logits")  # fmt: skip
+        said.append(f"{name} gives probabilities (a softmax at its end): loss and EKL are those of a second softmax; "
+                    "let it return logits")  # fmt: skip
     elif isinstance([*model.modules()][-1], nn.Sigmoid) and bool(((out >= 0) & (out <= 1)).all()):
-        _say(f"{_name(model)} gives numbers from 0 to 1 (a sigmoid at its end): loss and EKL are those of a softmax of "
-             "them; let it return logits")  # fmt: skip
+        said.append(f"{name} gives numbers from 0 to 1 (a sigmoid at its end): loss and EKL are those of a softmax "
+                    "of them; let it return logits")  # fmt: skip
+    return classes, said
+
+
+@torch.no_grad()
+def _state(model: nn.Module) -> tuple:
+    """Return what decides how a model computes: sums of its tensors, plain attributes and code of its parts."""
+    tensors = [(name, t.sum().item()) for name, t in (*model.named_parameters(), *model.named_buffers())]
+    parts = [(name, id(getattr(part.forward, "__code__", part.forward)),
+              *((k, id(v) if callable(v) else v) for k, v in vars(part).items()
+                if isinstance(v, bool | int | float | str) or callable(v)))
+             for name, part in model.named_modules()]  # fmt: skip
+    return (*tensors, *parts)
 
 
 def _outputs(model: nn.Module, x: Tensor) -> tuple[object, Tensor | None, Tensor | None]:
@@ -153,7 +182,3 @@ def _generators(x: Tensor) -> list[Tensor]:
 
 def _name(model: nn.Module) -> str:
     return type(model).__name__
-
-
-def _say(line: str) -> None:
-    warnings.warn(line, stacklevel=4)

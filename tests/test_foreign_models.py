@@ -157,6 +157,21 @@ def test_images_take_the_precision_of_the_network():
     assert alike[0].tolist() == alike[1].tolist()
 
 
+def test_a_sound_network_is_looked_at_once_and_again_when_it_changes(monkeypatch):
+    looked, run = [], probe._run
+    monkeypatch.setattr(probe, "_run", lambda *args: looked.append(1) or run(*args))
+    model = Of(before=nn.Dropout(0.5).eval())
+    assert [said(model), said(model), len(looked)] == ["", "", 1]
+    model.f.weight.data.mul_(2)  # says nothing to autograd's counter of versions
+    assert said(model) == "" and len(looked) == 2
+    model.head = lambda out: out + torch.randn_like(out)
+    assert "draws random" in said(model) and "draws random" in said(model)
+    model.head, model.f.bias.data[0] = nn.Identity(), float("nan")
+    for _ in range(2):
+        with pytest.raises(InputError, match="logits of Of are not finite"):
+            said(model)
+
+
 def test_a_network_that_insists_on_its_precision_is_looked_at_in_it():
     def single(x):
         assert x.dtype == torch.float32
@@ -168,7 +183,7 @@ def test_a_network_that_insists_on_its_precision_is_looked_at_in_it():
 
 def test_it_is_looked_at_once_a_call(monkeypatch):
     calls = []
-    monkeypatch.setattr(probe, "inspect", lambda *_: calls.append(1))
+    monkeypatch.setattr(probe, "inspect", lambda *_, **__: calls.append(1))
     nvlib.monte_carlo(Of(), (X, Y), "rram", 0.3, chips=40, bits=8, until=0.01, max_chips=80, of="mean",
                       plan=Plan(8, 64, "loop", 1, "cpu"))  # fmt: skip
     assert len(calls) == 1
