@@ -1,4 +1,4 @@
-"""Seconds that a piece of work takes: by the wall, or of this process alone while `of_process` holds.
+"""Seconds that a piece of work takes: by the wall, or of this process alone while `of_process` holds; in words.
 
 What else a machine does lengthens the first and not the second; a table that compares costs wants the second.
 """
@@ -26,3 +26,14 @@ def of_process() -> Iterator[None]:
         yield
     finally:
         _OF_PROCESS.reset(token)
+
+
+def in_words(seconds: float) -> str:
+    """Write a duration as a person would.
+
+    >>> in_words(45), in_words(600), in_words(9000)
+    ('45 s', '10 min', '2.5 h')
+    """
+    if seconds < 90:
+        return f"{seconds:.0f} s"
+    return f"{seconds / 60:.0f} min" if seconds < 5400 else f"{seconds / 3600:.1f} h"

@@ -2,10 +2,9 @@
 
     runs/.locks/<name>      empty; whoever works on the run holds the system's lock on it (filelock)
 
-The system gives a lock back when its process ends, however it ends, so a kill -9 blocks nobody. Where a file system has
-no locks, filelock makes do with marks of who holds one. A lock saves work and decides nothing: results are written
-whole and are the same whoever writes them, so two processes that both believed to hold one would lose time, never
-samples.
+The system gives a lock back when its process ends, however it ends, so a kill -9 blocks nobody. A lock saves work and
+decides nothing: results are written whole and are the same whoever writes them, so two processes that both believed to
+hold one, on a file system without locks, would lose time, never samples.
 
 >>> import pathlib, tempfile
 >>> runs = pathlib.Path(tempfile.mkdtemp())
@@ -18,6 +17,7 @@ False
 
 from __future__ import annotations
 
+import errno
 from collections.abc import Sequence
 from contextlib import ExitStack
 from pathlib import Path
@@ -25,6 +25,7 @@ from pathlib import Path
 from filelock import FileLock, Timeout
 
 FOLDER = ".locks"
+NONE = (errno.ENOLCK, errno.EOPNOTSUPP)  # of a file system without locks, where work may be done twice
 
 
 def take(runs: Path, names: Sequence[str]) -> ExitStack | None:
@@ -45,6 +46,9 @@ def take(runs: Path, names: Sequence[str]) -> ExitStack | None:
                 taken.enter_context(FileLock(folder / name, blocking=False))
             except Timeout:
                 return None
+            except OSError as error:
+                if error.errno not in NONE:
+                    raise
         return taken.pop_all()
 
 

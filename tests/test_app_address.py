@@ -80,12 +80,12 @@ def stored(tmp_path_factory):
 
 def jobs(run):
     """Write two jobs that are done, whose chips are those of a stored run."""
-    from nvlib.launch import folder
+    from nvlib.launch import job as written
     from nvlib.store import local_runs
 
     for name in ("one", "two"):
-        made = folder.new(local_runs(), [{}], "here", name, {"shipped": None})
-        made.note(folder.Status(made.id, name, state="done", total=1, done=1, runs=[run], log=str(made.log)))
+        made = written.new(local_runs(), [{}], "here", name, {"shipped": None})
+        made.note(written.Status(made.id, name, state="done", total=1, done=1, runs=[run], log=str(made.log)))
 
 
 def shown(page, address):

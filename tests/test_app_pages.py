@@ -376,17 +376,17 @@ def test_a_forecast_that_fails_is_one_line(common, monkeypatch, tmp_path):
 
 def job(root, state, **more):
     """Write a job as the launcher does."""
-    from nvlib.launch import folder
+    from nvlib.launch import job as written
 
-    made = folder.new(root, [{}], "here", "a study", {"shipped": None})
+    made = written.new(root, [{}], "here", "a study", {"shipped": None})
     made.say("training none")
-    made.note(folder.Status(made.id, "a study", state=state, total=4, log=str(made.log), **more))
+    made.note(written.Status(made.id, "a study", state=state, total=4, log=str(made.log), **more))
     return made
 
 
 @pytest.mark.parametrize("state", ["waiting", "running", "done", "failed", "cancelled", "lost"])
 def test_every_state_of_a_job_is_shown(app, tmp_path, state):
-    more = folder_process() if state in ("waiting", "running") else {}
+    more = leading() if state in ("waiting", "running") else {}
     made = job(tmp_path / "runs", state, done=1.5, eta=100.0, error="<b>no</b>" if state == "failed" else "",
                partial={"epoch": 3, "loss": 0.25}, **more)  # fmt: skip
     at = app.run().switch_page("views/run.py").run()
@@ -401,10 +401,10 @@ def test_every_state_of_a_job_is_shown(app, tmp_path, state):
         assert launch.jobs() == []
 
 
-def folder_process():
-    from nvlib.launch import folder
+def leading():
+    from nvlib.launch import job as written
 
-    return folder.process()
+    return written.process()
 
 
 def test_a_log_outside_the_runs_is_not_read(common, tmp_path, monkeypatch):

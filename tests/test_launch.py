@@ -12,9 +12,9 @@ import pandas as pd
 import pytest
 
 from nvlib import InputError, launch, locks, methods, store, studies
-from nvlib.launch import cluster, folder, lead
-from nvlib.launch.folder import Launch, Status, last_line, new
-from nvlib.launch.show import Show
+from nvlib.launch import job, lead, slurm
+from nvlib.launch.job import Launch, Status, last_line, new
+from nvlib.launch.progress import Show
 from nvlib.methods import Recipe
 from nvlib.store import Store
 from nvlib.studies import Study
@@ -74,10 +74,13 @@ def test_a_launch_here_is_a_study_run(here, tmp_path):
 
 
 def test_processes_give_the_same_bits(here, tmp_path):
-    where = Store(tmp_path, None)
-    alike(launch.run(SMALL, "processes", 2, where=where, threads=1, progress=False), here[1])
+    where = Store(tmp_path / "runs", None)
+    (tmp_path / "mine.py").write_text("print('hello')\n")  # what users' code prints is not taken for progress
+    study = replace(SMALL, plugins=(str(tmp_path / "mine.py"),))
+    alike(launch.run(study, "processes", 2, where=where, threads=1, progress=False), here[1])
     status = launch.status(where=where)
     assert status.executor == "processes" and [job["state"] for job in status.jobs] == ["done", "done"]
+    assert "hello" in (where.runs / ".launch" / status.id / "workers" / "0.log").read_text()
     plans = [where.about(name)["plan"] for name in {*here[1].run, *here[1].training}]
     assert plans == [here[0].about(name)["plan"] for name in {*here[1].run, *here[1].training}]
 
@@ -134,9 +137,9 @@ def test_a_worker_without_its_leader_stops(tmp_path):
     where = Store(tmp_path, None)
     id = launch.start(LONG, "processes", 1, where=where, threads=1)
     until(lambda: launch.status(id, where).partial.get("epoch", 0) >= 1)
-    worker = json.loads((tmp_path / ".launch" / id / "workers" / "0.json").read_text())["pid"]
+    worker = launch.status(id, where).jobs[0]["pid"]
     os.kill(launch.status(id, where).pid, signal.SIGKILL)
-    until(lambda: folder.birth(worker) is None)
+    until(lambda: job.birth(worker) is None)
 
 
 @pytest.mark.slow
@@ -144,10 +147,10 @@ def test_a_killed_worker_is_told_of_and_its_work_is_taken_over(tmp_path):
     study, where, hit = replace(SMALL, methods=("gaussian",), epochs=40), Store(tmp_path / "killed", None), []
 
     def kill(status):  # the first seen at work, whichever began first: its training lasts for many looks
-        for said in () if hit else (where.runs / ".launch" / status.id / "workers").glob("*.json"):
-            if (worker := json.loads(said.read_text()))["partial"].get("epoch"):
+        for worker in () if hit else status.jobs:
+            if "epoch" in worker["what"]:
                 os.kill(worker["pid"], signal.SIGKILL)
-                return hit.append(int(said.stem))
+                return hit.append(worker["job"])
 
     table = launch.run(study, "processes", 2, where=where, threads=1, progress=kill)
     jobs = launch.status(where=where).jobs
@@ -211,11 +214,11 @@ def test_names_of_launches(tmp_path):
 def test_shares_of_an_array_are_whole_trainings(here):
     where, _, _ = here
     study = replace(SMALL, seeds=(3, 4), train_sigma_d=(0.1,))
-    desk = studies.tasks.Desk(study, Store(where.runs / "none", None))
-    tasks = [(desk, task) for task in studies.tasks.plan(desk, threads=1)]
+    desk = studies.plan.Desk(study, Store(where.runs / "none", None))
+    tasks = [(desk, task) for task in studies.plan.plan(desk, threads=1)]
 
     for most in (1, 3, 100):
-        shares = cluster.share(tasks, [1.0] * len(tasks), most)
+        shares = slurm.share(tasks, [1.0] * len(tasks), most)
         assert sorted(i for share in shares for i in share) == list(range(len(tasks)))
         assert len(shares) == min(most, 4)  # two methods, two seeds
         for share in shares:
@@ -228,12 +231,12 @@ def test_shares_of_an_array_are_whole_trainings(here):
 def test_every_method_has_a_cost(tmp_path):
     quick = {name: {"n_train": 4, "images": 32} for name in ("trice", "trice_gauss")}
     study = replace(SMALL, methods=tuple(methods.METHODS), sigma_d=(0.1,), parameters=quick)
-    desk = studies.tasks.Desk(study, Store(tmp_path, None))
-    tasks = [task for task in studies.tasks.plan(desk, threads=1) if task.kind == "training"]
+    desk = studies.plan.Desk(study, Store(tmp_path, None))
+    tasks = [task for task in studies.plan.plan(desk, threads=1) if task.kind == "training"]
     costs = {desk.trainings[task.name].method: lead.cost(desk, task) for task in tasks}
     assert costs == {name: costs["none"] * {"trice": 3, "trice_gauss": 3, "ovf": 4}.get(name, 1) for name in costs}
     assert set(costs) == set(methods.METHODS)
-    most = {desk.trainings[task.name].method: studies.tasks._most(desk, desk.trainings[task.name]) for task in tasks}
+    most = {desk.trainings[task.name].method: studies.plan._most(desk, desk.trainings[task.name]) for task in tasks}
     assert most["irs"] == most["none"] > most["trice"] > most["ovf"] >= 1
 
 

@@ -1,5 +1,6 @@
 """Locks: one holder at a time, none of the dead, whatever became of them."""
 
+import errno
 import multiprocessing
 import os
 import signal
@@ -62,6 +63,15 @@ def test_an_error_gives_all_back(tmp_path):
     except ValueError:
         pass
     assert not locks.held(tmp_path, "a") and not locks.held(tmp_path, "b")
+
+
+def test_without_locks_work_goes_on(tmp_path, monkeypatch):
+    def refuse(*_, **__):
+        raise OSError(errno.ENOLCK, "No locks available")
+
+    monkeypatch.setattr("fcntl.flock", refuse)
+    with locks.take(tmp_path, ["a"]):
+        pass
 
 
 def test_several_processes_share_work_without_being_told_how(tmp_path):

@@ -380,8 +380,8 @@ class Net(nn.Linear):
 
 
 def test_a_job_logs_the_traceback_of_what_fails_before(store, capsys):
-    from nvlib.launch.folder import new
-    from nvlib.launch.jobs import main as lead
+    from nvlib.launch.job import new
+    from nvlib.launch.run import main as lead
 
     own.adopt(f"{HEAD}def make():\n    return undefined_name\n".encode(), "make", "bad")
     options = {"workers": None, "on": "cpu", "pack": "auto", "threads": None, "cluster": {}, "shipped": None}

@@ -26,7 +26,7 @@ from nvlib.papers.deployment_measures import (
 from nvlib.papers.tsb import LENET3, VGG8
 from nvlib.records import Evaluation, Training, digest
 from nvlib.store import Store, describe
-from nvlib.studies.tasks import Desk
+from nvlib.studies.plan import Desk
 
 STUDIED = ("tsb-fig3", "tsb-table2", "tsb-depth", "tsb-layers", "tsb-init")
 

@@ -11,7 +11,8 @@ from nvlib.papers.rules import judge
 from nvlib.records import digest
 from nvlib.statistics import Estimate
 from nvlib.store import Store, results
-from nvlib.studies import files, work
+from nvlib.studies import files
+from nvlib.studies import perform as work
 
 LADDER = presets.LADDER
 PANEL = {
@@ -103,8 +104,8 @@ def test_a_preset_and_the_file_it_writes_are_one_study_and_both_go_on(monkeypatc
     (tmp_path / "studies").mkdir()
     assert write_studies.main(["nft-fig3", "--workers", "1"]) == 0
     study = files.load(tmp_path / "studies" / "panel.toml")
-    monkeypatch.setattr(work, "_train", lambda *_: pytest.fail("trained again"))
-    monkeypatch.setattr(work, "_evaluate", lambda *_: pytest.fail("evaluated again"))
+    monkeypatch.setattr(work, "train", lambda *_: pytest.fail("trained again"))
+    monkeypatch.setattr(work, "evaluate", lambda *_: pytest.fail("evaluated again"))
     again = studies.run(study, store, progress=False)
     assert set(again.run) == set(table.run) and len(again) == len(table)
 
@@ -116,7 +117,7 @@ def test_a_study_from_a_file_goes_on_where_it_was_interrupted(monkeypatch, tmp_p
     at_once = studies.run(study, Store(tmp_path / "whole", None), progress=False)
 
     monkeypatch.setenv("NVLIB_RUNS", str(tmp_path / "runs"))
-    trained, usual = [], work._train
+    trained, usual = [], work.train
 
     def some(desk, task, count):
         trained.append(task)
@@ -124,7 +125,7 @@ def test_a_study_from_a_file_goes_on_where_it_was_interrupted(monkeypatch, tmp_p
             raise KeyboardInterrupt
         usual(desk, task, count)
 
-    monkeypatch.setattr(work, "_train", some)
+    monkeypatch.setattr(work, "train", some)
     assert main(["study", str(file)]) == 130
     assert main(["study", str(file)]) == 0
     assert len(trained) == 3 + 3  # five trainings: the two that were finished are not repeated

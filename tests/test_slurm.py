@@ -94,7 +94,7 @@ def hurry(jobs):
     def running():
         for job in jobs:
             subprocess.run(["scontrol", "update", f"JobId={job}", "StartTime=now"], capture_output=True, check=False)
-        return all(launch.cluster.states(jobs).get(job, "gone") not in ("PENDING", "COMPLETING") for job in jobs)
+        return all(launch.slurm.states(jobs).get(job, "gone") not in ("PENDING", "COMPLETING") for job in jobs)
 
     until(running)
 
@@ -147,7 +147,7 @@ def test_a_job_asked_to_stop_goes_back_to_the_queue_and_on(cluster, undisturbed,
     status = submitted(FOUR[:1], where)
     (job,) = status.jobs
     in_the_middle(where, status.id, 0)
-    subprocess.run(["scancel", f"--signal={launch.cluster.SIGNAL}", job["job"]], check=True)
+    subprocess.run(["scancel", f"--signal={launch.slurm.SIGNAL}", job["job"]], check=True)
     until(lambda: "Requeued job" in log(where, status.id))
     hurry([job["job"]])
     assert launch.follow(status.id, where, progress=False).state == "done"

@@ -16,7 +16,7 @@ import nvlib
 from nvlib import InputError, methods, records, store, studies
 from nvlib.launch import lead
 from nvlib.studies import Study, forecast
-from nvlib.studies.tasks import Desk, plan
+from nvlib.studies.plan import Desk, plan
 
 SMALL = Study(sigma_d=(0.0, 0.2), epochs=2, chips=6, images=128)
 
@@ -48,7 +48,7 @@ def test_at_no_variation_noise_injection_is_no_noise(done):
 def test_what_exists_is_not_repeated(done, monkeypatch):
     where, table = done
     monkeypatch.setattr(methods, "train", None)
-    monkeypatch.setattr("nvlib.studies.work.blocks", None)
+    monkeypatch.setattr("nvlib.studies.perform.blocks", None)
     assert studies.run(SMALL, where, progress=False).equals(table)
 
 
@@ -93,6 +93,17 @@ def test_no_noise_is_one_training_whatever_the_device():
     pairs = study.pairs(study.data())
     assert len({records.digest(t) for t, _ in pairs}) == 1
     assert len({records.digest(e) for _, e in pairs}) == 6
+
+
+def test_chips_of_a_stored_model_whatever_trained_it(done, monkeypatch):
+    where, table = done
+    name = table[table.method == "gaussian"].training.iloc[-1]
+    monkeypatch.setattr(methods, "train", None)
+    study = replace(SMALL, methods=("none",), sigma_d=(0.2, 0.3), chips=3)
+    more = studies.run(study, where, progress=False, of=where.training(name))
+    assert set(more.training) == {name} and len(more) == 2 * 3
+    known = table[(table.training == name) & (table.sigma_d == 0.2) & (table.chip < 3)]
+    assert set(known.run) < set(more.run)  # the study's own evaluation
 
 
 def test_swept_study(store):

@@ -76,7 +76,7 @@ def doomed(study, runs, where, at):
 
     from nvlib import evaluate
     from nvlib.store import files
-    from nvlib.studies import work
+    from nvlib.studies import perform as work
 
     torch.set_num_threads(1)
     work.BLOCK = 2
@@ -94,10 +94,10 @@ def noting(study, runs, log):
     """Run a study and note each training and block."""
     import torch
 
-    from nvlib.studies import work
+    from nvlib.studies import perform as work
 
     torch.set_num_threads(1)
-    for name in ("_train", "_evaluate"):
+    for name in ("train", "evaluate"):
         kept = getattr(work, name)
 
         def call(desk, task, count, kept=kept):
@@ -181,14 +181,14 @@ def test_damaged_results_are_computed_again(damage, undisturbed, tmp_path):
 def test_weights_lost_while_a_study_runs_are_trained_again(undisturbed, tmp_path):
     where = store.Store(tmp_path, None)
     studies.run(replace(SMALL, chips=1), where, progress=False, threads=1)
-    desk = studies.tasks.Desk(SMALL, where)
-    tasks = studies.tasks.plan(desk, threads=1)
+    desk = studies.plan.Desk(SMALL, where)
+    tasks = studies.plan.plan(desk, threads=1)
     name = desk.evaluations[tasks[0].name].training
     (where.runs / name / "weights.safetensors").write_bytes(b"")
     with pytest.warns(store.Damaged):
-        left = studies.work.carry_out([(desk, task) for task in tasks], lambda *_: None)
+        left = studies.runner.run_tasks([(desk, task) for task in tasks], lambda *_: None)
     assert not left
-    alike(studies.here.table(desk), undisturbed)
+    alike(studies.runner.table(desk), undisturbed)
 
 
 def test_an_error_of_one_run_stops_a_study_and_not_a_launch(tmp_path, monkeypatch):
@@ -255,7 +255,7 @@ def killed_grid(study, kills, tmp_path):
     script.write_text(textwrap.dedent(SCRIPT))
     grid.write_text(json.dumps(study.record()))  # JSON is YAML
     rng, report = random.Random(1), []
-    desk = studies.tasks.Desk(study, store.Store(runs, None))
+    desk = studies.plan.Desk(study, store.Store(runs, None))
     total = len(desk.trainings) + len(desk.evaluations)
     marks = sorted(rng.uniform(0.02, 0.95) * total for _ in range(kills))
     while True:
@@ -310,11 +310,11 @@ def test_a_full_disk_says_so_and_loses_nothing(tmp_path, monkeypatch, undisturbe
 
 
 def test_a_launch_with_other_data_is_refused(tmp_path):
-    from nvlib.launch.folder import new
+    from nvlib.launch.job import new
     from nvlib.launch.worker import desks_and_tasks
 
     where = store.Store(tmp_path, None)
     launch = new(where.runs, [SMALL.record()], "here", None, {"on": "cpu", "shipped": None})
-    launch.write("tasks.json", {"tasks": [[0, {"kind": "training", "names": ["0" * 64], "amount": 1, "plan": {}}]]})
+    manifest = [(0, {"kind": "training", "names": ["0" * 64], "amount": 1, "plan": {}})]
     with pytest.raises(InputError, match="the data and the version"):
-        desks_and_tasks(launch)
+        desks_and_tasks(launch, manifest)

@@ -18,6 +18,7 @@ from common.query import Query
 from common.reading import stored
 from common.show import told
 from nvlib import figures, launch, statistics
+from nvlib.clock import in_words
 from nvlib.errors import InputError
 from nvlib.explore.ask import Ask, ask
 from nvlib.store import Store
@@ -54,7 +55,7 @@ def _takes(wanted: Ask) -> str:
     if not wanted.trainings:
         return f"{chips} of a stored model: seconds on a small network."
     trained = "1 training" if wanted.trainings == 1 else f"{wanted.trainings} trainings"
-    known = "" if wanted.seconds is None else f" ({jobs.clock(wanted.seconds)} where such were trained)"
+    known = "" if wanted.seconds is None else f" ({in_words(wanted.seconds)} where such were trained)"
     return f"{trained}{known}, and {chips} of each."
 
 
@@ -68,7 +69,7 @@ def _follow(id: str, query: Query) -> None:
     if status.finished:
         stored.clear()
         st.rerun()
-    left = f", about {jobs.clock(status.eta)} left" if status.eta is not None else ""
+    left = f", about {in_words(status.eta)} left" if status.eta is not None else ""
     share = min(1.0, status.done / status.total) if status.total else 0.0
     with st.container(border=True):
         bar, stop = st.columns([5, 1], vertical_alignment="center")

@@ -18,7 +18,7 @@ import streamlit as st
 from nvlib import launch
 from nvlib.errors import InputError
 from nvlib.image_sets import IMAGE_SETS
-from nvlib.launch.jobs import LIMIT
+from nvlib.launch.run import LIMIT
 from nvlib.store import local_runs, project_root
 
 APP = Path(__file__).resolve().parents[1]
@@ -105,10 +105,3 @@ def latest(status: launch.Status) -> str:
 def most() -> int:
     """Return how many jobs run at once."""
     return int(os.environ.get("NVLIB_JOBS", LIMIT))
-
-
-def clock(seconds: float) -> str:
-    """Write a duration as a person would."""
-    if seconds < 90:
-        return f"{seconds:.0f} s"
-    return f"{seconds / 60:.0f} min" if seconds < 5400 else f"{seconds / 3600:.1f} h"

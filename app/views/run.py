@@ -10,6 +10,7 @@ from common import jobs, own
 from common.query import DATASETS, MEASURED, METHODS, NETWORKS, RELATIVE
 
 from nvlib import catalogue, devices, figures, launch, summary
+from nvlib.clock import in_words
 from nvlib.errors import InputError
 from nvlib.models import own as networks
 
@@ -151,7 +152,7 @@ def card(status: launch.Status) -> None:
                 button("Resume", launch.resume, status.id, "replay", "Goes on from the last epoch and chip.")
         if status.total:
             known = status.eta is not None and not status.finished
-            left_over = f", about {jobs.clock(status.eta)} left" if known else ""
+            left_over = f", about {in_words(status.eta)} left" if known else ""
             st.progress(min(1.0, status.done / status.total), f"{status.done:.1f} of {status.total} runs{left_over}")
         now = jobs.latest(status) if status.finished else status.what
         lines = [now, f"begun {status.started.replace('T', ' ').replace('Z', ' UTC')}"]

@@ -2,19 +2,17 @@
 
 from __future__ import annotations
 
-from dataclasses import replace
-from functools import cached_property
 from typing import Any
 
 import torch
 
 from nvlib.errors import InputError
-from nvlib.records import Evaluation, Training, digest
+from nvlib.records import Evaluation
 from nvlib.store import Store
 from nvlib.studies import Study
-from nvlib.studies.here import Bars
-from nvlib.studies.tasks import Desk, Task, plan, training_plan
-from nvlib.studies.work import carry_out, model_of
+from nvlib.studies.perform import model_of
+from nvlib.studies.plan import Desk, Task, plan, training_plan
+from nvlib.studies.runner import Bars, run_tasks
 
 
 def train(study: Study, where: Store, on: str, threads: int | None, progress: bool) -> str:
@@ -77,26 +75,12 @@ class Model:
             progress: whether to show a bar.
             **values: of the study of one that it is: devices, sigma_d, deployments, reference, ...
         """
-        desk = _Desk(Study(**self.shape, **values, chips=chips), self, on)
+        desk = Desk(Study(**self.shape, **values, chips=chips), self.where, on, self.training, self.loaded)
         _do(desk, plan(desk, threads=threads), progress)
         (evaluation,) = desk.evaluations.values()
         return evaluation
 
 
-class _Desk(Desk):
-    """The desk of one evaluation, of a model that is stored, whatever trained it."""
-
-    def __init__(self, study: Study, model: Model, on: str) -> None:
-        super().__init__(study, model.where, on)
-        self.training = model.training
-        self.loaded = model.loaded
-
-    @cached_property
-    def _pairs(self) -> list[tuple[Training, Evaluation]]:
-        ((_, evaluation),) = self.study.pairs(self.loaded)
-        return [(self.training, replace(evaluation, training=digest(self.training)))]
-
-
 def _do(desk: Desk, tasks: list[Task], progress: bool) -> None:
     with Bars(tasks, progress) as bars:
-        carry_out([(desk, task) for task in tasks], bars.tell)
+        run_tasks([(desk, task) for task in tasks], bars.tell)

@@ -14,7 +14,7 @@ def main(arguments: list[str]) -> int:
         from nvlib.launch.worker import main as work
 
         return work(*rest)
-    from nvlib.launch.jobs import main as detached
+    from nvlib.launch.run import main as detached
 
     return detached(*rest)
 

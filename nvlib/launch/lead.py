@@ -2,80 +2,58 @@
 
 from __future__ import annotations
 
+import json
 import os
 import signal
 import subprocess
 import sys
+import threading
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import replace
 from typing import Any
 
 from nvlib import methods
-from nvlib.errors import InputError
-from nvlib.launch.folder import Failed, Launch, Status, last_line, process
-from nvlib.launch.worker import Cancelled, Worker
+from nvlib.launch.job import Failed, Launch, Status, last_line, process
+from nvlib.launch.worker import Cancelled, Worker, first_line
 from nvlib.provenance import now
-from nvlib.studies.grid import Study
-from nvlib.studies.tasks import Desk, Task, plan
+from nvlib.studies.plan import Desk, Task, plan
+from nvlib.studies.study import Study
 
 EVERY = 0.5  # seconds between looks at workers
 GRACE = 20.0  # seconds that workers have to store what they finished
 
 
-def lead(launch: Launch, told: Callable[[Status], None] | None = None) -> Status:
-    """Run a launch to its end in this process, and say how far it is in its progress.json.
+def lead(
+    launch: Launch, told: Callable[[Status], None] | None = None, studies: Sequence[Study] | None = None
+) -> Status:
+    """Run a launch to its end in this process, and say how far it is: to ``told``, and in its progress.json.
 
     Args:
         launch: what was asked for.
         told: is called with the status as it changes.
+        studies: those of the launch, where they are at hand.
 
     Returns:
         The last status. Of a cluster's launch: that its jobs are queued.
     """
-    asked = launch.asked()
     leader = Leader(launch, told or (lambda _: None))
     leader.note(state="running", what="planning", **process())
     try:
         with _terminable():
-            desks, tasks = prepare(launch)
-            leader.begin(desks, tasks)
-            {"here": _here, "processes": _processes, "slurm": _slurm}[asked["executor"]](leader, asked)
+            leader.begin(studies or [Study.of(study) for study in launch.asked()["studies"]])
+            {"here": _here, "processes": _processes, "slurm": _slurm}[leader.status.executor](leader)
     except Cancelled:
         leader.note(state="cancelled", what="", eta=None)
     except (KeyboardInterrupt, SystemExit):
         leader.note(state="cancelled", what="", eta=None, error="interrupted; what was finished is kept")
         raise
     except Exception as error:
-        said = str(error).strip().splitlines() or [""]
-        line = said[0] if isinstance(error, InputError | Failed) else f"{type(error).__name__}: {said[0]}"
+        line = str(error) if isinstance(error, Failed) else first_line(error)
         leader.note(state="failed", what="", eta=None, error=line)
         raise
-    else:
-        if asked["executor"] != "slurm":
-            leader.note(state="done", what="", eta=None, done=float(leader.status.total))
     return leader.status
-
-
-def prepare(launch: Launch) -> tuple[list[Desk], list[tuple[Desk, Task]]]:
-    """Find what is missing and fix the plan that all workers follow: tasks.json."""
-    asked = launch.asked()
-    where = launch.store()
-    desks = [Desk(Study.of(study), where, asked["on"]) for study in asked["studies"]]
-    tasks, seen = [], set()
-    for desk in desks:
-        for task in plan(desk, asked["pack"], asked["threads"]):
-            if task not in seen:  # studies may share runs
-                seen.add(task)
-                tasks.append((desk, task))
-    launch.write("tasks.json", {
-        "tasks": [[desks.index(desk), task.record()] for desk, task in tasks],
-        "costs": [cost(desk, task) for desk, task in tasks],
-        "total": len({name for desk in desks for name in (*desk.trainings, *desk.evaluations)}),
-        "runs": list(dict.fromkeys(name for desk in desks for name in desk.evaluations)),
-    })  # fmt: skip
-    return desks, tasks
 
 
 def cost(desk: Desk, task: Task) -> float:
@@ -89,140 +67,152 @@ def cost(desk: Desk, task: Task) -> float:
 
 
 class Leader:
-    """Keeps a launch's status: in progress.json, and told to whoever asked."""
+    """A launch's tasks, and its status: in progress.json, and told to whoever asked."""
 
     def __init__(self, launch: Launch, told: Callable[[Status], None]) -> None:
         self.launch, self.told, self.status = launch, told, launch.status()
-        self.began, self.left, self.costs, self.ready = time.monotonic(), [], {}, 0.0
 
-    def begin(self, desks: list[Desk], tasks: list[tuple[Desk, Task]]) -> None:
-        """Take in what is to be done."""
-        held = self.launch.read("tasks.json")
-        self.left, self.work = list(tasks), list(tasks)
-        self.costs = dict(zip(tasks, held["costs"], strict=True))
-        missing = sum(len(task.names) for _, task in tasks)
-        self.before = held["total"] - missing
-        self.began = time.monotonic()
-        self.launch.say(f"{missing} of {held['total']} runs are missing, in {len(tasks)} tasks")
-        self.note(total=held["total"], done=float(self.before), runs=tuple(held["runs"]), what="starting")
+    def begin(self, studies: Sequence[Study]) -> None:
+        """Find what is missing, and fix the plan that all workers follow."""
+        asked, where = self.launch.asked(), self.launch.store()
+        self.desks, self.work = [Desk(study, where, asked["on"]) for study in studies], []
+        for desk in self.desks:
+            known = {task for _, task in self.work}  # studies may share runs
+            self.work += [(desk, task) for task in plan(desk, asked["pack"], asked["threads"]) if task not in known]
+        self.costs = [cost(desk, task) for desk, task in self.work]
+        self.shares, self.began = [0.0] * len(self.work), time.monotonic()
+        total = len({name for desk in self.desks for name in (*desk.trainings, *desk.evaluations)})
+        runs = tuple(dict.fromkeys(name for desk in self.desks for name in desk.evaluations))
+        missing = sum(len(task.names) for _, task in self.work)
+        self.launch.say(f"{missing} of {total} runs are missing, in {len(self.work)} tasks")
+        self.note(total=total, done=float(total - missing), runs=runs, what="starting")
 
-    def look(self, jobs: list[dict[str, Any]]) -> None:
-        """Take in how far workers are, and write it."""
-        self.left = [item for item in self.left if not item[0].done(item[1])]
-        current = {job["current"]["name"]: job["current"]["fraction"] for job in jobs if job.get("current")}
-        left = [(item, 1 - current.get(item[1].name, 0.0)) for item in self.left]
-        runs = sum(len(task.names) * share for (_, task), share in left)
-        ahead = sum(self.costs[item] * share for item, share in left)
-        total = sum(self.costs.values())
-        spent = time.monotonic() - self.began
+    def manifest(self) -> list[tuple[int, dict[str, Any]]]:
+        """Return the tasks in plain values, each with the number of its study."""
+        return [(self.desks.index(desk), task.record()) for desk, task in self.work]
+
+    def look(self, jobs: Sequence[dict[str, Any]]) -> None:
+        """Take in how far workers are."""
+        told = [job["shares"] for job in jobs if job.get("shares")]
+        self.shares = [max(shares) for shares in zip(self.shares, *told, strict=True)]
+        left = sum(len(task.names) * (1 - share) for (_, task), share in zip(self.work, self.shares, strict=True))
+        ahead = sum(cost * (1 - share) for cost, share in zip(self.costs, self.shares, strict=True))
+        spent, total = time.monotonic() - self.began, sum(self.costs)
         active = [job for job in jobs if job["state"] == "running" and job["what"]]
+        shown = ("job", "state", "what", "done", "total", "last", "pid")
         self.note(
-            done=round(self.status.total - runs, 3), eta=spent * ahead / (total - ahead) if total > ahead else None,
+            done=round(self.status.total - left, 3), eta=spent * ahead / (total - ahead) if total > ahead else None,
             what=active[0]["what"] if active else self.status.what, partial=active[0]["partial"] if active else {},
-            jobs=tuple({k: job.get(k, "") for k in ("job", "state", "what", "done", "total", "last")} for job in jobs),
+            jobs=tuple({key: job.get(key, "") for key in shown} for job in jobs),
         )  # fmt: skip
 
     def note(self, **changes: Any) -> None:
-        """Write a change of the status."""
+        """Change the status."""
         self.status = replace(self.status, **changes, updated=now())
         self.launch.note(self.status)
         self.told(self.status)
 
+    def end(self, jobs: Sequence[dict[str, Any]] = ()) -> None:
+        """Note that all is done; Failed, with what is missing and why, if it is not."""
+        if all(desk.done(task) for desk, task in self.work):
+            return self.note(state="done", what="", eta=None, done=float(self.status.total))
+        if self.launch.cancelled():
+            raise Cancelled("cancelled")
+        if failures := self.launch.failures():
+            others = f" and {len(failures) - 1} others" if len(failures) > 1 else ""
+            why, log = f"{failures[0]['what']}{others} failed: {failures[0]['error']}", self.launch.log.parent
+            raise Failed(f"{why} (log: {log})")
+        ends = [f"{job['state']}, {job['last']!r}" for job in jobs if job["state"] != "done"]
+        logs = self.launch.home / "workers"
+        raise Failed(f"runs are left and no process is: {'; '.join(ends[:2])} (logs: {logs})")
 
-def _here(leader: Leader, _: dict[str, Any]) -> None:
+
+def _here(leader: Leader) -> None:
     """Do the tasks in this process."""
-
-    class Here(Worker):
-        def write(self) -> None:
-            super().write()
-            leader.look([leader.launch.read("workers/0.json")])
-
-        def say(self, line: str) -> None:
-            leader.launch.say(line)
-
-    whole = Here(leader.launch, 0, leader.work)()
-    leader.look([leader.launch.read("workers/0.json")])
-    if not whole:
-        raise _failed(leader.launch)
+    Worker(leader.launch, leader.work, lambda said: leader.look([{**said, "job": 0}]), leader.launch.say)()
+    leader.end()
 
 
-def _processes(leader: Leader, asked: dict[str, Any]) -> None:
+def _processes(leader: Leader) -> None:
     """Spawn workers, each with its share of the cores, and wait for them."""
-    launch, count = leader.launch, min(asked["workers"], max(1, len(leader.left)))
-    for desk in {desk for desk, _ in leader.work}:
-        desk.__dict__.pop("loaded", None)  # this process needs the images no more
-    (launch.home / "workers").mkdir(exist_ok=True)
-    environment = os.environ | {
-        "OMP_NUM_THREADS": str(asked["threads"]), "MKL_NUM_THREADS": str(asked["threads"]),
-        "OMP_WAIT_POLICY": "passive",
-    }  # fmt: skip
-    workers: list[subprocess.Popen] = []
+    asked = leader.launch.asked()
+    for desk in leader.desks:
+        desk.forget()  # this process needs the images no more
+    (leader.launch.home / "workers").mkdir(exist_ok=True)
+    workers: list[Spawned] = []
     try:
-        for k in range(count if leader.left else 0):
-            with (launch.home / "workers" / f"{k}.log").open("a") as log:
-                command = [sys.executable, "-m", "nvlib.launch", "work", str(launch.home), str(k), str(os.getpid())]
-                workers.append(
-                    subprocess.Popen(command, stdin=subprocess.DEVNULL, stdout=log, stderr=log, env=environment)
-                )
-        while any(worker.poll() is None for worker in workers):
-            leader.look([_job(launch, k, worker) for k, worker in enumerate(workers)])
-            if launch.cancelled():
-                raise Cancelled("cancelled")
+        for k in range(min(asked["workers"], len(leader.work))):
+            workers.append(Spawned(leader, k, asked["threads"]))
+        while any(worker.process.poll() is None for worker in workers):
+            leader.look([worker.far() for worker in workers])
+            if leader.launch.cancelled():
+                break
             time.sleep(EVERY)
     finally:
-        _end(workers)
-    leader.look([_job(launch, k, worker) for k, worker in enumerate(workers)])
-    if launch.cancelled():
-        raise Cancelled("cancelled")
-    if leader.left:
-        raise _failed(launch, [_job(launch, k, worker) for k, worker in enumerate(workers)])
+        until = time.monotonic() + GRACE
+        for worker in workers:
+            worker.process.terminate()  # a request to store what is finished
+        for worker in workers:
+            worker.end(until - time.monotonic())
+    leader.look([worker.far() for worker in workers])
+    leader.end([worker.far() for worker in workers])
 
 
-def _job(launch: Launch, k: int, worker: subprocess.Popen) -> dict[str, Any]:
-    """Return how far a worker is; a dead one that did not say so has failed."""
-    held = launch.read(f"workers/{k}.json") or {"state": "running", "what": "", "done": 0, "total": 0, "partial": {}}
-    if held.get("pid") not in (None, worker.pid):  # of an earlier launch of this folder
-        held = {"state": "running", "what": "", "done": 0, "total": 0, "partial": {}}
-    if worker.poll() is not None:
-        held["current"] = None
-        if held["state"] == "running":
-            held["state"] = f"killed by signal {-worker.returncode}" if worker.returncode < 0 else "failed"
-    return {**held, "job": k, "last": last_line(launch.home / "workers" / f"{k}.log")}
+class Spawned:
+    """A process that does the tasks of a launch with others, and tells how far it is through a pipe."""
 
+    def __init__(self, leader: Leader, k: int, threads: int) -> None:
+        self.k, self.log = k, leader.launch.home / "workers" / f"{k}.log"
+        self.said: dict[str, Any] = {"state": "running", "what": "", "done": 0, "total": 0, "partial": {}}
+        environment = os.environ | {
+            "OMP_NUM_THREADS": str(threads), "MKL_NUM_THREADS": str(threads), "OMP_WAIT_POLICY": "passive",
+        }  # fmt: skip
+        with self.log.open("a") as log:
+            self.process = subprocess.Popen(
+                [sys.executable, "-m", "nvlib.launch", "work", str(leader.launch.home)], stdin=subprocess.PIPE,
+                stdout=subprocess.PIPE, stderr=log, env=environment, text=True,
+            )  # fmt: skip
+        self.listener = threading.Thread(target=self._listen, args=(json.dumps(leader.manifest()),), daemon=True)
+        self.listener.start()
 
-def _failed(launch: Launch, jobs: list[dict[str, Any]] = ()) -> Failed:
-    """Return the error that says what is missing and why."""
-    failures = launch.failures()
-    if failures:
-        others = f" and {len(failures) - 1} others" if len(failures) > 1 else ""
-        return Failed(f"{failures[0]['what']}{others} failed: {failures[0]['error']} (log: {launch.log.parent})")
-    ends = [f"{job['state']}, {job['last']!r}" for job in jobs if job["state"] != "done"]
-    return Failed(f"runs are left and no process is: {'; '.join(ends[:2])} (logs: {launch.home / 'workers'})")
-
-
-def _end(workers: list[subprocess.Popen]) -> None:
-    """End workers, first with a request to store what they finished."""
-    for worker in workers:
-        if worker.poll() is None:
-            worker.terminate()
-    until = time.monotonic() + GRACE
-    for worker in workers:
+    def _listen(self, manifest: str) -> None:
         try:
-            worker.wait(max(0.1, until - time.monotonic()))
+            with self.process.stdin as pipe:
+                pipe.write(manifest)
+            for line in self.process.stdout:
+                self.said = json.loads(line)
+        except (OSError, ValueError):
+            return  # it is gone; `far` says how
+
+    def far(self) -> dict[str, Any]:
+        """Return how far it is; one that is gone and did not say so has failed."""
+        code = self.process.poll()
+        if code is not None:
+            self.listener.join(1.0)  # its last words
+        said = {**self.said, "job": self.k, "last": last_line(self.log), "pid": self.process.pid}
+        if code is not None and said["state"] == "running":
+            said["state"] = f"killed by signal {-code}" if code < 0 else "failed"
+        return said
+
+    def end(self, grace: float) -> None:
+        """Wait so many seconds for its end, then kill it."""
+        try:
+            self.process.wait(max(0.1, grace))
         except subprocess.TimeoutExpired:
-            worker.kill()
-            worker.wait()
+            self.process.kill()
+            self.process.wait()
 
 
-def _slurm(leader: Leader, asked: dict[str, Any]) -> None:
+def _slurm(leader: Leader) -> None:
     """Submit the tasks as a job array."""
-    from nvlib.launch import cluster
+    from nvlib.launch import slurm
 
-    jobs = cluster.submit(leader.launch, leader.work, list(leader.costs.values()), asked)
-    if jobs:
-        leader.note(state="queued", what=f"SLURM job {jobs[0].split('_')[0]}", pid=None, born=None)
-    else:
-        leader.note(state="done", what="", done=float(leader.status.total))
+    slurm.usable()
+    if not leader.work:
+        return leader.end()
+    leader.launch.write("tasks.json", leader.manifest())
+    jobs = slurm.submit(leader.launch, leader.work, leader.costs)
+    leader.note(state="queued", what=f"SLURM job {jobs[0].split('_')[0]}", pid=None, born=None)
 
 
 @contextmanager

@@ -1,27 +1,28 @@
-"""A process that does tasks of a launch: all of them with others, or its share of a job array."""
+"""Who does tasks of a launch, here, in a process of its own or as a job of a cluster, and tells how far it is."""
 
 from __future__ import annotations
 
+import json
 import os
 import signal
 import sys
 import time
 import traceback
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
 from nvlib import population
 from nvlib.errors import InputError
-from nvlib.launch.folder import Launch
+from nvlib.launch.job import Launch
 from nvlib.models.own import Broken
 from nvlib.provenance import now
 from nvlib.store import DiskFull
-from nvlib.studies.grid import Study
-from nvlib.studies.tasks import Desk, Task
-from nvlib.studies.work import carry_out
+from nvlib.studies.plan import Desk, Task
+from nvlib.studies.runner import run_tasks
+from nvlib.studies.study import Study
 
-OFTEN = 0.5  # seconds between writes of how far it is
+OFTEN = 0.5  # seconds between words of how far it is
 
 
 class Cancelled(SystemExit):
@@ -29,43 +30,41 @@ class Cancelled(SystemExit):
 
 
 class Worker:
-    """Does tasks and says how far it is: in workers/<k>.json, and in lines for a log.
+    """Does tasks of a launch.
 
     Args:
-        launch: whose tasks.
-        job: its number.
+        launch: whose tasks; where errors are noted.
         work: the tasks, each with its desk.
+        tell: called with how far it is, at most every `OFTEN` seconds and at its end: a dict of ``state``, ``what``,
+            ``done`` and ``total`` (runs), ``partial`` (the latest numbers), ``shares`` (of each task, what is done of
+            it) and ``pid``.
+        say: takes a line for a log.
         parent: a process without which it should not go on.
     """
 
     def __init__(
-        self, launch: Launch, job: int, work: Sequence[tuple[Desk, Task]], parent: int | None = None
-    ) -> None:
-        self.launch, self.job, self.work, self.parent = launch, job, work, parent
-        self.total = sum(len(task.names) for _, task in self.work)
-        self.amounts = {(desk, task): 0 for desk, task in self.work}
-        self.state, self.what, self.partial, self.written = "running", "", {}, 0.0
-        self.current: Task | None = None
-        self.began = time.time()
+        self, launch: Launch, work: Sequence[tuple[Desk, Task]], tell: Callable[[dict[str, Any]], None],
+        say: Callable[[str], None], parent: int | None = None,
+    ) -> None:  # fmt: skip
+        self.launch, self.work, self.tell, self.say, self.parent = launch, work, tell, say, parent
+        self.amounts = {(desk, task): 0 for desk, task in work}
+        self.said, self.told = {"state": "running", "what": "", "partial": {}}, 0.0
 
     def __call__(self, wait: bool = True) -> bool:
         """Do what can be done; returns whether all of it is there now."""
         population.usable(self.launch.asked()["on"])
-        self.write()
+        self.report()
         try:
-            left = carry_out(self.work, self.tell, wait=wait, failed=self.failed)
+            left = run_tasks(self.work, self.advance, wait=wait, failed=self.failed)
         except BaseException as end:
-            self.state = "stopped" if isinstance(end, SystemExit | KeyboardInterrupt) else "failed"
-            self.write()
+            self.report(state="stopped" if isinstance(end, SystemExit | KeyboardInterrupt) else "failed")
             raise
-        self.state = "failed" if left else "done"
-        self.what, self.current = "", None
-        self.write()
+        self.report(state="failed" if left else "done", what="")
         if left:
             self.say(f"{len(left)} tasks are left")
         return not left
 
-    def tell(self, desk: Desk, task: Task, n: int, latest: Mapping[str, Any]) -> None:
+    def advance(self, desk: Desk, task: Task, n: int, latest: Mapping[str, Any]) -> None:
         """Take in progress, and stop where that is wanted."""
         if self.launch.cancelled():
             raise Cancelled("cancelled")
@@ -74,11 +73,22 @@ class Worker:
         if (desk, task) in self.amounts:
             self.amounts[desk, task] += n
         if latest:
-            self.current, self.what = task, describe(desk, task, latest)
-            self.partial = {key: value for key, value in latest.items() if key != "begun"}
-            self.say(self.what)
-        if time.time() - self.written > OFTEN:
-            self.write()
+            partial = {key: value for key, value in latest.items() if key != "begun"}
+            self.said |= {"what": describe(desk, task, latest), "partial": partial}
+            self.say(self.said["what"])
+        if time.monotonic() - self.told > OFTEN:
+            self.report()
+
+    def report(self, **changes: Any) -> None:
+        """Tell how far it is."""
+        shares = [min(1.0, n / task.amount) if task.amount else 1.0 for (_, task), n in self.amounts.items()]
+        runs = [len(task.names) for _, task in self.amounts]
+        self.said |= changes
+        self.told = time.monotonic()
+        self.tell({
+            **self.said, "shares": [round(share, 4) for share in shares], "total": sum(runs), "pid": os.getpid(),
+            "done": round(sum(n * share for n, share in zip(runs, shares, strict=True)), 3),
+        })  # fmt: skip
 
     def failed(self, desk: Desk, task: Task, error: Exception | None) -> bool:
         """Note an error of a task, or say whether there was one."""
@@ -86,32 +96,16 @@ class Worker:
             return self.launch.failed(task.name)
         if isinstance(error, DiskFull):  # it would befall every task
             return False
-        said = str(error).strip().splitlines() or [""]
-        line = said[0] if isinstance(error, InputError) else f"{type(error).__name__}: {said[0]}"
+        line = first_line(error)
         self.launch.fail(task.name, describe(desk, task, {}), line)
         self.say(f"failed: {line}{traced(error)}")
         return True
 
-    def say(self, line: str) -> None:
-        """Write a line of the log."""
-        print(f"{now()}  {line}", flush=True)
 
-    def write(self) -> None:
-        """Say how far it is."""
-        done = 0.0
-        for (_, task), n in self.amounts.items():
-            done += len(task.names) * (min(1.0, n / task.amount) if task.amount else 1.0)
-        self.written = time.time()
-        self.launch.write(f"workers/{self.job}.json", {
-            "job": self.job, "state": self.state, "what": self.what, "done": round(done, 3), "total": self.total,
-            "partial": self.partial, "pid": os.getpid(), "seconds": round(self.written - self.began, 1),
-            "current": {"name": self.current.name, "fraction": self.fraction()} if self.current else None,
-        })  # fmt: skip
-
-    def fraction(self) -> float:
-        """Return how much of the current task is done."""
-        amount = max((n for (_, task), n in self.amounts.items() if task == self.current), default=0)
-        return min(1.0, amount / self.current.amount) if self.current.amount else 0.0
+def first_line(error: Exception) -> str:
+    """Return an error in a line."""
+    said = str(error).strip().splitlines() or [""]
+    return said[0] if isinstance(error, InputError) else f"{type(error).__name__}: {said[0]}"
 
 
 def traced(error: Exception) -> str:
@@ -120,16 +114,21 @@ def traced(error: Exception) -> str:
     return "" if cause is None else "\n" + "".join(traceback.format_exception(cause)).rstrip()
 
 
-def desks_and_tasks(launch: Launch) -> list[tuple[Desk, Task]]:
-    """Return the tasks of a launch, each with its study's desk.
+def printed(line: str) -> None:
+    """Write a line to the log that this process' output is."""
+    print(f"{now()}  {line}", flush=True)
+
+
+def desks_and_tasks(launch: Launch, manifest: Sequence[tuple[int, Mapping[str, Any]]]) -> list[tuple[Desk, Task]]:
+    """Return the tasks of a launch, each with its study's desk, from a study's number and plain values.
 
     Raises:
         InputError: if this machine has other data or another version, so that the runs have other names.
     """
-    asked, held, where = launch.asked(), launch.read("tasks.json"), launch.store()
+    asked, where = launch.asked(), launch.store()
     desks = [Desk(Study.of(study), where, asked["on"]) for study in asked["studies"]]
     found = []
-    for index, values in held["tasks"]:
+    for index, values in manifest:
         desk, task = desks[index], Task.of(values)
         if any(name not in (desk.trainings if task.kind == "training" else desk.evaluations) for name in task.names):
             raise InputError(
@@ -165,12 +164,17 @@ def _several(values: Any) -> str:
     return ", ".join(f"{value:g}" for value in dict.fromkeys(values))
 
 
-def main(home: str, job: str, parent: str) -> int:
-    """Work until nothing is left: what ``python -m nvlib.launch work`` does."""
+def main(home: str) -> int:
+    """Do the tasks on standard input, and tell on standard output: what ``python -m nvlib.launch work`` does."""
     signal.signal(signal.SIGTERM, lambda *_: sys.exit(143))  # what is finished is stored on the way out
-    launch = Launch(Path(home))
+    told, launch, parent = os.fdopen(os.dup(1), "w"), Launch(Path(home)), os.getppid()
+    os.dup2(2, 1)  # whatever else is printed goes to the log
     try:
-        return 0 if Worker(launch, int(job), desks_and_tasks(launch), int(parent))() else 1
+        work = desks_and_tasks(launch, json.load(sys.stdin))
+        return 0 if Worker(launch, work, lambda said: print(json.dumps(said), file=told, flush=True), printed,
+                           parent)() else 1  # fmt: skip
+    except BrokenPipeError:
+        return 1  # nobody listens any more
     except InputError as error:
         print(f"{traced(error).lstrip()}\nerror: {error}".lstrip(), flush=True)
         return 2

@@ -27,7 +27,7 @@ from nvlib.papers.deployment_analyses import (
 from nvlib.records import Analysis
 from nvlib.store import Store
 from nvlib.studies.analyses import Make, run
-from nvlib.studies.tasks import running
+from nvlib.studies.plan import running
 
 if TYPE_CHECKING:
     from torch import Tensor, nn

@@ -14,7 +14,6 @@ from nvlib.papers.select import Evidence, Protocol
 from nvlib.store import Store
 
 SIZES = {"smoke": (400, 100), "quick": (10_000, 1000), "full": (10_000, 1000), "paper": (10_000, 10_000)}
-BLOCK = 500  # chips a file
 
 
 def many_chips(where: tuple[Protocol, ...], preset: str, store: Store | None = None, sigma_d: float = 0.2,
@@ -31,11 +30,7 @@ def many_chips(where: tuple[Protocol, ...], preset: str, store: Store | None = N
     Returns:
         Rows of `nvlib.results`; empty where the store has no such model with its weights.
     """
-    from nvlib import data
-    from nvlib import store as stores
-    from nvlib.evaluate import blocks
-    from nvlib.records import Evaluation, digest
-    from nvlib.studies import device_of, model_of, numbers_of
+    from nvlib.studies import Study, run
 
     store, (chips, images) = store or Store(), SIZES[preset]
     found = Evidence(store).select(where, ("gaussian",), sigma_d=sigma_d)
@@ -43,26 +38,13 @@ def many_chips(where: tuple[Protocol, ...], preset: str, store: Store | None = N
     name = next((n for n in names if store.weights(n) is not None), None)
     if name is None:
         return pd.DataFrame(columns=["run", "chip", "method"])
-    first = found[0][found[0].training == name].iloc[0]
-    record = store.training(name)
-    evaluation = Evaluation(
-        training=name, device=numbers_of(str(first.device)), sigma_d=sigma_d, reference=str(first.reference),
-        mapping=str(first["mapping"]), bits=record.bits, images=images, deployment=None, seed=0,
+    first, training = found[0][found[0].training == name].iloc[0], store.training(name)
+    study = Study(
+        training.network, training.dataset, methods=("none",), devices=(str(first.device),), sigma_d=(sigma_d,),
+        width=training.width, bits=training.bits, activation_bits=training.activation_bits,
+        reference=str(first.reference), mapping=str(first["mapping"]), images=images, chips=chips,
     )  # fmt: skip
-    have = len(store.samples(evaluation))
-    if have < chips:
-        test = data.load(record.dataset, limit=images).test
-        held: list[pd.DataFrame] = []
-        for part in blocks(model_of(record, store), test, device_of(evaluation.device), sigma_d,
-                           index=range(have, chips), bits=record.bits, reference=evaluation.reference,
-                           mapping=evaluation.mapping, on=on):  # fmt: skip
-            held.append(pd.DataFrame({"chip": part.index, "accuracy": part.accuracy, "loss": part.loss,
-                                      "ekl": part.ekl}))  # fmt: skip
-            if sum(map(len, held)) >= BLOCK or held[-1].chip.iloc[-1] == chips - 1:
-                store.append(evaluation, pd.concat(held, ignore_index=True))
-                held = []
-    table = stores.results(store, run=digest(evaluation))
-    return table[table.chip < chips].reset_index(drop=True)
+    return run(study, store, on=on, progress=False, of=training)
 
 
 def many_rows(results: Evidence) -> pd.DataFrame:

@@ -6,12 +6,12 @@
 ``train_sigma_d`` are tested at every sigma_d. Everything already in the store is skipped, a training goes on from its
 last epoch, an evaluation from its last block; any number of processes may do so at once (`nvlib.locks`).
 
-    grid        `Study`, and the records of its runs
+    study       `Study`, and the records of its runs
     files       a study in a TOML or YAML file
     checkpoint  how far a training is, in one file
-    tasks       what is missing, and the plan it is done under
-    work        doing it
-    here        doing it in this process, with bars
+    plan        what is missing, as tasks, and the plan they are done under
+    perform     one task done
+    runner      tasks carried out; a study in this process, with bars
     analyses    tables of stored runs, done likewise
     forecast    how long that will take, and how much memory
 
@@ -23,8 +23,8 @@ True
 
 from nvlib.studies.files import load
 from nvlib.studies.forecast import Forecast, estimate
-from nvlib.studies.grid import Study, device_of, numbers_of
-from nvlib.studies.here import run
-from nvlib.studies.work import model_of
+from nvlib.studies.perform import model_of
+from nvlib.studies.runner import run
+from nvlib.studies.study import Study, device_of, numbers_of
 
 __all__ = ["Study", "load", "run", "estimate", "Forecast", "model_of", "numbers_of", "device_of"]

@@ -18,9 +18,9 @@ import torch
 from nvlib.errors import InputError
 from nvlib.records import Analysis, digest
 from nvlib.store import Store
-from nvlib.studies.here import Bars
-from nvlib.studies.tasks import Task, running
-from nvlib.studies.work import Lost, Tell, carry_out
+from nvlib.studies.perform import Lost, Tell
+from nvlib.studies.plan import Task, running
+from nvlib.studies.runner import Bars, run_tasks
 
 Make = Callable[[Analysis, Store], Mapping[str, pd.DataFrame]]
 
@@ -76,5 +76,5 @@ def run(
     tasks = [Task("analysis", (name,), 1, plan) for name in desk.wanted]
     tasks = [task for task in tasks if not desk.done(task)]
     with Bars(tasks, progress) as bars:
-        carry_out([(desk, task) for task in tasks], bars.tell)
+        run_tasks([(desk, task) for task in tasks], bars.tell)
     return [where.tables(name) for name in desk.wanted]

@@ -17,7 +17,7 @@ from pathlib import Path
 from typing import Any
 
 from nvlib.errors import InputError
-from nvlib.studies.grid import Study
+from nvlib.studies.study import Study
 
 SUFFIXES = (".toml", ".yaml", ".yml")
 _FLOAT = re.compile(r"[-+]?(\d+\.?\d*|\.\d+)[eE][-+]?\d+$")

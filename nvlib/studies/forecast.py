@@ -17,13 +17,14 @@ import pandas as pd
 import torch
 
 from nvlib import methods, population, provenance
+from nvlib.clock import in_words
 from nvlib.data import Dataset, Split
 from nvlib.evaluate import blocks
 from nvlib.population import Plan
 from nvlib.records import Training, digest, values
 from nvlib.store import Store
-from nvlib.studies.grid import Study, crossbar_of, device_of, effects_of
-from nvlib.studies.tasks import Desk, Task, plan, running
+from nvlib.studies.plan import Desk, Task, plan, running
+from nvlib.studies.study import Study, crossbar_of, device_of, effects_of
 
 FEW = 512  # images of a short measurement
 VALIDATED = 5  # forward passes over the validation images after an epoch
@@ -60,8 +61,8 @@ class Forecast:
 
     def text(self) -> str:
         """Return it in a few lines."""
-        time_ = "unknown" if self.seconds is None else clock(self.seconds)
-        shared = f", {clock(self.wall)} with {self.workers} processes" if self.workers > 1 and self.seconds else ""
+        time_ = "unknown" if self.seconds is None else in_words(self.seconds)
+        shared = f", {in_words(self.wall)} with {self.workers} processes" if self.workers > 1 and self.seconds else ""
         return "\n".join([
             f"trainings    {self.trainings}, of which {self.trainings_done} exist; {self.epochs} epochs to go",
             f"evaluations  {self.evaluations}, of which {self.evaluations_done} exist; {self.chips} chips to go",
@@ -123,13 +124,6 @@ def estimate(
         workers=workers,
         rows=table,
     )
-
-
-def clock(seconds: float) -> str:
-    """Write a duration as a person would."""
-    if seconds < 90:
-        return f"{seconds:.0f} s"
-    return f"{seconds / 60:.0f} min" if seconds < 5400 else f"{seconds / 3600:.1f} h"
 
 
 def memory(desk: Desk, tasks: list[Task]) -> int:

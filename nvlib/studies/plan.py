@@ -28,7 +28,7 @@ from nvlib.precision import check as check_precision
 from nvlib.records import Evaluation, Training, canonical, digest
 from nvlib.store import Store
 from nvlib.studies import checkpoint
-from nvlib.studies.grid import Study
+from nvlib.studies.study import Study
 
 PACK = 16  # at most so many trainings as one population; a checkpoint holds them all
 _UNSEEN = 8 << 30  # bytes that a GPU is taken to have free where it cannot be asked
@@ -66,10 +66,23 @@ class Task:
 
 
 class Desk:
-    """A study being worked on: its data, its records by hash, and the store that what it makes goes to."""
+    """A study being worked on: its data, its records by hash, and the store that what it makes goes to.
 
-    def __init__(self, study: Study, where: Store, on: str | torch.device = "cpu") -> None:
-        self.study, self.where, self.on = study, where, on
+    Args:
+        study: what is worked on.
+        where: the store.
+        on: where to compute.
+        of: a stored training; the study's evaluations are of its model, whatever trained it.
+        loaded: the data, where it is at hand.
+    """
+
+    def __init__(
+        self, study: Study, where: Store, on: str | torch.device = "cpu", of: Training | None = None,
+        loaded: Dataset | None = None,
+    ) -> None:  # fmt: skip
+        self.study, self.where, self.on, self.of = study, where, on, of
+        if loaded is not None:
+            self.loaded = loaded
         self._chips: dict[str, tuple[object, frozenset[int]]] = {}
 
     @cached_property
@@ -89,7 +102,12 @@ class Desk:
 
     @cached_property
     def _pairs(self) -> list[tuple[Training, Evaluation]]:
-        return self.study.pairs(self.loaded)
+        pairs = self.study.pairs(self.loaded)
+        return pairs if self.of is None else [(self.of, replace(e, training=digest(self.of))) for _, e in pairs]
+
+    def forget(self) -> None:
+        """Let the images go; they are loaded again where they are needed."""
+        self.__dict__.pop("loaded", None)
 
     # -- what there is -----------------------------------------------------------------------------------------------
 

@@ -14,10 +14,10 @@ from typing import TYPE_CHECKING, Any
 
 from nvlib import locks
 from nvlib.errors import InputError, unknown
-from nvlib.launch import cluster as clusters
-from nvlib.launch.cluster import Cluster
-from nvlib.launch.folder import FOLDER, Failed, Launch, Status, alive, birth, find, names, new, process
-from nvlib.launch.show import Show
+from nvlib.launch import slurm
+from nvlib.launch.job import FOLDER, Failed, Launch, Status, alive, birth, find, names, new, process
+from nvlib.launch.progress import Show
+from nvlib.launch.slurm import Cluster
 from nvlib.store import Store
 
 if TYPE_CHECKING:
@@ -25,13 +25,16 @@ if TYPE_CHECKING:
 
     from nvlib.studies import Study
 
+    One = Study | Mapping[str, Any] | str | Path
+    Asked = One | Sequence[One]
+
 EXECUTORS = ("here", "processes", "slurm")
 LIMIT = 2  # detached launches that run at once; $NVLIB_JOBS says otherwise
 LOST = 120.0  # seconds without a sign of life after which another machine's launch counts as lost
 
 
 def run(
-    study: Study | Mapping[str, Any] | str | Path | Sequence[Any],
+    study: Asked,
     executor: str = "here",
     workers: int | None = None,
     *,
@@ -71,9 +74,10 @@ def run(
     """
     from nvlib.launch.lead import lead
 
-    launch = _asked(study, executor, workers, where, on, pack, threads, cluster, name)
+    studies = [_read(each) for each in _several(study)]
+    launch = _asked(studies, executor, workers, where, on, pack, threads, cluster, name)
     with Show(progress) as show:
-        status = lead(launch, show)
+        status = lead(launch, show, studies)
         if executor == "slurm" and follow:
             try:
                 status = _until_ended(launch, show, 1.0)
@@ -85,24 +89,14 @@ def run(
     return _table(launch, status)
 
 
-def start(
-    study: Study | Mapping[str, Any] | str | Path | Sequence[Any],
-    executor: str = "here",
-    workers: int | None = None,
-    *,
-    where: Store | None = None,
-    on: str = "cpu",
-    pack: int | str = "auto",
-    threads: int | None = None,
-    cluster: Cluster | Mapping[str, Any] | None = None,
-    name: str | None = None,
-) -> str:
+def start(study: Asked, executor: str = "here", workers: int | None = None, **options: Any) -> str:
     """Start a launch of its own, which outlives this process, and return its id.
 
-    It waits for its turn where `LIMIT` others run. Arguments as of `run`; a study as plain values is checked by the
-    launch itself, so that nothing here needs torch: what is wrong with it is the error of its status.
+    It waits for its turn where `LIMIT` others run. Arguments as of `run`, without ``follow`` and ``progress``; a study
+    as plain values is checked by the launch itself, so that nothing here needs torch: what is wrong with it is the
+    error of its status.
     """
-    launch = _asked(study, executor, workers, where, on, pack, threads, cluster, name)
+    launch = _asked(study, executor, workers, **options)
     environment = os.environ | {"OMP_WAIT_POLICY": "passive", "PYTHONUNBUFFERED": "1"}
     launch.note(replace(launch.status(), pid=None))  # not this process's any more
     with launch.log.open("a") as log:
@@ -151,7 +145,7 @@ def cancel(id: str = "last", where: Store | None = None) -> Status:
     """Ask a launch to end; what is finished stays, and so do checkpoints. Returns its status, which may lag."""
     launch = find(id, _runs(where))
     launch.cancel()
-    clusters.stop(launch)
+    slurm.stop(launch)
     return _status(launch)
 
 
@@ -207,9 +201,18 @@ def main(home: str) -> int:
 # -- inside ----------------------------------------------------------------------------------------------------------
 
 
+def _several(study: Asked) -> list[Any]:
+    """Return the studies asked for, one or several."""
+    several = list(study) if isinstance(study, Sequence) and not isinstance(study, str) else [study]
+    if not several:
+        raise InputError("no study to launch; expected at least one")
+    return several
+
+
 def _asked(
-    study: Any, executor: str, workers: int | None, where: Store | None, on: str, pack: int | str, threads: int | None,
-    cluster: Cluster | Mapping[str, Any] | None, name: str | None,
+    study: Asked, executor: str, workers: int | None, where: Store | None = None, on: str = "cpu",
+    pack: int | str = "auto", threads: int | None = None, cluster: Cluster | Mapping[str, Any] | None = None,
+    name: str | None = None,
 ) -> Launch:  # fmt: skip
     """Check what is asked for and make its folder."""
     if executor not in EXECUTORS:
@@ -219,12 +222,8 @@ def _asked(
     for what, count in (("workers", workers), ("threads", threads)):
         if count is not None and (isinstance(count, bool) or not isinstance(count, int) or count < 1):
             raise InputError(f"{what}={count!r} is not usable; expected a whole number of at least 1, or None")
-    where, options = where or Store(), clusters.options(cluster)
-    several = study if isinstance(study, Sequence) and not isinstance(study, str) else [study]
-    if not several:
-        raise InputError("no study to launch; expected at least one")
-    records = [_record(each) for each in several]
-    cores = _cores()
+    where, options, cores = where or Store(), slurm.options(cluster), _cores()
+    records = [dict(each) if isinstance(each, Mapping) else _read(each).record() for each in _several(study)]
     if executor == "slurm":
         options |= {"jobs": workers or options["jobs"]}
         threads = threads or options["cpus"]
@@ -238,15 +237,13 @@ def _asked(
     return new(where.runs.absolute(), records, executor, name, given)
 
 
-def _record(study: Any) -> dict[str, Any]:
-    """Return a study in plain values."""
-    if isinstance(study, Mapping):
-        return dict(study)
-    if isinstance(study, str | Path):
-        from nvlib.studies import load
+def _read(study: One) -> Study:
+    """Return a study, of plain values or from a file."""
+    from nvlib.studies import Study, load
 
-        study = load(study)
-    return study.record()
+    if isinstance(study, Mapping):
+        return Study.of(study)
+    return load(study) if isinstance(study, str | Path) else study
 
 
 def _cores() -> int:
@@ -266,7 +263,7 @@ def _status(launch: Launch, ask: bool = True) -> Status:
     if held.executor == "slurm" and held.pid is None:
         if not ask:
             return held
-        fresh = clusters.refreshed(launch, held)
+        fresh = slurm.refreshed(launch, held)
         if fresh != held:
             launch.note(fresh)
         return fresh

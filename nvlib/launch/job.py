@@ -1,9 +1,9 @@
 """A launch on disk: what was asked for, how far it is, what went wrong.
 
-    runs/.launch/<id>/launch.json     the studies and how they are run          tasks.json   what is missing, the plan
-                      progress.json   `Status`, replaced whole                  log.txt      plain lines
-                      workers/<k>.json, <k>.log                                 failed/<run> what ended in an error
-                      slurm/          submitit's scripts and logs               cancel       somebody wants it to end
+    runs/.launch/<id>/launch.json     the studies and how they are run          log.txt      plain lines
+                      progress.json   `Status`, replaced whole                  failed/<run> what ended in an error
+                      workers/<k>.log of its processes                          cancel       somebody wants it to end
+                      tasks.json, slurm.json, workers/<k>.json, slurm/          of a job array
 
 Nothing here needs torch, so that a page can list and follow launches.
 """
@@ -23,6 +23,7 @@ from typing import Any
 
 import psutil
 
+from nvlib.clock import in_words
 from nvlib.errors import InputError, unknown
 from nvlib.provenance import now
 from nvlib.store import Store, write_json
@@ -52,7 +53,7 @@ class Status:
         pid, born, host: the process that leads it.
         log: path of its log.
         error: why it failed, in a line.
-        jobs: a process or job each: job, state, what, done, total, last (the last line of its log).
+        jobs: a process or job each: job, state, what, done, total, last (the last line of its log), pid.
         partial: the latest numbers, e.g. epoch, loss, clean, noisy; or chips, accuracy.
         runs: hashes of its evaluations, to read what there is: ``nvlib.results(run=status.runs)``.
     """
@@ -83,7 +84,7 @@ class Status:
 
     def line(self) -> str:
         """Return it in a line."""
-        left = f", about {clock(self.eta)} left" if self.eta is not None and not self.finished else ""
+        left = f", about {in_words(self.eta)} left" if self.eta is not None and not self.finished else ""
         said = self.error or (self.what if not self.finished else "")
         return f"{self.id}  {self.state:<9} {self.done:.1f} of {self.total} runs{left}{f': {said}' if said else ''}"
 
@@ -255,10 +256,3 @@ def last_line(path: Path | None) -> str:
         return ""
     said = [line.strip() for line in reversed(lines) if line.strip()]
     return next((line for line in said if not _FAREWELL.match(line)), said[0] if said else "")
-
-
-def clock(seconds: float) -> str:
-    """Write a duration as a person would."""
-    if seconds < 90:
-        return f"{seconds:.0f} s"
-    return f"{seconds / 60:.0f} min" if seconds < 5400 else f"{seconds / 3600:.1f} h"

@@ -1,8 +1,4 @@
-"""Doing tasks: each locked first, from its last checkpoint on, under its plan; what exists is skipped.
-
-Several processes may be given the same tasks. Each takes the first that is ready and that nobody is at work on, so
-they share the work without being told how; where all that is left is in other hands, one waits for it or leaves it.
-"""
+"""One task done: a training from its last checkpoint on, an evaluation from its last block, each under its plan."""
 
 from __future__ import annotations
 
@@ -17,7 +13,7 @@ import pandas as pd
 import torch
 from torch import Tensor, nn
 
-from nvlib import locks, methods, models, population, store
+from nvlib import methods, models, population
 from nvlib.data import Split
 from nvlib.errors import InputError
 from nvlib.evaluate import Samples, blocks
@@ -29,16 +25,14 @@ from nvlib.rounding import rounding
 from nvlib.store import Store
 from nvlib.studies import checkpoint
 from nvlib.studies.checkpoint import Checkpoint
-from nvlib.studies.grid import crossbar_of, device_of, effects_of
-from nvlib.studies.tasks import Desk, Task, running
+from nvlib.studies.plan import Desk, Task, running
+from nvlib.studies.study import crossbar_of, device_of, effects_of
 
 BLOCK = 100  # chips a file
 SECONDS = 30.0  # or as many as this; a fresh evaluation's first after FIRST, then twice as long each time
 FIRST = 3.0
-POLL = 0.5  # seconds between looks at work in other hands
 
 Tell = Callable[[Desk, Task, int, Mapping[str, Any]], None]  # so many epochs or chips more, and the latest numbers
-Failed = Callable[[Desk, Task, Exception | None], bool]
 
 
 class Lost(InputError):
@@ -47,63 +41,6 @@ class Lost(InputError):
     def __init__(self, name: str) -> None:
         super().__init__(f"no weights for training {name[:12]}; run its study first")
         self.name = name
-
-
-def carry_out(
-    work: Sequence[tuple[Desk, Task]], tell: Tell, *, wait: bool = True, failed: Failed | None = None
-) -> list[Task]:
-    """Do tasks until none is left that this process can do.
-
-    Args:
-        work: tasks, each with its study's desk, in the order in which they are wanted.
-        tell: is told of progress, and of what others finished.
-        wait: whether to wait for tasks that other processes are doing, and take them over if those die.
-        failed: called with a task and its error, notes it; called with None, says whether that task has failed, here
-            or elsewhere. Without it errors are raised.
-
-    Returns:
-        The tasks that others are doing, that failed, or that need something that failed.
-    """
-    left, given_up, told = list(work), [], {}
-
-    def count(desk: Desk, task: Task, n: int, latest: Mapping[str, Any]) -> None:
-        told[desk, task] = told.get((desk, task), 0) + n
-        tell(desk, task, n, latest)
-
-    while left:
-        held = None
-        for item in list(left):
-            desk, task = item
-            if desk.done(task):
-                left.remove(item)
-                count(desk, task, task.amount - told.get(item, 0), {})
-            elif failed and failed(desk, task, None):
-                left.remove(item)
-                given_up.append(task)
-            elif desk.ready(task) and (held := locks.take(desk.where.runs, task.names)):
-                break
-        if held is None:  # all that is ready is in other hands
-            if not (wait and any(desk.ready(task) for desk, task in left)):
-                break
-            time.sleep(POLL)
-            continue
-        with held:
-            try:
-                if not desk.done(task):  # somebody may have finished it just before
-                    if task.kind == "analysis":
-                        desk.carry_out(task, count)
-                    else:
-                        (_train if task.kind == "training" else _evaluate)(desk, task, count)
-                for name in task.names:
-                    store.sweep(desk.where.runs / name)
-            except Lost as lost:  # its weights turned out to be damaged: train again
-                if not any(lost.name in t.names for _, t in left):
-                    plan = {"threads": task.plan["threads"], "device": task.plan["device"], "search": None}
-                    left.insert(0, (desk, Task("training", (lost.name,), 0, plan)))
-            except Exception as error:
-                if failed is None or not failed(desk, task, error):
-                    raise
-    return given_up + [task for _, task in left]
 
 
 def model_of(training: Training | str, where: Store | None = None) -> nn.Module:
@@ -143,7 +80,7 @@ def _fill(model: nn.Module, weights: Mapping[str, Tensor], name: str) -> None:
 # -- training --------------------------------------------------------------------------------------------------------
 
 
-def _train(desk: Desk, task: Task, count: Tell) -> None:
+def train(desk: Desk, task: Task, count: Tell) -> None:
     """Train a pack from its last checkpoint on; the checkpoint goes when all members are stored."""
     study, where = desk.study, desk.where
     path, held = _begun(desk, task)
@@ -220,7 +157,7 @@ def _trace(held: Checkpoint, member: int) -> pd.DataFrame:
 # -- evaluation ------------------------------------------------------------------------------------------------------
 
 
-def _evaluate(desk: Desk, task: Task, count: Tell) -> None:
+def evaluate(desk: Desk, task: Task, count: Tell) -> None:
     """Add the chips an evaluation lacks, a block at a time, under the plan it was begun with."""
     evaluation, where = desk.evaluations[task.name], desk.where
     model = model_of(desk.trainings[evaluation.training], where)

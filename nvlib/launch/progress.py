@@ -7,7 +7,8 @@ from collections.abc import Callable
 
 from tqdm.auto import tqdm
 
-from nvlib.launch.folder import Status, clock
+from nvlib.clock import in_words
+from nvlib.launch.job import Status
 
 
 class Show:
@@ -36,7 +37,7 @@ class Show:
                 self.bar = tqdm(total=status.total, initial=status.done, unit="run", desc=status.name or status.id,
                                 bar_format="{desc}: {percentage:3.0f}%|{bar}| {n:.1f}/{total} runs, {postfix}")
             self.bar.n = status.done
-            left = "" if status.eta is None else f"about {clock(status.eta)} left, "
+            left = "" if status.eta is None else f"about {in_words(status.eta)} left, "
             self.bar.set_postfix_str(f"{left}{status.what}"[:100])
         elif not self.terminal:
             line = f"{status.state}, {int(status.done)} of {status.total} runs" if status.total else status.what

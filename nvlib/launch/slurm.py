@@ -19,6 +19,7 @@ import shutil
 import signal
 import subprocess
 import sys
+from collections import Counter
 from collections.abc import Mapping, Sequence
 from dataclasses import asdict, dataclass, replace
 from pathlib import Path
@@ -26,14 +27,14 @@ from typing import TYPE_CHECKING, Any
 
 from nvlib.declarations import ClusterFields
 from nvlib.errors import InputError, unknown
-from nvlib.launch.folder import Launch, Status, last_line
+from nvlib.launch.job import Launch, Status, last_line
 
 if TYPE_CHECKING:
-    from nvlib.studies.tasks import Desk, Task
+    from nvlib.studies.plan import Desk, Task
 
 SIGNAL = "USR1"
 MOST = 1000  # elements of an array; SLURM's own default allows 1001
-ENDING = {"COMPLETING", "CANCELLED", "FAILED", "TIMEOUT", "COMPLETED", "NODE_FAIL", "OUT_OF_MEMORY", "PREEMPTED"}
+ENDED = {"CANCELLED", "FAILED", "TIMEOUT", "COMPLETED", "NODE_FAIL", "OUT_OF_MEMORY", "PREEMPTED"}
 
 
 @dataclass(frozen=True)
@@ -79,12 +80,13 @@ class Job:
 
     def __call__(self, index: int) -> bool:
         """Do a share of the tasks."""
-        from nvlib.launch.worker import Worker, desks_and_tasks
+        from nvlib.launch.worker import Worker, desks_and_tasks, printed
 
         signal.signal(signal.SIGTERM, _terminated)
         launch = Launch(Path(self.home))
-        work = desks_and_tasks(launch)
-        return Worker(launch, index, [work[i] for i in launch.read("slurm.json")["shares"][index]])(wait=False)
+        tasks = launch.read("tasks.json")
+        work = desks_and_tasks(launch, [tasks[i] for i in launch.read("slurm.json")["shares"][index]])
+        return Worker(launch, work, lambda said: launch.write(f"workers/{index}.json", said), printed)(wait=False)
 
     def checkpoint(self, index: int) -> Any:
         """Return what goes back to the queue: the same, which goes on from what is stored."""
@@ -93,23 +95,19 @@ class Job:
         return DelayedSubmission(self, index)
 
 
-def submit(
-    launch: Launch, work: Sequence[tuple[Desk, Task]], costs: Sequence[float], asked: Mapping[str, Any]
-) -> list[str]:
+def submit(launch: Launch, work: Sequence[tuple[Desk, Task]], costs: Sequence[float]) -> list[str]:
     """Submit what is missing as an array.
 
     Args:
         launch: what was asked for; which tasks each job does is written to its slurm.json.
-        work: the tasks.
+        work: the tasks, those of its tasks.json; at least one.
         costs: of each, in any unit.
-        asked: the launch's own words.
 
     Returns:
-        The names of the jobs; none where nothing is missing.
+        The names of the jobs.
     """
-    submitit, options = _submitit(), Cluster.of(asked["cluster"])
-    if not work:
-        return []
+    asked = launch.asked()
+    submitit, options = usable(), Cluster.of(asked["cluster"])
     shares = share(work, costs, min(options.jobs or MOST, MOST))
     folder = launch.home / "slurm"
     folder.mkdir(exist_ok=True)
@@ -152,44 +150,29 @@ def refreshed(launch: Launch, status: Status) -> Status:
     held = launch.read("slurm.json")
     if held is None or not held["jobs"] or status.finished:
         return status
-    queue, jobs, partial, what = states(held["jobs"]), [], {}, ""
+    queue, jobs, active = states(held["jobs"]), [], {}
     for index, job in enumerate(held["jobs"]):
-        said = launch.read(f"workers/{index}.json") or {}
-        state = queue.get(job, "")
-        known = said.get("state", "")
-        if known == "done":
-            state = "done"
-        elif state == "PENDING":
-            state = "queued"
-        elif state and state not in ENDING:
-            state = "running"
-        elif not state:
-            state = "failed"  # it left the queue with work undone
-        else:
-            state = "ending"
-        jobs.append({
-            "job": job, "state": state, "what": said.get("what", "") if state == "running" else "",
-            "done": said.get("done", 0.0), "total": said.get("total", len(held["shares"][index])),
-            "last": last_line(_log(launch, job)),
-        })  # fmt: skip
-        if state == "running" and not what:
-            what, partial = said.get("what", ""), said.get("partial", {})
-    count = {state: sum(job["state"] == state for job in jobs) for state in ("queued", "running", "done", "failed")}
-    ending = len(jobs) - sum(count.values())
-    state = "running" if count["running"] or ending else "queued" if count["queued"] else "done"
-    error = ""
+        said = {"state": "", "what": "", "done": 0.0, "total": len(held["shares"][index]), "partial": {}, "pid": None}
+        said |= launch.read(f"workers/{index}.json") or {}
+        waits = {"PENDING": "queued", "COMPLETING": "ending", "": "failed"}  # it left the queue with work undone
+        state = "done" if said["state"] == "done" else waits.get(queue.get(job, ""), "running")
+        active = active or (said if state == "running" else {})
+        what, last = said["what"] if state == "running" else "", last_line(_log(launch, job))
+        shown = {"job": job, "state": state, "what": what, "last": last}
+        jobs.append(shown | {key: said[key] for key in ("done", "total", "pid")})
+    count = Counter(job["state"] for job in jobs)
+    state, error = next((s for s in ("running", "ending", "queued") if count[s]), "done"), ""
     if state == "done" and count["failed"]:
-        failures = launch.failures()
-        first = next(job for job in jobs if job["state"] == "failed")
+        failures, first = launch.failures(), next(job for job in jobs if job["state"] == "failed")
         why = failures[0]["error"] if failures else first["last"]
         state = "cancelled" if launch.cancelled() else "failed"
         error = f"{count['failed']} of {len(jobs)} jobs did not finish; {first['job']}: {why}"
-    total = launch.read("tasks.json")["total"]
     missing = sum(job["total"] - job["done"] for job in jobs)
-    counted = ", ".join(f"{n} {state}" for state, n in count.items() if n)
+    words = [f"{count[s]} {s}" for s in ("queued", "running", "done", "failed") if count[s]]
     return replace(
-        status, state=state, jobs=tuple(jobs), partial=partial, error=error, done=round(total - missing, 3),
-        what=f"{counted}{f': {what}' if what else ''}",
+        status, state="running" if state == "ending" else state, jobs=tuple(jobs), partial=active.get("partial", {}),
+        error=error, done=round(status.total - missing, 3),
+        what=", ".join(words) + (f": {active['what']}" if active.get("what") else ""),
     )  # fmt: skip
 
 
@@ -205,7 +188,7 @@ def states(jobs: Sequence[str]) -> dict[str, str]:
         said = out.stderr.strip().splitlines() or ["no reason given"]
         raise InputError(f"SLURM does not answer: {said[-1]}; try again later")
     found = dict(line.split("|", 1) for line in out.stdout.split() if "|" in line)
-    return {job: state for job, state in found.items() if state not in ENDING - {"COMPLETING"}}
+    return {job: state for job, state in found.items() if state not in ENDED}
 
 
 def stop(launch: Launch) -> None:
@@ -227,7 +210,7 @@ def _log(launch: Launch, job: str) -> Path | None:
     return found[0] if found else None
 
 
-def _submitit() -> Any:
+def usable() -> Any:
     """Return submitit, told to listen to `SIGNAL`; InputError with what to do where there is none, or no SLURM."""
     os.environ["SUBMITIT_PREEMPT_SIGNAL"] = SIGNAL  # read when submitit is imported, here and in the jobs
     try:
