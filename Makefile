@@ -51,7 +51,7 @@ test-slurm: $(SETUP)  ## job arrays on a real SLURM on loopback (needs Debian's 
 	$(PY) -m pytest -m slurm
 
 test-killed: $(SETUP)  ## killed leaders and workers, and a grid of 200 runs that is killed ten times
-	$(PY) -m pytest -m slow tests/test_launch.py tests/test_studies_faults.py
+	$(PY) -m pytest $(SPREAD) -m slow tests/test_launch.py tests/test_studies_faults.py
 
 test-notebooks: $(SETUP)  ## every notebook through papermill, its page read
 	$(PY) -m pytest $(SPREAD) -m slow tests/test_project.py
