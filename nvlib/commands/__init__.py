@@ -92,14 +92,15 @@ def run(words: Sequence[str]) -> int:
         for name in COMMANDS.keys() - GROUPS.keys():
             root()[name]  # imported, for the first line of its docstring
     command(*bound.args, **bound.kwargs)
-    print(f"\n{examples(apps[-1].default_command) if chain else EXAMPLES}")
+    print(f"\n{examples(apps[-1].default_command, chain) if chain else EXAMPLES}")
     raise SystemExit(0)
 
 
-def examples(command: Callable[..., Any]) -> str:
-    """Return what stands under ``Examples`` in a command's docstring, line by line as it is."""
+def examples(command: Callable[..., Any], chain: Sequence[str]) -> str:
+    """Return what stands under ``Examples`` in a command's docstring, line by line as it is, else its name alone."""
     found = re.search(r"^Examples:\n((?:[ ]+.*\n|\n)+)", inspect.getdoc(command) + "\n", re.M)
-    return "examples:\n" + re.sub(r"^  ", "", found[1].rstrip(), flags=re.M)
+    lines = re.sub(r"^  ", "", found[1].rstrip(), flags=re.M) if found else f"  python -m nvlib {' '.join(chain)}"
+    return f"examples:\n{lines}"
 
 
 def _exact(kind: Any, tokens: Sequence[Token]) -> Any:

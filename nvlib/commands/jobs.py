@@ -4,8 +4,11 @@ from __future__ import annotations
 
 from cyclopts import App
 
+from nvlib.commands.options import told
+
 app = App(name="jobs")
 FAILED = ("failed", "lost", "cancelled")
+Job = told(str, "the first letters of its id")
 
 
 @app.default
@@ -30,15 +33,8 @@ def list_() -> int:
 
 
 @app.command
-def follow(job: str = "last", /) -> int:
-    """Show how far a launch is, until it ends; 1 if it failed.
-
-    Examples:
-        python -m nvlib jobs follow last
-
-    Args:
-        job: the first letters of its id.
-    """
+def follow(job: Job = "last", /) -> int:
+    """Show how far a launch is, until it ends; 1 if it failed."""
     from nvlib import launch
 
     status = launch.follow(job)
@@ -47,15 +43,8 @@ def follow(job: str = "last", /) -> int:
 
 
 @app.command
-def cancel(job: str = "last", /) -> int:
-    """Ask a launch to stop; what is finished stays.
-
-    Examples:
-        python -m nvlib jobs cancel last
-
-    Args:
-        job: the first letters of its id.
-    """
+def cancel(job: Job = "last", /) -> int:
+    """Ask a launch to stop; what is finished stays."""
     from nvlib import launch
 
     print(launch.cancel(job).line())
@@ -63,15 +52,8 @@ def cancel(job: str = "last", /) -> int:
 
 
 @app.command
-def resume(job: str = "last", /) -> int:
-    """Launch again what is missing of a launch.
-
-    Examples:
-        python -m nvlib jobs resume last
-
-    Args:
-        job: the first letters of its id.
-    """
+def resume(job: Job = "last", /) -> int:
+    """Launch again what is missing of a launch."""
     from nvlib import launch
 
     again = launch.resume(job)
@@ -80,15 +62,8 @@ def resume(job: str = "last", /) -> int:
 
 
 @app.command
-def forget(job: str = "last", /) -> int:
-    """Remove a launch that ended from the list; results stay.
-
-    Examples:
-        python -m nvlib jobs forget last
-
-    Args:
-        job: the first letters of its id.
-    """
+def forget(job: Job = "last", /) -> int:
+    """Remove a launch that ended from the list; results stay."""
     from nvlib import launch
 
     status = launch.status(job)

@@ -40,15 +40,24 @@ def name_of(kind: str) -> Any:
     return Annotated[Literal[tuple(KNOWN[kind])] | str, Parameter(show_choices=False, metavar="NAME")]
 
 
-Flag = Annotated[bool, Parameter(show_default=False)]
+def told(kind: Any, text: str | None = None, **how: Any) -> Any:
+    """Return the type of an option or argument that several commands have, with its help."""
+    return Annotated[kind, Parameter(help=text, **how)]
+
+
+Flag = told(bool, show_default=False)
 Network, Dataset, Method, Device, Deploy = map(name_of, KNOWN)
-Sets = Annotated[list[str] | None, Parameter(name="--set", consume_multiple=False, group=HOW, metavar="P=V")]
-Kind = Annotated[str | None, Parameter(name="--recipe", group=HOW)]
-DeploySets = Annotated[
-    list[str] | None, Parameter(name="--deploy-set", consume_multiple=False, group=DEPLOYED, metavar="P=V")
-]
-On = Annotated[str, Parameter(group=WHERE)]
-Threads = Annotated[int | None, Parameter(group=WHERE)]
+K = told(float, "percentile, in percent")
+Hash = told(str, "of a run, or its first digits")
+Quiet = told(Flag, "print the hash alone, and no progress")
+Sets = told(list[str] | None, "a parameter of the method, e.g. th=2, or of one of several: trice.warm=2; may be given "
+            "again", name="--set", consume_multiple=False, group=HOW, metavar="P=V")  # fmt: skip
+Kind = told(str | None, "default (Adam), or preset: the network's published recipe", name="--recipe", group=HOW)
+DeploySets = told(list[str] | None, "its parameter, or of one of several: tsb.epochs=3; may be given again",
+                  name="--deploy-set", consume_multiple=False, group=DEPLOYED, metavar="P=V")  # fmt: skip
+On = told(str, "cpu or cuda", group=WHERE)
+Threads = told(int | None, "of a process (default: the machine's, shared by the workers)", group=WHERE)
+Workers = told(int | None, "processes; jobs of the array with slurm", group=WHO)
 
 
 def options(*parts: Mapping[str, Any]) -> Any:
@@ -58,8 +67,9 @@ def options(*parts: Mapping[str, Any]) -> Any:
 
 
 def fields_of(
-    declared: type, names: Iterable[str] = (), *, group: Group, without: Iterable[str] = ()
-) -> dict[str, Any]:
+    declared: type, names: Iterable[str] = (), *, group: Group, without: Iterable[str] = (), one: bool = False,
+    **words: str,
+) -> dict[str, Any]:  # fmt: skip
     """Return fields of a dataclass as options, their types annotated with name, help and default.
 
     Args:
@@ -67,15 +77,19 @@ def fields_of(
         names: of the fields; none: all that words can say.
         group: under which heading of the help they stand.
         without: fields to leave out.
+        one: of several values take one.
+        **words: what fields are called, where it is not their name (`WORDS`).
     """
     said = {p.arg_name: " ".join((p.description or "").split()) for p in parse(declared.__doc__).params}
     kinds, found = types_of(declared), {}
     for field in fields(declared):
-        kind = _plain(kinds[field.name])
-        if field.name in without or (names and field.name not in names) or kind is None:
+        name, kind = field.name, _plain(kinds[field.name])
+        if name in without or (names and name not in names) or kind is None:
             continue
-        found[field.name] = option(WORDS.get(field.name, field.name), kind, said[field.name], group,
-                                   _written(field.default), several=field.name not in ONE_EACH)  # fmt: skip
+        if one and typing.get_origin(kind) is tuple:
+            kind = typing.get_args(kind)[0]
+        found[name] = option((WORDS | words).get(name, name), kind, said[name], group, _written(field.default),
+                             several=name not in ONE_EACH)  # fmt: skip
     return found
 
 
@@ -108,9 +122,8 @@ def _plain(kind: Any) -> Any:
 
 
 def _written(default: Any) -> str:
-    if default in (None, "", MISSING) or (isinstance(default, tuple) and not any(default)):
-        return ""
-    return " ".join(map(str, default)) if isinstance(default, tuple) else str(default)
+    several = default if isinstance(default, tuple) else (default,)
+    return "" if default is MISSING or all(one in (None, "") for one in several) else " ".join(map(str, several))
 
 
 # -- what they mean --------------------------------------------------------------------------------------------------

@@ -23,7 +23,6 @@ def reproduce(*names: str, preset: str | None = None, on: On = "cpu", workers: i
     Args:
         names: artefacts or notebooks (default: every notebook).
         preset: smoke, quick, full or paper; tour, without names.
-        on: cpu or cuda.
         workers: processes that train (default: one a core; 1 on cuda).
     """
     from nvlib import papers

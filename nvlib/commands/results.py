@@ -14,7 +14,7 @@ from nvlib import statistics
 from nvlib import store as stored
 from nvlib.commands import tables
 from nvlib.commands.format import columns, estimate
-from nvlib.commands.options import FILTERS, Flag, option, options
+from nvlib.commands.options import FILTERS, Flag, Hash, K, option, options
 from nvlib.errors import InputError, unknown
 from nvlib.records import Evaluation
 from nvlib.store import Store, results
@@ -37,7 +37,7 @@ Filters = options(_filters())
 
 @app.default
 @app.command(name="list")
-def list_(*, k: float = 1, runs: Flag = False, trainings: Flag = False, **where: Unpack[Filters]) -> int:
+def list_(*, k: K = 1, runs: Flag = False, trainings: Flag = False, **where: Unpack[Filters]) -> int:
     """Print mean and KPP of what is stored, shipped and local, with 95 % intervals.
 
     Examples:
@@ -48,10 +48,8 @@ def list_(*, k: float = 1, runs: Flag = False, trainings: Flag = False, **where:
         python -m nvlib results ACTION --help
 
     Args:
-        k: percentile, in percent.
         runs: a line an evaluation instead, with its hash.
         trainings: a line a training instead, with its hash.
-        **where: values of columns; each option takes several.
     """
     if runs and trainings:
         raise InputError("--runs and --trainings are two tables; give one of them")
@@ -69,15 +67,11 @@ def list_(*, k: float = 1, runs: Flag = False, trainings: Flag = False, **where:
 
 
 @app.command
-def show(hash: str, /, *, k: float = 1) -> int:
+def show(hash: Hash, /, *, k: K = 1) -> int:
     """Print a run in full: what it is, where it was computed, its files, what came out.
 
     Examples:
         python -m nvlib results show 84bc201f
-
-    Args:
-        hash: of a run, or its first digits.
-        k: percentile, in percent.
     """
     store = Store()
     name, record = store.find(hash)
@@ -114,7 +108,7 @@ def show(hash: str, /, *, k: float = 1) -> int:
 
 
 @app.command
-def compare(a: str, b: str, /, *, of: str | None = None, k: float = 1, **where: Unpack[Filters]) -> int:
+def compare(a: str, b: str, /, *, of: str | None = None, k: K = 1, **where: Unpack[Filters]) -> int:
     """Print how far A lies above B on the same chips, with 95 % intervals.
 
     Examples:
@@ -125,8 +119,6 @@ def compare(a: str, b: str, /, *, of: str | None = None, k: float = 1, **where: 
         a: a method, or the hash of an evaluation.
         b: what A is compared with, of the same kind.
         of: kpp, mean (points of accuracy) or ekl (nats) (default: all of two runs, else kpp).
-        k: percentile, in percent.
-        **where: values of columns; each option takes several.
     """
     store = Store()
     if of is not None and of not in tables.STATISTICS:
@@ -175,7 +167,7 @@ def verify(*, set_aside: Flag = False, seal: Flag = False) -> int:
 
 
 @app.command
-def export(file: Path, /, *, table: Flag = False, k: float = 1, **where: Unpack[Filters]) -> int:
+def export(file: Path, /, *, table: Flag = False, k: K = 1, **where: Unpack[Filters]) -> int:
     """Write results to a file, a row a chip.
 
     Examples:
@@ -185,8 +177,6 @@ def export(file: Path, /, *, table: Flag = False, k: float = 1, **where: Unpack[
     Args:
         file: ends in .csv or .parquet.
         table: statistics, a row a method and sigma_d, instead of chips.
-        k: percentile of the statistics.
-        **where: values of columns; each option takes several.
     """
     if file.suffix not in (".csv", ".parquet"):
         raise InputError(f"{file} is not a file to export to; expected a name that ends in .csv or .parquet")
@@ -212,7 +202,6 @@ def compact(target: Path, /, *, no_weights: Flag = False, replace: Flag = False,
         target: the folder; what it holds already is kept only if it matches.
         no_weights: leave the weights out.
         replace: even if TARGET holds runs that do not match.
-        **where: values of columns; each option takes several.
     """
     store = Store()
     table = tables.matching(store, where)
@@ -233,7 +222,7 @@ def compact(target: Path, /, *, no_weights: Flag = False, replace: Flag = False,
 
 
 @app.command
-def remove(*hash: str, yes: Flag = False, **where: Unpack[Filters]) -> int:
+def remove(*hash: Hash, yes: Flag = False, **where: Unpack[Filters]) -> int:
     """Delete local runs; with a training go its evaluations.
 
     Examples:
@@ -241,9 +230,7 @@ def remove(*hash: str, yes: Flag = False, **where: Unpack[Filters]) -> int:
         python -m nvlib results remove --method trice --yes
 
     Args:
-        hash: of runs, or their first digits.
         yes: do not ask.
-        **where: values of columns; each option takes several.
     """
     from nvlib import locks
 

@@ -3,48 +3,33 @@
 from __future__ import annotations
 
 import sys
-from typing import Annotated, Any, Unpack
+from typing import Annotated, Unpack
 
 from cyclopts import Parameter
 
 from nvlib.commands import options
-from nvlib.commands.options import (
-    HOW,
-    TRAINED,
-    Dataset,
-    Deploy,
-    DeploySets,
-    Device,
-    Flag,
-    Kind,
-    Method,
-    On,
-    Sets,
-    Threads,
-    fields_of,
-)
+from nvlib.commands.options import HOW, ONE, TRAINED, DeploySets, K, Kind, On, Quiet, Sets, Threads, fields_of
 from nvlib.commands.study import AXES, SELECTION
 from nvlib.declarations import RecipeFields, StudyFields
 from nvlib.errors import InputError
 
-TRAINING, CHIPS = Parameter(group=options.ONE), Parameter(group=options.CHIPS)
+CHIPS = Parameter(group=options.CHIPS)
 OF_CHIPS = ("chips", "chip_seed", "chip_precision", "train_range", "train_effects", "train_device")
 Asked = options.options(
+    fields_of(StudyFields, ("devices", "sigma_d", "seeds", "ranges", "train_effects"), group=ONE, one=True,
+              seeds="seed", train_effects="effects"),
     fields_of(StudyFields, group=TRAINED, without=(*AXES, *SELECTION, *OF_CHIPS)),
     fields_of(StudyFields, SELECTION, group=HOW), fields_of(RecipeFields, group=HOW),
 )  # fmt: skip
-Conditions = options.options(fields_of(StudyFields, ("reference", "mapping"), group=options.CHIPS))
+Conditions = options.options(fields_of(
+    StudyFields, ("effects", "peripheries", "reference", "mapping", "chip_seed"), one=True, group=options.CHIPS,
+))  # fmt: skip
 
 
 def train(
     *,
-    method: Annotated[Method, TRAINING] = "gaussian",
-    device: Annotated[Device, TRAINING] = "rram",
-    sigma_d: Annotated[float, TRAINING] = 0.1,
-    range: Annotated[str, TRAINING] = "max",
-    effects: Annotated[str | None, TRAINING] = None,
-    seed: Annotated[int, TRAINING] = 0,
-    quiet: Annotated[Flag, TRAINING] = False,
+    method: Annotated[options.Method, Parameter(group=ONE)] = "gaussian",
+    quiet: Annotated[Quiet, Parameter(group=ONE)] = False,
     set_: Sets = None,
     recipe: Kind = None,
     on: On = "cpu",
@@ -61,28 +46,14 @@ def train(
 
     Args:
         method: what is done against variation.
-        device: whose variation it meets.
-        sigma_d: size of the variation.
-        range: what the largest level stands for: max, deviations:2.5, percentile:99.5; /channel behind it: of each
-            column.
-        effects: that noisy forwards meet, e.g. drift:time=3600 (default: none).
-        seed: of weights, order and noise.
-        quiet: print the hash alone, and no progress.
-        set_: a parameter of the method, e.g. th=2; may be given again.
-        recipe: default (Adam), or preset: the network's published recipe.
-        on: cpu or cuda.
-        threads: of the process (default: the machine's).
-        **asked: fields of a study and of its recipe.
     """
     from nvlib.commands import single
     from nvlib.store import Store
     from nvlib.studies import Study
 
-    study = Study(
-        methods=(method,), devices=(device,), sigma_d=(sigma_d,), seeds=(seed,), ranges=(range,),
-        train_effects=effects or "", parameters=options.method_parameters(set_, [method]),
-        **options.of(Study, asked), **options.recipe(recipe, asked, Study),
-    )  # fmt: skip
+    parameters = options.method_parameters(set_, [method])
+    values = {"methods": method, "parameters": parameters, **options.of(Study, asked)}
+    study = Study.of(values | options.recipe(recipe, asked, Study))
     store = Store()
     name = single.train(study, store, on, threads, not quiet)
     history = store.history(name)
@@ -99,21 +70,18 @@ def evaluate(
     hash: str,
     /,
     *,
-    device: Annotated[Device | None, CHIPS] = None,
+    device: Annotated[options.Device | None, CHIPS] = None,
     sigma_d: Annotated[float | None, CHIPS] = None,
+    range: Annotated[str | None, CHIPS] = None,
     chips: Annotated[int, CHIPS] = 400,
     until: Annotated[float | None, CHIPS] = None,
     of: Annotated[str, CHIPS] = "kpp",
     max_chips: Annotated[int, CHIPS] = 20_000,
-    chip_seed: Annotated[int, CHIPS] = 0,
-    range: Annotated[str | None, CHIPS] = None,
-    effects: Annotated[str | None, CHIPS] = None,
-    periphery: Annotated[str | None, CHIPS] = None,
+    k: Annotated[K, CHIPS] = 1,
     precision: Annotated[str, CHIPS] = "float32",
-    dataset: Annotated[Dataset | None, CHIPS] = None,
-    k: Annotated[float, CHIPS] = 1,
-    quiet: Annotated[Flag, CHIPS] = False,
-    deploy: Annotated[Deploy | None, Parameter(group=options.DEPLOYED)] = None,
+    dataset: Annotated[options.Dataset | None, CHIPS] = None,
+    quiet: Annotated[Quiet, CHIPS] = False,
+    deploy: Annotated[options.Deploy | None, Parameter(group=options.DEPLOYED)] = None,
     deploy_set: DeploySets = None,
     on: On = "cpu",
     threads: Threads = None,
@@ -130,24 +98,14 @@ def evaluate(
         hash: of a training, or its first digits; see: python -m nvlib results list --trainings.
         device: the kind of cell (default: the one it was trained for, else rram).
         sigma_d: size of the variation (default: the one it was trained for).
+        range: as deviations:2.5 (default: that of the training); calibrated: the best KPP on validation images.
         chips: how many, in all.
         until: add chips until an interval is +- so many points.
         of: whose interval: kpp or mean.
         max_chips: where --until gives up.
-        chip_seed: the family of chips.
-        range: what the largest level stands for, e.g. deviations:2.5 (default: that of the training); calibrated: of
-            some the best KPP on validation images and other chips.
-        effects: what befalls chips after programming, e.g. 'stuck:chen2015 + drift:time=3600' (default: nothing).
-        periphery: tiles, converters, wires: isaac, rows=64,adc_bits=6, ... (default: none).
         precision: of the products: float32, bf16, or tf32 on cuda.
         dataset: path of the image folder, if it has moved.
-        k: percentile, in percent.
-        quiet: print the hash alone, and no progress.
         deploy: none (default), write_verify, swim, normalise, compensate, last_layer, last_layers, tsb.
-        deploy_set: its parameter: epochs=3; may be given again.
-        on: cpu or cuda.
-        threads: of the process (default: the machine's).
-        **conditions: further fields of a chip.
     """
     from nvlib import statistics
     from nvlib.commands import single
@@ -167,13 +125,11 @@ def evaluate(
     model = single.Model(name, store, dataset)
     span = range or record.get("range", "max")
     if span == "calibrated":
-        span = model.calibrated(device, sigma_d, k, **conditions)
+        kept = {name: conditions[name] for name in ("reference", "mapping") if name in conditions}
+        span = model.calibrated(device, sigma_d, k, **kept)
         print(f"range {span}, chosen on validation images", file=sys.stderr)
-    values: dict[str, Any] = {
-        "devices": (device,), "sigma_d": (sigma_d,), "chip_seed": chip_seed, "ranges": (span,),
-        "effects": (effects or "",), "peripheries": (periphery or "",), "chip_precision": precision,
-        **options.deployments(None if deploy is None else [deploy], deploy_set), **conditions,
-    }  # fmt: skip
+    values = {"devices": device, "sigma_d": sigma_d, "ranges": span, "chip_precision": precision, **conditions,
+              **options.deployments(None if deploy is None else [deploy], deploy_set)}  # fmt: skip
     for count in rule.looks if rule else (chips,):
         evaluation = model.evaluate(count, on, threads, not quiet, **values)
         rows = store.samples(evaluation)

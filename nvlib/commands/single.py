@@ -73,9 +73,10 @@ class Model:
             on: where to compute.
             threads: of torch; None leaves them.
             progress: whether to show a bar.
-            **values: of the study of one that it is: devices, sigma_d, deployments, reference, ...
+            **values: of the study of one that it is, as `Study.of` takes them: devices, sigma_d, reference, ...
         """
-        desk = Desk(Study(**self.shape, **values, chips=chips), self.where, on, self.training, self.loaded)
+        study = Study.of({**self.shape, **values, "chips": chips})
+        desk = Desk(study, self.where, on, self.training, self.loaded)
         _do(desk, plan(desk, threads=threads), progress)
         (evaluation,) = desk.evaluations.values()
         return evaluation

@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING, Annotated, Any, Unpack
 from cyclopts import Parameter
 
 from nvlib.commands import options
-from nvlib.commands.options import HOW, TRAINED, DeploySets, Flag, Kind, Sets, Threads, fields_of
+from nvlib.commands.options import HOW, TRAINED, DeploySets, Flag, K, Kind, Sets, Threads, Workers, fields_of
 from nvlib.declarations import ClusterFields, RecipeFields, StudyFields
 from nvlib.errors import InputError, unknown
 
@@ -36,14 +36,14 @@ def study(
     /,
     *,
     dry_run: Flag = False,
-    k: float = 1,
+    k: K = 1,
     set_: Sets = None,
     recipe: Kind = None,
     deploy_set: DeploySets = None,
     on: Annotated[str | None, Parameter(group=options.WHERE)] = None,
     threads: Threads = None,
     executor: Annotated[str | None, WHO] = None,
-    workers: Annotated[int | None, WHO] = None,
+    workers: Workers = None,
     pack: Annotated[str, WHO] = "auto",
     detach: Annotated[Flag, WHO] = False,
     name: Annotated[str | None, WHO] = None,
@@ -67,19 +67,12 @@ def study(
     Args:
         file: the grid, .toml or .yaml (default: what the options say).
         dry_run: only say how many runs, how many exist, time and memory.
-        k: percentile of the table, in percent.
-        set_: a parameter of the method, e.g. th=2, or of one of several: trice.warm=2; may be given again.
-        recipe: default (Adam), or preset: the network's published recipe.
-        deploy_set: a parameter of a deployment: tsb.epochs=3; may be given again.
         on: cpu or cuda (default: cpu, or cuda with --gpus).
-        threads: of a process (default: the machine's, shared by the workers).
-        executor: here (default), processes or slurm.
-        workers: processes, or jobs of the array; alone it means processes.
+        executor: here (default; processes with --workers), processes or slurm.
         pack: trainings as one population: a number, or auto.
         detach: as a job of its own: see python -m nvlib jobs.
         name: of the job.
         no_follow: with slurm: submit and return.
-        **asked: fields of the study, of its recipe and of the cluster's jobs.
     """
     from nvlib import data, launch, studies
     from nvlib.commands.tables import say
