@@ -3,8 +3,7 @@
     echo '{"methods": ["gaussian"], "sigma_d": [0.1]}' | python app/forecast.py
     -> {"text": ..., "seconds": ..., "missing": ..., "record": ...}  or  {"error": one line}
 
-The pages do not import torch, measuring a speed keeps a core busy, and a network of the reader's own brings code that
-it has agreed to run here: none of this belongs into the server.
+The pages do not import torch, and measuring a speed keeps a core busy: neither belongs into the server.
 """
 
 from __future__ import annotations

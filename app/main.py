@@ -22,6 +22,8 @@ try:
         ]
     )
     with common.guarded():
+        common.plugged.load()
+    with common.guarded():
         common.sidebar()
         page.run()
 finally:

@@ -41,8 +41,8 @@ __all__ = [
     "stages", "sweep", "train", "METHODS", "Recipe", "DEPLOYMENTS", "build", "MODELS", "load", "Study", "run",
     "results", "Estimate", "InputError", "anova", "array", "catalogue", "circuits", "crossbar", "data", "deploy",
     "devices", "effects", "errors", "evaluate", "explore", "figures", "hardware", "launch", "methods", "models",
-    "noise", "papers", "philox", "population", "precision", "provenance", "records", "rounding", "sequential",
-    "statistics", "store", "studies", "summary", "taylor",
+    "noise", "papers", "philox", "plugins", "population", "precision", "provenance", "records", "rounding",
+    "sequential", "statistics", "store", "studies", "summary", "taylor",
 ]  # fmt: skip
 
 if TYPE_CHECKING:

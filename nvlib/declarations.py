@@ -47,7 +47,7 @@ class StudyFields:
     """A grid of runs. Sequences are its axes; the rest is shared.
 
     Attributes:
-        network: lenet, lenet5, lenet3, vgg8, vgg8_tsb, resnet18; or your own, own:NAME (see: python -m nvlib models).
+        network: your own, mine.py:small (FILE:FUNCTION), or a name.
         dataset: a name, or the path of an image folder.
         methods: training methods, of `nvlib.METHODS`.
         devices: names, or paths of .toml or .csv files.
@@ -62,8 +62,7 @@ class StudyFields:
         peripheries: round the arrays, tiles, converters, wires: none (default), isaac, rows=64,adc_bits=6, ...
         train_range: of forwards in training (default: that of the chips).
         train_effects: that noisy forwards in training meet, e.g. drift:time=3600 (default: none).
-        deployments: what is done to each chip: none (default), write_verify, swim, normalise, compensate, last_layer,
-            last_layers, tsb.
+        deployments: what is done to each chip.
         parameters: of methods, by name.
         deployment_parameters: of deployments, by name.
         width: channels, as a multiple.

@@ -27,7 +27,7 @@ def app(shipped, tmp_path, monkeypatch):
     """The app on those results, with no run of its own yet."""
     monkeypatch.setenv("NVLIB_RESULTS", str(shipped))
     monkeypatch.setenv("NVLIB_RUNS", str(tmp_path / "runs"))
-    monkeypatch.setenv("NVLIB_MODELS", str(tmp_path / "models"))
+    monkeypatch.delenv("NVLIB_PLUGINS", raising=False)
     st.cache_resource.clear()
     st.cache_data.clear()
     yield launched()

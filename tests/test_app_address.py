@@ -65,8 +65,7 @@ def stored(tmp_path_factory):
         analysed(root, f"{kind}-of-another", kind, tables, {"train_seed": 1})
     (root / "tsb-fig4").symlink_to(APP.parent / "results" / "tsb-fig4")
     with pytest.MonkeyPatch.context() as patch:
-        for name in ("NVLIB_RUNS", "NVLIB_MODELS"):
-            patch.setenv(name, str(root.parent / name))
+        patch.setenv("NVLIB_RUNS", str(root.parent / "NVLIB_RUNS"))
         patch.setenv("NVLIB_RESULTS", str(root))
         jobs(tidy()["run"].iloc[0])
         st.cache_resource.clear()

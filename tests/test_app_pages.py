@@ -370,7 +370,7 @@ def test_a_forecast_that_fails_is_one_line(common, monkeypatch, tmp_path):
 
     monkeypatch.setattr(jobs, "APP", tmp_path)  # no script there
     with pytest.raises(InputError, match="forecast failed") as error:
-        jobs.forecast.__wrapped__("{}")
+        jobs._forecast.__wrapped__("{}", ())
     assert "\n" not in str(error.value)
 
 

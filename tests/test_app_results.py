@@ -49,8 +49,7 @@ def real(tmp_path_factory):
     """The results that ship, read once; nothing of one's own."""
     with pytest.MonkeyPatch.context() as patch:
         patch.setenv("NVLIB_RESULTS", str(ROOT / "results"))
-        for name in ("NVLIB_RUNS", "NVLIB_MODELS"):
-            patch.setenv(name, str(tmp_path_factory.mktemp("none") / name))
+        patch.setenv("NVLIB_RUNS", str(tmp_path_factory.mktemp("none") / "runs"))
         st.cache_resource.clear()
         st.cache_data.clear()
         gc.freeze()

@@ -30,9 +30,13 @@ def server(tmp_path_factory):
     with socket.socket() as probe:
         probe.bind(("127.0.0.1", 0))
         port = probe.getsockname()[1]
-    environment = {**os.environ, "NVLIB_RESULTS": str(root), "NVLIB_RUNS": str(root / "runs"), "OMP_NUM_THREADS": "1",
-                   "NVLIB_MODELS": str(root / "models")}  # fmt: skip
-    command = [sys.executable, "-m", "streamlit", "run", "app/main.py", "--server.port", str(port)]
+    environment = {**os.environ, "NVLIB_RESULTS": str(root), "NVLIB_RUNS": str(root / "runs"), "OMP_NUM_THREADS": "1"}
+    (root.parent / "mine.py").write_text("""from torch import nn
+def small(classes=10, in_channels=1):
+    return nn.Sequential(nn.Conv2d(in_channels, 2, 5, stride=4), nn.Flatten(), nn.Linear(2 * 36, classes))
+""")
+    command = [sys.executable, "-m", "streamlit", "run", "app/main.py", "--server.port", str(port), "--",
+               "--network", str(root.parent / "mine.py:small")]  # fmt: skip
     log = (root / "log").open("w")
     process = subprocess.Popen(command, cwd=ROOT, env=environment, stdout=log, stderr=log)
     try:
@@ -351,36 +355,17 @@ def option(page, label, name):
     page.get_by_role("listbox").wait_for(state="detached")
 
 
-def test_an_own_network_is_shown_agreed_to_and_run(page, server, tmp_path):
-    file, marker = tmp_path / "mine.py", tmp_path / "marker"
-    file.write_text(f"""open({str(marker)!r}, "a").write("x")
-from torch import nn
-def small(classes=10, in_channels=1):
-    return nn.Sequential(nn.Conv2d(in_channels, 2, 5, stride=4), nn.Flatten(), nn.Linear(2 * 36, classes))
-""")
+def test_an_own_network_is_offered_and_run(page, server):
     page.goto(f"{server}/run?method=none")
-    page.get_by_text("A network of your own").click()
-    page.locator("input[type=file]").set_input_files(file)
-    page.get_by_text("runs on this machine with your rights").wait_for()
-    assert "def small" in page.get_by_test_id("stMain").get_by_test_id("stExpander").first.inner_text()
-    add = page.get_by_role("button", name="Add this network")
-    assert add.is_disabled()
-    page.get_by_text("I have read this code").click()
-    page.wait_for_function("[...document.querySelectorAll('button')].some(b => b.innerText.includes('Add this') && "
-                           "!b.disabled)")  # fmt: skip
-    add.click()
-    page.get_by_text("the form below offers it").wait_for()
-    idle(page)
+    option(page, "Network", re.compile(r"^mine.small \(own, "))
     number(page, "Epochs").fill("1")
     number(page, "Chips a training").fill("5")
     option(page, "Images of each split", re.compile("^500$"))
-    assert not marker.exists()
     page.get_by_role("button", name="Estimate time and memory").click()
     page.get_by_text("1 epochs to go").wait_for()
     page.get_by_role("button", name="Start").click()
     job = page.get_by_test_id("stVerticalBlock").filter(has_text="none on mine.small (own").last
     job.get_by_text("done", exact=True).wait_for()
-    assert marker.read_text() == "xx"  # by the forecast and by the job, each once
     page.get_by_test_id("stSidebarNavLink").filter(has_text="Explore").click()
     page.get_by_role("heading", name="Explore").wait_for()
     page.get_by_text("Conditions", exact=True).click()

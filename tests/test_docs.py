@@ -21,7 +21,6 @@ def alone(tmp_path, monkeypatch):
     """A folder, a store, and registries of their own."""
     monkeypatch.chdir(tmp_path)
     monkeypatch.setenv("NVLIB_RUNS", str(tmp_path / "runs"))
-    monkeypatch.setenv("NVLIB_MODELS", str(tmp_path / "models"))
     monkeypatch.setattr(nvlib.methods, "METHODS", dict(nvlib.METHODS))
     return tmp_path
 

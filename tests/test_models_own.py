@@ -1,5 +1,6 @@
-"""A network of one's own: adopted by content, run only where it trains, refused in one line where it cannot."""
+"""A network of one's own: known by its file's content, refused in one line where it cannot be used."""
 
+import re
 from pathlib import Path
 
 import pytest
@@ -7,10 +8,10 @@ import torch
 from torch import nn
 
 import nvlib
-from nvlib import launch, models
+from nvlib import catalogue, launch, models, plugins
 from nvlib.__main__ import main
 from nvlib.errors import InputError
-from nvlib.models import own, syntax
+from nvlib.models import own
 from nvlib.store import Store, compact
 from nvlib.studies import Study, model_of, run
 
@@ -26,9 +27,28 @@ GRID = {"methods": ("gaussian",), "sigma_d": (0.1,), "images": 128, "epochs": 1,
 
 @pytest.fixture(autouse=True)
 def apart(tmp_path, monkeypatch):
-    for name in ("runs", "models"):
-        monkeypatch.setenv(f"NVLIB_{name.upper()}", str(tmp_path / name))
+    monkeypatch.setenv("NVLIB_RUNS", str(tmp_path / "runs"))
     monkeypatch.setenv("NVLIB_RESULTS", str(tmp_path / "none"))
+    monkeypatch.setattr(plugins, "_held", {})
+    monkeypatch.setattr(plugins, "_current", {})
+    monkeypatch.setattr(catalogue, "NETWORKS", dict(catalogue.NETWORKS))
+
+
+@pytest.fixture
+def written(tmp_path):
+    """What writes a file and returns what names its network."""
+
+    def write(text, factory="make", name="mine"):
+        (tmp_path / f"{name}.py").write_text(text)
+        return f"{tmp_path / name}.py:{factory}"
+
+    return write
+
+
+@pytest.fixture
+def made(written):
+    """What builds the network of a file's text."""
+    return lambda text, **options: models.build(written(HEAD + text), **options)
 
 
 @pytest.fixture
@@ -38,154 +58,103 @@ def marker(tmp_path):
 
 
 def marked(marker, text=SMALL):
-    return f"open({str(marker)!r}, 'a').write('x')\n{text}".encode()
+    return f"open({str(marker)!r}, 'a').write('x')\n{text}"
 
 
-def made(text, factory="make", **options):
-    """Return the network of a file's text."""
-    return models.build(own.adopt((HEAD + text).encode(), factory).network, **options)
+# -- naming ----------------------------------------------------------------------------------------------------------
 
 
-# -- adopting --------------------------------------------------------------------------------------------------------
-
-
-def test_adopting_runs_nothing_and_building_runs_once(marker):
-    found = own.adopt(marked(marker), "small", "mine")
-    assert own.find("own:mine") == own.adopted()[0] == found and own.find(found.network).sha256 == found.sha256
-    assert syntax.factories(own.source(found)) == ("small",) and not marker.exists()
-    shapes = [tuple(models.build("own:mine", classes=n, seed=0)[-1].weight.shape) for n in (7, 10)]
+def test_a_file_is_run_once_as_long_as_it_is_the_same(written, marker):
+    network = written(marked(marker), "small")
+    shapes = [tuple(models.build(network, classes=n, seed=0)[-1].weight.shape) for n in (7, 10)]
     assert shapes == [(7, 144), (10, 144)] and marker.read_text() == "x"
+    found = own.find(models.named(network))
+    assert (found.factory, found.source.text, found.source.name) == ("small", marked(marker), "mine")
+    assert models.named(network.removesuffix(":small")) == found.network  # the only function that there is
+    assert own.label(found.network) == f"mine.small (own, {found.source.sha256[:8]})"
 
 
-def test_a_name_follows_the_content_wherever_the_file_lies(tmp_path, monkeypatch):
+def test_a_name_follows_the_content_wherever_the_file_lies(tmp_path):
     for place in ("a", "b"):
         (tmp_path / place).mkdir()
         (tmp_path / place / "mine.py").write_text(SMALL)
-    first = own.adopt(tmp_path / "a" / "mine.py")
-    monkeypatch.setenv("NVLIB_MODELS", str(tmp_path / "elsewhere"))
-    again = own.adopt(tmp_path / "b" / "mine.py", "small")
-    assert again.network == first.network == f"own:mine.small@{first.sha256[:16]}"
-    (tmp_path / "b" / "mine.py").write_text(SMALL + "\n")
-    other = own.adopt(tmp_path / "b" / "mine.py")
-    assert other.network != first.network and own.find("own:mine").network == other.network  # the latest of the name
-    assert Study(network="own:mine", **GRID).record()["network"] == other.network
-    assert {n.network for n in own.adopted()} == {first.network, other.network}
+    first, again = (models.named(f"{tmp_path}/{place}/mine.py:small") for place in ("a", "b"))
+    assert first == again == f"own:mine.small@{own.find(first).source.sha256[:16]}"
+    (tmp_path / "b" / "mine.py").write_text(SMALL.replace("4 * width", "6 * width"))
+    study = Study(network=str(tmp_path / "b" / "mine.py"), **GRID)
+    assert study.network != first and study.plugins == (str(tmp_path / "b" / "mine.py"),)
+    assert Study.of(study.record()) == study
+    assert [len(models.build(name)[1].weight) for name in (first, study.network)] == [4, 6]  # each its own text
+    assert set(catalogue.NETWORKS) >= {first, study.network}
 
 
-def test_one_file_may_have_several_factories():
-    text = (SMALL + "\nclass Net(nn.Linear):\n    def __init__(self):\n        super().__init__(3, 2)\n").encode()
-    with pytest.raises(InputError, match="several functions or classes: small, Net"):
-        own.adopt(text)
-    for factory in ("small", "Net"):
-        own.adopt(text, factory, "two")
-    with pytest.raises(InputError, match=r"expected one of: own:two\.Net, own:two\.small"):
-        own.find("own:two")
-    assert isinstance(models.build("own:two.Net"), nn.Linear)
+def test_one_file_may_have_several_factories(written):
+    text = SMALL + "\nclass Net(nn.Linear):\n    def __init__(self):\n        super().__init__(3, 2)\n"
+    path = written(text, "Net", "two")
+    with pytest.raises(InputError, match=r"several functions or classes: small, Net.* e\.g\. two\.py:small"):
+        models.named(path.removesuffix(":Net"))
+    assert isinstance(models.build(path), nn.Linear)
+    with pytest.raises(InputError, match=r"unknown function or class of two\.py 'Bet' .did you mean 'Net'"):
+        models.named(path.replace("Net", "Bet"))
 
 
 @pytest.mark.parametrize(
     ("content", "says"),
     [
-        (b"#" * (syntax.MOST + 1), "at most 65,536"),
         (b"\xff\xfe", "UTF-8"),
-        (b"def make(:\n", "not Python: .* in line 1"),
+        (b"def make(:\n", r"SyntaxError: .* .line 1 of its file"),
         (b"x = 1\n", "no function"),
         (b"", "no function"),
-        (b"(" * 20_000, "not Python"),
-        (b"def make():\x00\n pass", "U\\+0000 in line 1"),
-        ("x = 1\n# \u202e\ndef make(): pass".encode(), "U\\+202E in line 2"),
-        (b"# harmless\rimport os\ndef make(): pass", "U\\+000D in line 1"),
-        (b"# \x1b[8m\ndef make(): pass", "U\\+001B"),
-        ("# \u2028\ndef make(): pass".encode(), "U\\+2028"),
+        (b"from torch.nn import Linear\n", "no function"),  # one of its own
     ],
 )  # fmt: skip
-def test_what_is_no_file_of_a_network_is_refused(content, says):
+def test_what_is_no_file_of_a_network_is_refused(content, says, tmp_path):
+    (tmp_path / "bad.py").write_bytes(content)
     with pytest.raises(InputError, match=says) as error:
-        own.adopt(content)
-    assert "\n" not in str(error.value) and not own.folder().exists()
+        models.build(f"{tmp_path}/bad.py:make")
+    assert "\n" not in str(error.value) and "bad.py" in str(error.value)
 
 
-def test_what_is_shown_is_what_runs():
-    """A line that asks for another encoding is a comment; UTF-8 it is."""
-    text = "# coding: utf-7\nNAME = '+ACcA-'\ndef make():\n    return nn.Linear(3, len(NAME))\n"
-    assert syntax.text_of(text.encode()) == text
-    assert made(text).out_features == len("+ACcA-")
+@pytest.mark.parametrize("name", ["1x", "a b", "x" * 33, "ä"])
+def test_files_that_cannot_name_a_network(name, written):
+    with pytest.raises(InputError, match="cannot name a network"):
+        models.build(written(SMALL, "small", name))
 
 
-@pytest.mark.parametrize("name", ["../x", "a b", "", "x;y", "-x", "1x", "a" * 33, "ä", "a.b", "a\n"])
-def test_names_that_could_mean_something_else_are_refused(name):
-    with pytest.raises(InputError, match="cannot be used"):
-        own.adopt(SMALL.encode(), "small", name)
-    with pytest.raises(InputError, match=r"none of one's own") as error:
-        own.find(f"own:{name}@{'0' * 15}")
-    assert "\n" not in str(error.value) and not own.folder().exists()
-
-
-# -- refusing --------------------------------------------------------------------------------------------------------
-
-
-def test_what_was_not_adopted_is_not_run(tmp_path, monkeypatch, marker):
-    network = own.adopt(marked(marker), "small", "mine").network
-    training = run(Study(network=network, **GRID), progress=False).training.iloc[0]
-    assert marker.exists()
-    digits = network[-16:]
-    monkeypatch.setenv("NVLIB_MODELS", str(tmp_path / "of_another"))  # who is given the results, has not agreed
-    for refused in (lambda: model_of(training), lambda: Study(network=network), lambda: models.build(network),
-                    lambda: nvlib.train("none", network, None, "rram", 0.1)):  # fmt: skip
-        with pytest.raises(InputError, match=f"not adopted here.*{digits}.*models add FILE:small --name mine") as error:
+def test_what_is_stored_does_not_run_and_needs_its_file(written, marker):
+    network = written(marked(marker), "small")
+    table = run(Study(network=network, **GRID), progress=False)
+    training, name = table.training.iloc[0], table.network.iloc[0]
+    plugins._held.clear(), plugins._current.clear()  # another process
+    for refused in (lambda: model_of(training), lambda: Study(network=name), lambda: models.build(name)):
+        with pytest.raises(InputError, match=f"needs its file.*{name[-16:]}.*--plugin mine.py") as error:
             refused()
         assert "\n" not in str(error.value)
-    with pytest.raises(InputError, match="models add FILE:FACTORY --name mine"):
-        own.find("own:mine")
-    assert len(nvlib.results(training=training)) == 3  # data are there for everybody
-    with pytest.raises(InputError, match=r"is a file; adopt it first: python -m nvlib models add x\.py:make"):
-        models.build("x.py:make")
+    assert len(nvlib.results(training=training)) == 3 and marker.read_text() == "x"  # data are there for everybody
+    plugins.load(network.removesuffix(":small"))
+    assert len(model_of(training)) == 5
 
 
-def test_an_altered_file_is_not_run(marker):
-    found = own.adopt(marked(marker), "small", "mine")
-    models.build("own:mine")
-    own.place(found).write_bytes(marked(marker, SMALL + "# more\n"))
-    for _ in range(2):  # though it ran in this process before
-        with pytest.raises(InputError, match="was altered since"):
-            models.build("own:mine")
-    own.place(found).unlink()
-    with pytest.raises(InputError, match="cannot be read"):
-        models.build("own:mine")
-    assert marker.read_text() == "x"
+def test_a_plug_in_registers_a_network(written, monkeypatch):
+    from nvlib.models import registry
 
-
-def test_a_folder_that_others_may_write_to_is_not_trusted():
-    own.adopt(SMALL.encode(), "small", "mine")
-    assert own.folder().stat().st_mode & 0o777 == 0o700
-    own.folder().chmod(0o777)
-    for act in (own.adopted, lambda: models.build("own:mine"), lambda: own.adopt(SMALL.encode())):
-        with pytest.raises(InputError, match="chmod go-w"):
-            act()
-
-
-def test_a_withdrawn_network_is_not_run_and_keeps_its_results():
-    network = own.adopt(SMALL.encode(), None, "mine").network
-    run(Study(network=network, **GRID), progress=False)
-    own.withdraw("own:mine")
-    assert not list(own.folder().iterdir()) and len(nvlib.results(network=network)) == 3
-    with pytest.raises(InputError, match="not adopted here"):
-        Study(network=network)
-
-
-def test_a_streamlit_server_does_not_run_it(marker, monkeypatch):
-    runtime = pytest.importorskip("streamlit.runtime")
-    own.adopt(marked(marker), "small", "mine")
-    monkeypatch.setattr(runtime, "exists", lambda: True)
-    with pytest.raises(InputError, match="never run in this server"):
-        models.build("own:mine")
-    assert not marker.exists()
+    monkeypatch.setattr(registry, "MODELS", dict(registry.MODELS))
+    put = "nvlib.models.registry.MODELS['tiny'] = lambda classes=10: small(classes, width=0.5)"
+    text = f"{SMALL}\nimport nvlib\n{put}\n"
+    source = plugins.load(written(text).removesuffix(":make"))
+    assert models.named("tiny") == source.network("tiny") and source.network("tiny") in catalogue.NETWORKS
+    assert models.build("tiny")[0].out_channels == models.build(source.network("tiny"))[0].out_channels == 2
+    registry.MODELS["session"] = nn.Linear
+    with pytest.raises(InputError, match="in this session alone"):
+        models.build("session")
+    with pytest.raises(InputError, match="in place of nvlib's 'lenet'"):
+        plugins.load(written(text.replace("'tiny'", "'lenet'")).removesuffix(":make"))
 
 
 # -- what the factory is given, and what it may make -----------------------------------------------------------------
 
 
-def test_a_factory_gets_what_it_names():
+def test_a_factory_gets_what_it_names(made):
     text = """
 def make(in_channels, classes, bits=6, *, activation_bits, width=2, **more):
     net = nn.Linear(in_channels, classes)
@@ -200,7 +169,7 @@ def make(in_channels, classes, bits=6, *, activation_bits, width=2, **more):
     assert (net.bits, net.activation_bits, net.input_size, net.training) == (4, 2, 14, True)
 
 
-def test_what_a_network_does_not_say():
+def test_what_a_network_does_not_say(made):
     net = made("def make():\n    return nn.Linear(3, 2)\n")
     assert (net.bits, net.activation_bits, net.input_size) == (8, 0, None)
     assert made("def make():\n    return nn.Linear(3, 2)\n", bits=4).bits == 4
@@ -212,14 +181,13 @@ def make():
     assert made(quantised).activation_bits == made(quantised, activation_bits=5).activation_bits == 5
 
 
-def test_images_are_scaled_to_what_a_network_says():
+def test_images_are_scaled_to_what_a_network_says(written):
     text = SMALL.replace("    c = ", "    nn.Sequential.input_size = None\n    c = ").replace("c * 36", "c * 9")
     text = text.replace("return nn.Seq", "net = nn.Seq") + "    net.input_size = 14\n    return net\n"
-    network = own.adopt(text.encode(), "small", "half").network
-    assert Study(network=network, images=10).data().shape == (1, 14, 14)
+    assert Study(network=written(text, "small"), images=10).data().shape == (1, 14, 14)
 
 
-def test_seeds_make_the_weights():
+def test_seeds_make_the_weights(made):
     text = "torch.rand(7)\ndef make():\n    return nn.Linear(30, 2)\n"
     first = made(text, seed=5).weight
     before = torch.get_rng_state()
@@ -229,7 +197,7 @@ def test_seeds_make_the_weights():
 
 
 BROKEN = [
-    ("import nowhere_at_all\ndef make(): pass", "its file raised ModuleNotFoundError: .*line 3 of its file", True),
+    ("import nowhere_at_all\ndef make(): pass", "it raised ModuleNotFoundError: .*line 3 of its file", True),
     ("def make():\n    return 1 / 0", r"make\(\) raised ZeroDivisionError: division by zero \(line 4", True),
     ("def make():\n    raise SystemExit('bye\\nbye')", "raised SystemExit: bye bye", True),
     ("def make():\n    pass", "returned NoneType; expected an nn.Module", False),
@@ -242,17 +210,16 @@ BROKEN = [
     ("def make():\n    return nn.Sequential(nn.Flatten(), nn.Linear(784, 12))", r"shape \(2, 12\) .* \(2, 10\)", False),
     ("def make():\n    return nn.Conv2d(1, 10, 1)", r"\(2, 10, 28, 28\) .* let make take classes", False),
     ("def make():\n    return nn.Linear(3, 10)", r"images of shape \(2, 1, 28, 28\) raised RuntimeError: .*mat1", True),
-    ("make = None\nif True:\n    del make\ndef make(): pass\ndel make", "has no 'make' to call", False),
+    ("make = None\ndef other(): pass", "unknown function or class of bad.py 'make'", False),
 ]  # fmt: skip
 
 
 @pytest.mark.parametrize(("text", "says", "traced"), BROKEN)
-def test_what_goes_wrong_in_a_file_is_one_line(text, says, traced):
-    own.adopt((HEAD + text).encode(), "make", "bad")
+def test_what_goes_wrong_in_a_file_is_one_line(text, says, traced, written):
     with pytest.raises(InputError, match=says) as error:
-        Study(network="own:bad", images=10).data()
-    assert "\n" not in str(error.value) and "own:bad.make@" in str(error.value)
-    assert (isinstance(error.value, own.Broken) and error.value.__cause__ is not None) == traced
+        Study(network=written(HEAD + text, "make", "bad"), images=10).data()
+    assert "\n" not in str(error.value) and re.search(r"own:bad.make@|bad\.py", str(error.value))
+    assert (isinstance(error.value, plugins.Broken) and error.value.__cause__ is not None) == traced
 
 
 @pytest.mark.parametrize(
@@ -264,7 +231,7 @@ def test_what_goes_wrong_in_a_file_is_one_line(text, says, traced):
         ({"classes": 0}, "classes=0"),
     ],
 )
-def test_what_a_network_is_not(options, says):
+def test_what_a_network_is_not(options, says, made):
     with pytest.raises(InputError, match=says):
         made("def make(classes=2):\n    return nn.Linear(3, classes)\n", **options)
 
@@ -272,9 +239,8 @@ def test_what_a_network_is_not(options, says):
 # -- through the store -----------------------------------------------------------------------------------------------
 
 
-def test_training_goes_on_to_the_same_weights_and_keeps_its_text(store):
-    found = own.adopt(SMALL.encode(), None, "mine")
-    study = Study(network="own:mine", **GRID | {"epochs": 3})
+def test_training_goes_on_to_the_same_weights_and_keeps_its_text(store, written):
+    study = Study(network=written(SMALL, "small"), **GRID | {"epochs": 3})
 
     def stop(what, done, total):
         if done == 2:
@@ -289,18 +255,18 @@ def test_training_goes_on_to_the_same_weights_and_keeps_its_text(store):
     assert run(study, whole, progress=False).equals(table)
     held, again = model_of(training, store).state_dict(), model_of(training, whole).state_dict()
     assert held.keys() == again.keys() and all(torch.equal(held[key], again[key]) for key in held)
-    assert set(table.network) == {found.network}
+    assert set(table.network) == {study.network}
     for where in (store, Store(store.runs, None)):
         kept = where.about(training)["network"]
-        assert kept == {"name": "mine", "factory": "small", "sha256": found.sha256, "classes": 10, "in_channels": 1,
+        sha256 = own.find(study.network).source.sha256
+        assert kept == {"name": "mine", "factory": "small", "sha256": sha256, "classes": 10, "in_channels": 1,
                         "source": SMALL}  # fmt: skip
     record = store.training(training)
-    assert (record.network, record.bits, record.activation_bits) == (found.network, 8, 0)
+    assert (record.network, record.bits, record.activation_bits) == (study.network, 8, 0)
 
 
-def test_shipped_results_bring_the_text_and_the_weights(store, tmp_path):
-    own.adopt(SMALL.encode(), None, "mine")
-    study = Study(network="own:mine", **GRID)
+def test_shipped_results_bring_the_text_and_the_weights(store, tmp_path, written):
+    study = Study(network=written(SMALL, "small"), **GRID)
     table = run(study, store, progress=False)
     training = table.training.iloc[0]
     compact(store, tmp_path / "results" / "ours", [e for _, e in study.pairs(study.data())])
@@ -310,7 +276,7 @@ def test_shipped_results_bring_the_text_and_the_weights(store, tmp_path):
     assert all(torch.equal(held[key], here[key]) for key in here)
 
 
-def test_tied_weights_and_passing_buffers_come_back(store):
+def test_tied_weights_and_passing_buffers_come_back(store, written):
     text = HEAD + """
 class Net(nn.Module):
     def __init__(self):
@@ -325,15 +291,13 @@ class Net(nn.Module):
             self.scale.add_(1)
         return self.a(x.flatten(1)) + self.scale * self.b(x.flatten(1))
 """
-    own.adopt(text.encode(), "Net", "tied")
-    table = run(Study(network="own:tied", **GRID), store, progress=False)
+    table = run(Study(network=written(text, "Net", "tied"), **GRID), store, progress=False)
     model = model_of(table.training.iloc[0], store)
     assert model.a.weight is model.b.weight and model.scale == 2  # a step of 128 images
 
 
-def test_methods_that_attach_take_named_layers(store):
-    own.adopt(SMALL.encode(), None, "mine")
-    grid = GRID | {"chips": 1, "network": "own:mine"}
+def test_methods_that_attach_take_named_layers(store, written):
+    grid = GRID | {"chips": 1, "network": written(SMALL, "small")}
     with pytest.raises(InputError, match="name the layers"):
         run(Study(**grid | {"methods": ("irs",)}), store, progress=False)
     named = Study(**grid | {"methods": ("irs",), "parameters": {"irs": {"layers": ("0",), "hidden": 4}}})
@@ -347,10 +311,9 @@ def test_methods_that_attach_take_named_layers(store):
 
 
 @pytest.mark.parametrize("workers", [1, pytest.param(2, marks=pytest.mark.slow)])
-def test_other_processes_do_what_this_one_does(store, marker, workers):
-    """Workers find the file by themselves; each process runs it once."""
-    network = own.adopt(marked(marker), "small", "mine").network
-    study = Study(network=network, **GRID | {"seeds": (0, 1)})
+def test_other_processes_do_what_this_one_does(store, marker, workers, written):
+    """A study brings its file; each process runs it once."""
+    study = Study(network=written(marked(marker), "small"), **GRID | {"seeds": (0, 1)})
     table = launch.run(study, "processes", workers, where=store, threads=1, progress=False)
     assert marker.read_text() == "x" * (1 + workers)
     alone = run(study, Store(store.runs.with_name("alone"), None), progress=False, threads=1)
@@ -362,7 +325,7 @@ def test_other_processes_do_what_this_one_does(store, marker, workers):
 # -- jobs say where it went wrong ------------------------------------------------------------------------------------
 
 
-def test_a_launch_logs_the_traceback_of_what_fails_in_training(store):
+def test_a_launch_logs_the_traceback_of_what_fails_in_training(store, written):
     text = HEAD + """
 class Net(nn.Linear):
     def __init__(self):
@@ -372,20 +335,19 @@ class Net(nn.Linear):
         assert not self.training, 'only looks'
         return super().forward(x.flatten(1))
 """
-    own.adopt(text.encode(), "Net", "lazy")
     with pytest.raises(launch.Failed, match="AssertionError: only looks"):
-        launch.run(Study(network="own:lazy", **GRID), where=store, progress=False)
+        launch.run(Study(network=written(text, "Net", "lazy"), **GRID), where=store, progress=False)
     log = Path(launch.status("last", store).log).read_text()
     assert "Traceback" in log and "assert not self.training, 'only looks'" in log
 
 
-def test_a_job_logs_the_traceback_of_what_fails_before(store, capsys):
+def test_a_job_logs_the_traceback_of_what_fails_before(store, capsys, written):
     from nvlib.launch.job import new
     from nvlib.launch.run import main as lead
 
-    own.adopt(f"{HEAD}def make():\n    return undefined_name\n".encode(), "make", "bad")
+    network = written(f"{HEAD}def make():\n    return undefined_name\n", "make", "bad")
     options = {"workers": None, "on": "cpu", "pack": "auto", "threads": None, "cluster": {}, "shipped": None}
-    job = new(store.runs, [{"network": "own:bad", "images": 10}], "here", None, options)
+    job = new(store.runs, [{"network": network, "images": 10}], "here", None, options)
     assert lead(str(job.home)) == 2
     out = capsys.readouterr().out
     assert "Traceback" in out and "    return undefined_name" in out
@@ -396,45 +358,33 @@ def test_a_job_logs_the_traceback_of_what_fails_before(store, capsys):
 # -- the command line ------------------------------------------------------------------------------------------------
 
 
-def test_the_commands(capsys, tmp_path, marker):
-    (tmp_path / "mine.py").write_bytes(marked(marker))
-    assert main(["models"]) == 0 and "no networks of your own" in capsys.readouterr().out
-    assert main(["models", "add", str(tmp_path / "mine.py:small")]) == 0
-    out, err = capsys.readouterr()
-    network = out.strip()
-    assert network == own.find("own:mine").network and "with your rights" in err
-    assert main(["models"]) == 0 and network in capsys.readouterr().out
-    assert main(["models", "show", "own:mine"]) == 0 and "def small(" in capsys.readouterr().out
-    assert not marker.exists()
-    assert main(["models", "check", "own:mine"]) == 0
+def test_the_commands(capsys, tmp_path, written):
+    network = written(SMALL, "small")
+    assert main(["models", "check", network]) == 0
     assert "0.weight" in (checked := capsys.readouterr().out) and "8-bit weights" in checked
-    assert marker.exists()
-    assert main(["train", *"--network own:mine --epochs 1 --images 64 --sigma-d 0.1 --quiet".split()]) == 0
+    assert main(["train", *f"--network {network} --epochs 1 --images 64 --sigma-d 0.1 --quiet".split()]) == 0
     training = capsys.readouterr().out.strip()
-    assert Store().training(training).network == network
+    assert Store().training(training).network == models.named(network)
     assert main(["evaluate", training, "--chips", "2", "--quiet"]) == 0
     assert main(["results", "show", training]) == 0
     assert "    def small(" in capsys.readouterr().out
-    assert main(["models", "remove", network]) == 0
+    plugins._held.clear(), plugins._current.clear()  # another process
     assert main(["evaluate", training, "--chips", "4", "--quiet"]) == 2
-    capsys.readouterr()
-    assert main(["models", "add", "--run", training[:10]]) == 0
-    assert capsys.readouterr().out.strip() == network
-    assert main(["evaluate", training, "--chips", "4", "--quiet"]) == 0
-    (tmp_path / "grid.toml").write_text('network = "own:mine"\nmethods = ["none"]\nimages = 64\nepochs = 1\n')
+    assert "--plugin mine.py" in capsys.readouterr().err
+    plugin = network.removesuffix(":small")
+    assert main(["evaluate", training, "--chips", "4", "--quiet", "--plugin", plugin]) == 0
+    (tmp_path / "grid.toml").write_text(f'network = "{network}"\nmethods = ["none"]\nimages = 64\nepochs = 1\n')
     assert main(["study", str(tmp_path / "grid.toml"), "--dry-run"]) == 0
     assert "1 epochs to go" in capsys.readouterr().out
+    assert main(["models"]) == 0 and "VGG-8" in capsys.readouterr().out
 
 
 @pytest.mark.parametrize(
     ("line", "says"),
     [
-        ("models add nowhere.py", "cannot be read"), ("models add grid.toml", "Python file"),
-        ("models add", "--run HASH"), ("models add --run 0123", "no training begins"),
-        ("models add x.py:f --run a", "give"),
-        ("models show own:mine", "not adopted here"), ("models check lenet", "none of one's own"),
-        ("models drop own:mine", "invalid choice"), ("train --network own:mine", "not adopted here"),
-        ("study --network mine.py", "adopt it first"), ("study --network own:", "none of one's own"),
+        ("models check nowhere.py:f", "is not there"), ("models check own:mine", "none of one's own"),
+        ("models add x.py:f", "invalid choice"), ("train --network own:mine", "none of one's own"),
+        ("study --network mine.py", "is not there"), ("study --network lenett", "unknown network"),
     ],
 )  # fmt: skip
 def test_bad_input_is_one_line_and_exit_code_two(line, says, capsys):
@@ -443,15 +393,13 @@ def test_bad_input_is_one_line_and_exit_code_two(line, says, capsys):
     assert err.startswith("error: ") and err.count("\n") == 1 and says in err
 
 
-def test_check_shows_where_a_file_fails(capsys, tmp_path):
-    (tmp_path / "bad.py").write_text("def make():\n    return undefined_name\n")
-    assert main(["models", "add", str(tmp_path / "bad.py")]) == 0
-    assert main(["models", "check", "own:bad"]) == 2
+def test_check_shows_where_a_file_fails(capsys, written):
+    assert main(["models", "check", written("def make():\n    return undefined_name\n")]) == 2
     err = capsys.readouterr().err
-    assert "    return undefined_name" in err and err.splitlines()[-1].startswith("error: own:bad.make@")
+    assert "    return undefined_name" in err and err.splitlines()[-1].startswith("error: own:mine.make@")
 
 
-@pytest.mark.parametrize("command", ["models", "models add", "models check"])
+@pytest.mark.parametrize("command", ["models", "models check"])
 def test_every_command_has_help_with_examples(command, capsys):
     with pytest.raises(SystemExit):
         main([*command.split(), "--help"])

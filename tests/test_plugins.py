@@ -1,6 +1,8 @@
 """Methods of one's own in other processes, and their code in the record."""
 
+import hashlib
 import json
+import os
 import re
 import subprocess
 import sys
@@ -11,7 +13,9 @@ from typing import ClassVar
 import pytest
 
 import nvlib
-from nvlib import InputError, Study, launch, plugins
+from nvlib import InputError, Study, catalogue, launch, models, plugins
+from nvlib.launch.job import new
+from nvlib.launch.lead import lead
 from nvlib.records import digest
 from nvlib.store import Store
 
@@ -33,8 +37,14 @@ def mine(tmp_path, monkeypatch):
     monkeypatch.setattr(nvlib.methods, "METHODS", dict(nvlib.METHODS))
     path = tmp_path / "mine.py"
     path.write_text(LOUDER + method.group(0))
+    held = [(names, dict(names)) for names in (catalogue.METHODS, catalogue.NETWORKS, models.MODELS)]
+    for name in ("_held", "_current", "_listed"):
+        monkeypatch.setattr(plugins, name, {})
     yield path
     nvlib.METHODS.pop("louder", None)
+    for names, before in held:
+        names.clear()
+        names.update(before)
 
 
 def small(path, **changes):
@@ -61,6 +71,83 @@ def test_edited_code_is_another_record(mine):
     assert replace(after, code=before.code) == before
     ((own, _),) = replace(study, methods=("gaussian",)).pairs(study.data())
     assert own.code is None  # nvlib's own has none, and so its name of before
+
+
+def test_a_run_keeps_the_text(mine, tmp_path):
+    where = Store(tmp_path / "runs", None)
+    table = launch.run(small(mine), where=where, progress=False)
+    source = plugins.load(mine)
+    kept = {"sha256": source.sha256, "text": mine.read_text()}
+    assert where.about(table.training.iloc[0])["code"] == {"mine.py": kept}
+    assert "code" not in where.about(table.run.iloc[0])  # its chips are programmed by nvlib's own
+
+
+def test_a_study_brings_the_files_of_its_names(mine, tmp_path):
+    plugins.load(mine)
+    assert Study(methods=("louder",)).plugins == (str(mine),) and Study().plugins == ()
+    copied = tmp_path / "copy" / "mine.py"
+    copied.parent.mkdir()
+    copied.write_text(mine.read_text())
+    assert plugins.load(copied) == plugins.load(mine)  # not run again
+
+
+def test_what_is_edited_while_a_launch_waits_changes_nothing(mine, tmp_path):
+    """A launch has a copy; this process forgets what it ran, as a job of another machine knows nothing of it."""
+    study = small(mine)
+    where = Store(tmp_path / "runs", None)
+    ((training, _),) = study.pairs(study.data())
+    options = {"workers": None, "on": "cpu", "pack": "auto", "threads": 1, "cluster": {}, "shipped": None}
+    job = new(where.runs, [study.record()], "here", None, options)
+    mine.write_text("1 / 0\n")
+    plugins._held.clear(), plugins._current.clear()
+    assert lead(job).state == "done"
+    assert where.names() and where.record(digest(training))["code"] == training.code
+    (copy,) = job.home.rglob("mine.py")
+    assert job.asked()["studies"][0]["plugins"] == [str(copy)]
+
+
+def distribution(site, name, entry):
+    """What pip leaves of an installed package."""
+    home = site / f"{name}-1.0.dist-info"
+    home.mkdir(parents=True)
+    (home / "METADATA").write_text(f"Metadata-Version: 2.1\nName: {name}\nVersion: 1.0\n")
+    (home / "entry_points.txt").write_text(f"[nvlib.plugins]\n{entry}\n")
+
+
+def test_a_plug_in_of_an_installed_package(mine, tmp_path, monkeypatch):
+    site = tmp_path / "site"
+    distribution(site, "nvlib_louder", "louder = nvlib_louder")
+    (site / "nvlib_louder.py").write_text(
+        mine.read_text() + "\nfrom torch import nn\ndef tiny(classes=10):\n    return nn.Sequential(nn.Flatten(), "
+        "nn.Linear(784, classes))\nnvlib.MODELS['tiny'] = tiny\n"
+    )
+    monkeypatch.syspath_prepend(site)
+    monkeypatch.setattr(plugins, "_packages", {})
+    sha256 = hashlib.sha256((site / "nvlib_louder.py").read_bytes()).hexdigest()
+    study = Study("tiny", methods=("louder",), sigma_d=(0.1,), epochs=1, chips=2, images=64)
+    assert study.network == f"own:nvlib_louder.tiny@{sha256[:16]}" and study.plugins == ()
+    ((training, _),) = study.pairs(study.data())
+    assert training.code == sha256 and catalogue.METHODS["louder"] == "louder" and study.network in catalogue.NETWORKS
+    monkeypatch.setenv("PYTHONPATH", f"{site}{os.pathsep}{ROOT}")
+    where = Store(tmp_path / "runs", None)
+    table = launch.run(study, "processes", 1, where=where, progress=False)
+    assert set(table.method) == {"louder"} and set(table.network) == {study.network}
+    assert where.about(digest(training))["code"]["nvlib_louder.py"]["sha256"] == sha256
+
+
+def test_a_package_that_fails_is_a_warning(tmp_path, monkeypatch):
+    distribution(tmp_path, "broken", "worse = nowhere_at_all")
+    monkeypatch.syspath_prepend(tmp_path)
+    monkeypatch.setattr(plugins, "_packages", {})
+    told = pytest.warns(UserWarning, match="'worse' .* left out: ModuleNotFoundError")
+    with told, pytest.raises(InputError, match="unknown method"):
+        nvlib.methods.get("quieter")
+
+
+def test_nvlibs_own_names_are_not_replaced(mine):
+    mine.write_text(mine.read_text().replace('METHODS["louder"]', 'METHODS["rc"]'))
+    with pytest.raises(InputError, match=r"mine\.py puts a method of its own in place of nvlib's 'rc'"):
+        plugins.load(mine)
 
 
 def test_a_class_of_a_session_has_its_text():

@@ -116,15 +116,15 @@ def test_an_array_with_a_killed_job_is_completed_by_a_second_submission(cluster,
     assert not list(where.runs.glob(".*checkpoint*"))
 
 
-def test_jobs_find_a_network_of_ones_own(cluster, tmp_path, monkeypatch):
-    monkeypatch.setenv("NVLIB_MODELS", str(tmp_path / "models"))
+def test_jobs_find_a_network_of_ones_own(cluster, tmp_path):
     marker = tmp_path / "marker"
     text = f"open({str(marker)!r}, 'a').write('x')\nfrom torch import nn\ndef make():\n    " \
            "return nn.Sequential(nn.Flatten(), nn.Linear(784, 10))\n"  # fmt: skip
-    network = nvlib.models.adopt(text.encode(), "make", "mine").network
-    study = Study(network, methods=("none",), epochs=1, chips=2, images=64)
+    (tmp_path / "mine.py").write_text(text)
+    study = Study(f"{tmp_path}/mine.py:make", methods=("none",), epochs=1, chips=2, images=64)
     table = launch.run(study, "slurm", where=Store(tmp_path / "runs", None), cluster=SMALL, progress=False)
-    assert len(table) == 2 and set(table.network) == {network} and marker.read_text() == "xx"  # here, and in the job
+    assert len(table) == 2 and set(table.network) == {study.network}
+    assert marker.read_text() == "xx"  # here, and in the job
 
 
 def test_jobs_know_a_method_of_ones_own(cluster, tmp_path, monkeypatch):

@@ -47,7 +47,7 @@ def clean(built, tmp_path_factory):
     subprocess.run([sys.executable, "-m", "venv", "--without-pip", home / "venv"], check=True)
     (wheel,) = built.glob("*.whl")
     python = home / "venv" / "bin" / "python"
-    dropped = ("PYTHONPATH", "PYTHONHOME", "NVLIB_RESULTS", "NVLIB_DATA", "NVLIB_MODELS")
+    dropped = ("PYTHONPATH", "PYTHONHOME", "NVLIB_RESULTS", "NVLIB_DATA", "NVLIB_PLUGINS")
     environment = {key: value for key, value in os.environ.items() if key not in dropped}
     environment |= {"NVLIB_RUNS": str(home / "runs"), "HOME": str(home)}
     pip = [sys.executable, "-m", "pip", "--python", python, "install", "--quiet", "--no-index", "--no-deps", wheel]

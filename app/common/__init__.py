@@ -4,6 +4,7 @@ sidebar -> frozen `Query`, bound to the address -> `chips` (cached read) -> one 
 Nothing here needs torch, so a page opens at once; nothing here is drawn, `nvlib.figures` does that. Each file imports
 only from those before it:
 
+    plugged    methods and networks of one's own, given when the app was started
     query      `Query`, and the names that are chosen among
     widgets    choices bound to the address, and what is said of an address that cannot be used
     reading    the stored chips that a query selects, and what their trainings cost
@@ -14,6 +15,7 @@ only from those before it:
     show       a figure with caption, table, downloads, provenance and code
 """
 
+from common import plugged
 from common.answers import offer
 from common.missing import command, missing, nearest, offer_nearest
 from common.query import DATASETS, FIRST, METHODS, NETWORKS, SETTING, Query
@@ -25,5 +27,5 @@ from common.widgets import choice, number
 __all__ = [
     "DATASETS", "FIRST", "METHODS", "NETWORKS", "SETTING", "Query", "chips", "choice", "clean", "code", "columns",
     "command", "costs", "deployed", "downloads", "figure", "guarded", "ideal", "interval", "missing", "nearest",
-    "number", "numbers", "offer", "offer_nearest", "query", "selected", "show", "sidebar", "stored", "told",
+    "number", "numbers", "offer", "offer_nearest", "plugged", "query", "selected", "show", "sidebar", "stored", "told",
 ]  # fmt: skip

@@ -15,6 +15,7 @@ from typing import Any
 
 import streamlit as st
 
+from common import plugged
 from nvlib import launch
 from nvlib.errors import InputError
 from nvlib.image_sets import IMAGE_SETS
@@ -31,7 +32,6 @@ MARKS = {
 }  # fmt: skip
 
 
-@st.cache_data(ttl=300, max_entries=50, show_spinner="Estimating time and memory")
 def forecast(record: str) -> dict[str, Any]:
     """Return what of a study is missing and what it takes: text, seconds, missing, record.
 
@@ -41,6 +41,12 @@ def forecast(record: str) -> dict[str, Any]:
     Raises:
         InputError: for a study that cannot run, or where no forecast could be made.
     """
+    return _forecast(record, plugged.versions())
+
+
+@st.cache_data(ttl=300, max_entries=50, show_spinner="Estimating time and memory")
+def _forecast(record: str, versions: tuple[str, ...]) -> dict[str, Any]:
+    """Return the same; asked anew where files of the reader's own were edited."""
     environment = os.environ | {"OMP_WAIT_POLICY": "passive", "PYTHONPATH": str(project_root() or "")}
     try:
         done = subprocess.run(

@@ -1,8 +1,7 @@
-"""A reader's own device, from a file or a table of its levels; and own network, a Python file, which is not run here.
+"""A reader's own device, from a file or a table of its levels.
 
 What a reader gives is data: the file's name serves for its ending alone, the bytes are read by `nvlib.devices.load` in
-a folder of their own that is removed at once, and what is shown of a device's texts is stripped of markup. A network's
-file is parsed and shown; with the reader's consent it is kept (`nvlib.models.own`), for a job's process to run.
+a folder of their own that is removed at once, and what is shown of a device's texts is stripped of markup.
 """
 
 from __future__ import annotations
@@ -19,8 +18,6 @@ import pandas as pd
 from nvlib import devices
 from nvlib.devices import Device
 from nvlib.errors import InputError
-from nvlib.models import own as networks
-from nvlib.models import syntax
 
 MOST = 64 * 1024  # bytes of a device file: 256 levels take 10 KB
 
@@ -76,27 +73,6 @@ def cleaned(device: Device) -> Device:
     if not name:
         raise InputError("the device's name has no letter or digit; expected a short name, e.g. my_cell")
     return replace(device, name=name, **texts)
-
-
-def network(name: str, content: bytes) -> tuple[str, str, tuple[str, ...]]:
-    """Return of a network's file its text, a name for it, and what could be its factory; nothing of it is run.
-
-    Raises:
-        InputError: in one line that names the file.
-    """
-    shown = plain(Path(name).name) or "the file"
-    if Path(name).suffix.lower() != ".py":
-        raise InputError(f"{shown} is no Python file; expected one that ends in .py")
-    stem = re.sub(r"[^A-Za-z0-9_-]", "_", Path(name).stem)[:32]
-    return syntax.text_of(content, shown), stem if stem[:1].isalpha() else "mine", syntax.factories(content, shown)
-
-
-def adopted() -> list[networks.Own]:
-    """Return the networks that a reader agreed to run, the latest first; none where their folder cannot be used."""
-    try:
-        return networks.adopted()
-    except InputError:
-        return []
 
 
 def plain(text: str) -> str:

@@ -1,83 +1,20 @@
 """Run: a study by a form, its time and memory first; then a job in a process of its own, followed from here."""
 
-import hashlib
 import json
 from collections.abc import Callable
 
 import common
 import streamlit as st
-from common import jobs, own
+from common import jobs
 from common.query import DATASETS, MEASURED, METHODS, NETWORKS, RELATIVE
 
-from nvlib import catalogue, devices, figures, launch, summary
+from nvlib import catalogue, devices, figures, launch, plugins, summary
 from nvlib.clock import in_words
-from nvlib.errors import InputError
 from nvlib.models import own as networks
 
 DEPLOYMENTS = ("none", *catalogue.DEPLOYMENTS)
 OWN = "your device: "
 EVERY = 1.0  # seconds between looks at jobs under way
-EXAMPLE = """import torch.nn as nn
-
-
-def small(classes=10, in_channels=1):
-    return nn.Sequential(
-        nn.Conv2d(in_channels, 8, 3, padding=1), nn.ReLU(), nn.MaxPool2d(4),
-        nn.Flatten(), nn.Linear(8 * 7 * 7, classes),
-    )
-"""
-CONSENT = (
-    "This is the file's text; adding it runs nothing yet. **If you agree, its code runs on this machine with your "
-    "rights**: it can read, change and delete your files and go to the internet, as any program of yours. It runs in "
-    "processes of its own, when you ask for an estimate and in the jobs that you start, never in this server. Add only "
-    "what you have read."
-)
-
-
-def own_network() -> None:
-    """Take a network from a file: its text is shown; nothing of it runs before the reader agrees, nor here after."""
-    with st.expander("A network of your own", icon=":material/code:"), common.guarded():
-        file = st.file_uploader(
-            "A Python file with a factory", ["py"], key="network-file", max_upload_size=1,
-            help="At most 64 KiB. It stands for itself: what it imports must be installed.",
-        )  # fmt: skip
-        if file is None:
-            st.caption("A function that returns a plain `nn.Module`, without noise in it; called with those of "
-                       "`classes`, `in_channels`, `width`, `bits`, `activation_bits` that it names. For example:")
-            st.code(EXAMPLE, language="python")
-        else:
-            offered(file.name, file.getvalue())
-        for one in own.adopted()[:8]:
-            left, right = st.columns([4, 1], vertical_alignment="center")
-            left.caption(f"`{one.network}`, added {one.adopted[:16].replace('T', ' ')} UTC")
-            right.button("Withdraw", key=f"withdraw-{one.network}", on_click=withdrawn, args=(one.network,),
-                         help="The file is run no more; results stay.", width="stretch")  # fmt: skip
-
-
-def offered(name: str, content: bytes) -> None:
-    """Show a file, and add its network if the reader agrees to run it."""
-    text, stem, factories = own.network(name, content)
-    st.code(text, language="python", line_numbers=True, height=300)
-    file = hashlib.sha256(content).hexdigest()  # another file asks anew
-    left, right = st.columns(2)
-    factory = left.selectbox("Factory", factories, key=f"factory-{file}", help="What of the file makes the network.")
-    chosen = right.text_input("Name", stem, max_chars=32, key=f"name-{file}", help="Its results are listed under it.")
-    if held := [n for n in own.adopted() if (n.sha256, n.factory, n.name) == (file, factory, chosen)]:
-        st.success(f"Added as {held[0].network}: the form below offers it.", icon=":material/check:")
-        return
-    st.warning(CONSENT, icon=":material/gavel:")
-    agreed = st.checkbox("I have read this code, and agree that it runs with my rights", key=f"agreed-{file}")
-    if st.button("Add this network", icon=":material/add:", disabled=not agreed) and agreed:
-        st.session_state["own_network"] = networks.adopt(content, factory, chosen).network
-        st.rerun()
-
-
-def withdrawn(network: str) -> None:
-    """Withdraw a consent (a button's callback); to add its file again is to be asked again."""
-    try:
-        st.session_state.pop(f"agreed-{networks.withdraw(network).sha256}", None)
-    except InputError as error:  # from another window, a moment ago
-        st.session_state["said"] = common.told(error)
 
 
 def form() -> None:
@@ -85,16 +22,17 @@ def form() -> None:
     mine = st.session_state.get("own_device")
     places = [*DATASETS, *jobs.folders()]
     known = [*devices.names(), *([f"{OWN}{mine.name}"] if mine else [])]
-    nets = [*NETWORKS, *dict.fromkeys(one.network for one in own.adopted())]
-    first = next((n for n in (st.session_state.get("own_network"), query.network) if n in nets), nets[0])
+    nets = [*NETWORKS]
+    first = query.network if query.network in nets else nets[0]
     with st.form("study", border=True):
         left, middle, right = st.columns(3)
         network = left.selectbox("Network", nets, nets.index(first), format_func=networks.label,
-                                 help="One of your own is added above, and listed last.")  # fmt: skip
+                                 help="Your own is listed last where the app was started with "
+                                 "`--network mine.py:small`.")  # fmt: skip
         text = "MNIST is here; others are looked for in $NVLIB_DATA, as are image folders."
         at = places.index(query.dataset) if query.dataset in places else 0
         dataset = middle.selectbox("Data set", places, at, help=text)
-        methods = right.multiselect("Training methods", METHODS, [m for m in query.method if m in METHODS])
+        methods = right.multiselect("Training methods", [*METHODS], [m for m in query.method if m in METHODS])
         at = len(known) - 1 if mine else known.index(query.device) if query.device in known else 0
         device = left.selectbox("Device", known, at, help="One that you made in the Device lab is listed last.")
         grid = sorted({*RELATIVE, *MEASURED, query.sigma_d})
@@ -112,6 +50,7 @@ def form() -> None:
         "devices": [mine.to_dict() if mine and device.startswith(OWN) else device], "sigma_d": sigma_d,
         "seeds": list(range(seeds)), "epochs": epochs, "chips": chips, "images": None if images == "all" else images,
         "mapping": mapping, "reference": reference, "deployments": [None if d == "none" else d for d in deployments],
+        "plugins": list(plugins.loaded()),
     }  # fmt: skip
     if asked:
         st.session_state.pop("forecast", None)
@@ -225,7 +164,6 @@ st.caption(
     "Studies run in processes of their own: they outlive a reload of this page and a restart of the app. At most "
     f"{jobs.most()} at once; others wait for their turn. What is stored already is never computed again."
 )
-own_network()
 form()
 st.subheader("Jobs", anchor=False)
 going = any(not status.finished for status in jobs.listed())

@@ -32,7 +32,7 @@ examples:
   python -m nvlib doctor
   python -m nvlib study --method none gaussian --sigma-d 0.1 0.2 --epochs 3 --chips 200
   python -m nvlib study grid.toml --dry-run
-  python -m nvlib models add mine.py:small               a network of your own
+  python -m nvlib train --network mine.py:small --sigma-d 0.2    a network of your own
   python -m nvlib results --method gaussian
   python -m nvlib reproduce --preset quick
   python -m nvlib COMMAND --help
@@ -47,7 +47,7 @@ COMMANDS = {
     "completion": "info:completion",
 }  # fmt: skip
 GROUPS = {
-    "models": "List networks of your own and add some, each from a Python file with a factory.",
+    "models": "List the networks, and check one of your own, a function in a Python file.",
     "jobs": "List, follow, cancel and resume launches of studies.",
     "results": "List, show, compare, verify, export, compact and remove what is stored.",
 }

@@ -3,12 +3,17 @@
 from __future__ import annotations
 
 import importlib.util
+import os
 import subprocess
 import sys
+from typing import Annotated
+
+from cyclopts import Parameter
 
 from nvlib.commands.options import Dataset, Device, Flag
 from nvlib.errors import InputError, unknown
 
+Files = Annotated[tuple[str, ...], Parameter(consume_multiple=False, metavar="FILE")]
 SHELLS = ("bash", "zsh", "fish")
 
 
@@ -70,11 +75,16 @@ def data(*names: Dataset, download: Flag = False) -> int:
     return 0
 
 
-def app() -> int:
+def app(*, plugin: Files = (), network: Files = ()) -> int:
     """Start the dashboard, on this machine only (needs a checkout).
 
     Examples:
         python -m nvlib app
+        python -m nvlib app --plugin mine.py --network mine.py:small
+
+    Args:
+        plugin: a file that registers methods or networks of your own; may be given again.
+        network: a network of your own, FILE.py:FUNCTION; may be given again.
     """
     from nvlib.store import project_root
 
@@ -85,7 +95,9 @@ def app() -> int:
         )
     if importlib.util.find_spec("streamlit") is None:
         raise InputError("streamlit is not installed; pip install -e '.[app]' (or make setup)")
-    return subprocess.run([sys.executable, "-m", "streamlit", "run", "app/main.py"], cwd=root).returncode
+    files = [word for file in (*plugin, *network) for word in ("--plugin", os.path.abspath(file))]
+    command = [sys.executable, "-m", "streamlit", "run", "app/main.py", *(["--", *files] if files else [])]
+    return subprocess.run(command, cwd=root).returncode
 
 
 def completion(shell: str, /) -> int:

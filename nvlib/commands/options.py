@@ -34,6 +34,8 @@ ONE_EACH = ("plugins", "setup")  # given again for another, where other options 
 KNOWN = {"network": catalogue.NETWORKS, "dataset": image_sets.IMAGE_SETS, "method": catalogue.METHODS,
          "device": catalogue.DEVICES, "deploy": ("none", *catalogue.DEPLOYMENTS)}  # fmt: skip
 
+LISTED = ("network", "method", "deploy")  # whose help says what there is
+
 
 def name_of(kind: str) -> Any:
     """Return the type of a name that a shell completes to the known ones; any other text, a path, is one too."""
@@ -104,6 +106,8 @@ def option(word: str, kind: Any, text: str | None, group: Group, default: str = 
         default: as the help says it; "": not at all.
         several: whether a tuple takes all words that follow.
     """
+    if word in LISTED:
+        text = f"{(text or '').rstrip('.')} ({', '.join(KNOWN[word])})."
     if word in KNOWN:
         kind = tuple[name_of(word), ...] if typing.get_origin(kind) is tuple else name_of(word)
     return Annotated[kind, Parameter(
@@ -132,6 +136,14 @@ def _written(default: Any) -> str:
 def of(declared: type, asked: Mapping[str, Any]) -> dict[str, Any]:
     """Return what was asked of the fields of a dataclass."""
     return {field.name: asked[field.name] for field in fields(declared) if field.name in asked}
+
+
+def run_plugins(asked: Mapping[str, Any]) -> None:
+    """Run the files that ``--plugin`` names, whose methods have parameters to be set."""
+    from nvlib import plugins
+
+    for path in asked.get("plugins", ()):
+        plugins.load(path)
 
 
 def method_parameters(sets: Sequence[str] | None, methods: Sequence[str]) -> dict[str, dict[str, Any]]:

@@ -85,7 +85,10 @@ def show(hash: Hash, /, *, k: K = 1) -> int:
         print(f"{part}")
         for key, value in held.items():
             said = value if isinstance(value, str) else json.dumps(value)
-            print(f"  {key:<15} {said}" if (part, key) != ("network", "source") else tables.source(said))
+            if part == "code":
+                print(f"  {key:<15} {value['sha256']}\n{tables.source(value['text'])}")
+            else:
+                print(f"  {key:<15} {said}" if (part, key) != ("network", "source") else tables.source(said))
     if home.is_dir():
         print("files")
         for path in sorted(p for p in home.iterdir() if p.is_file()):

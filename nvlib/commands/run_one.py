@@ -19,11 +19,13 @@ Asked = options.options(
     fields_of(StudyFields, ("devices", "sigma_d", "seeds", "ranges", "train_effects"), group=ONE, one=True,
               seeds="seed", train_effects="effects"),
     fields_of(StudyFields, group=TRAINED, without=(*AXES, *SELECTION, *OF_CHIPS)),
-    fields_of(StudyFields, SELECTION, group=HOW), fields_of(RecipeFields, group=HOW),
+    fields_of(StudyFields, (*SELECTION, "plugins"), group=HOW), fields_of(RecipeFields, group=HOW),
 )  # fmt: skip
-Conditions = options.options(fields_of(
-    StudyFields, ("effects", "peripheries", "reference", "mapping", "chip_seed"), one=True, group=options.CHIPS,
-))  # fmt: skip
+Conditions = options.options(
+    fields_of(StudyFields, ("effects", "peripheries", "reference", "mapping", "chip_seed"), one=True,
+              group=options.CHIPS),
+    fields_of(StudyFields, ("plugins",), group=options.CHIPS),
+)  # fmt: skip
 
 
 def train(
@@ -51,6 +53,7 @@ def train(
     from nvlib.store import Store
     from nvlib.studies import Study
 
+    options.run_plugins(asked)
     parameters = options.method_parameters(set_, [method])
     values = {"methods": method, "parameters": parameters, **options.of(Study, asked)}
     study = Study.of(values | options.recipe(recipe, asked, Study))
@@ -114,6 +117,8 @@ def evaluate(
     from nvlib.sequential import Until
     from nvlib.store import Store
 
+    options.run_plugins(conditions)
+    conditions.pop("plugins", None)
     statistics.needed(k)  # refuses a k that is none, before anything is computed
     rule = None if until is None else Until(until, of, k, 0.95, chips, max_chips)
     store = Store()

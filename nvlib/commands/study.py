@@ -109,12 +109,10 @@ def grid(
     file: Path | None = None, set_: Sets = None, recipe: Kind = None, deploy_set: DeploySets = None, **asked: Any
 ) -> Study:
     """Return the study that a file and options describe."""
-    from nvlib import plugins
     from nvlib.studies import Study, load
 
     base = load(file) if file else Study()
-    for path in asked.get("plugins", ()):
-        plugins.load(path)
+    options.run_plugins(asked)
     values = options.of(Study, asked)
     values |= options.deployments(values.pop("deployments", None), deploy_set)
     values |= options.recipe(recipe, asked, base, base.recipe if file else None)

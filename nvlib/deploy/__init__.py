@@ -23,6 +23,7 @@ cells, verified cells, pulses, training images and seconds. Any training's model
 
 from dataclasses import fields
 
+from nvlib import plugins
 from nvlib.deploy.compensate import Compensate
 from nvlib.deploy.deployed import Deployed
 from nvlib.deploy.last_layers import LastLayer, LastLayers
@@ -53,6 +54,8 @@ def get(deployment: str | object, **parameters: object) -> object:
     """
     if not isinstance(deployment, str):
         return deployment
+    if deployment not in DEPLOYMENTS:
+        plugins.installed()
     if deployment not in DEPLOYMENTS:
         raise unknown("deployment method", deployment, DEPLOYMENTS)
     known = [field.name for field in fields(DEPLOYMENTS[deployment])]

@@ -24,6 +24,7 @@ from __future__ import annotations
 from collections.abc import Iterable
 from dataclasses import MISSING, fields
 
+from nvlib import plugins
 from nvlib.devices import Device
 from nvlib.effects.common import CommonVariation
 from nvlib.effects.drift import Drift
@@ -60,6 +61,8 @@ def get(given: str | Effect) -> Effect:
                              "and `befall` (nvlib.effects)")  # fmt: skip
         return given
     name, colon, rest = given.strip().partition(":")
+    if name not in KINDS:
+        plugins.installed()
     if name not in KINDS:
         raise InputError(f"{unknown('effect', name, KINDS)}; e.g. {EXAMPLE}")
     kind = KINDS[name]

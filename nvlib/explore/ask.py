@@ -12,6 +12,7 @@ from typing import Any
 
 import pandas as pd
 
+from nvlib import plugins
 from nvlib.explore import select
 from nvlib.explore.query import Query
 from nvlib.records import Training
@@ -72,7 +73,7 @@ def ask(
             lacking += 1
             held = store.history(name) if name else ()
             seconds.append(float(held["seconds"].sum()) if len(held) and "seconds" in held else None)
-        studies.append(values)
+        studies.append(values | ({"plugins": list(plugins.loaded())} if plugins.loaded() else {}))
     known = None if None in seconds else sum(seconds)
     return Ask(tuple(_together(studies)), lacking, known, chips)
 

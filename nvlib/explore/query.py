@@ -7,7 +7,7 @@ from dataclasses import dataclass
 from nvlib import catalogue
 from nvlib.image_sets import IMAGE_SETS
 
-NETWORKS, DATASETS, METHODS = map(tuple, (catalogue.NETWORKS, IMAGE_SETS, catalogue.METHODS))
+NETWORKS, DATASETS, METHODS = catalogue.NETWORKS, IMAGE_SETS, catalogue.METHODS  # with those of plug-ins run here
 FIRST = ("none", "gaussian")  # methods shown before anything is chosen: those that ship for every sigma_d
 RELATIVE = (0.0, 0.05, 0.1, 0.15, 0.2, 0.25, 0.3, 0.35, 0.4, 0.45, 0.5)  # sigma_d of a device without own deviations
 MEASURED = (0.0, 0.25, 0.5, 0.75, 1.0, 1.25, 1.5, 2.0)  # factors on a measured one

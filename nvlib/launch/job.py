@@ -4,12 +4,14 @@
                       progress.json   `Status`, replaced whole                  failed/<run> what ended in an error
                       workers/<k>.log of its processes                          cancel       somebody wants it to end
                       tasks.json, slurm.json, workers/<k>.json, slurm/          of a job array
+                      plugins/        copies of files of one's own
 
 Nothing here needs torch, so that a page can list and follow launches.
 """
 
 from __future__ import annotations
 
+import hashlib
 import json
 import os
 import re
@@ -26,7 +28,7 @@ import psutil
 from nvlib.clock import in_words
 from nvlib.errors import InputError, unknown
 from nvlib.provenance import now
-from nvlib.store import Store, write_json
+from nvlib.store import Store, write_json, write_whole
 
 FOLDER = ".launch"
 SAME = 2.0  # seconds; clocks are set, and numbers of dead processes given to new ones, but not so soon
@@ -190,10 +192,25 @@ def new(
     id = f"{time.strftime('%Y%m%d-%H%M%S', time.gmtime())}-{secrets.token_hex(2)}"
     launch = Launch(runs / FOLDER / id)
     launch.write("launch.json", {
-        "id": id, "name": name or "", "executor": executor, "studies": studies, "created": now(), **options,
+        "id": id, "name": name or "", "executor": executor, "created": now(),
+        "studies": [_with_files(launch.home, study) for study in studies], **options,
     })  # fmt: skip
     launch.note(Status(id, name or "", executor, started=now(), log=str(launch.log), **process()))
     return launch
+
+
+def _with_files(home: Path, study: Mapping[str, Any]) -> Mapping[str, Any]:
+    """Return a study whose plug-ins are copies in the launch's folder: edits while it waits change nothing."""
+    copies = []
+    for path in map(Path, study.get("plugins", ())):
+        if not path.is_file():
+            copies.append(str(path))  # the study says so when it is read
+            continue
+        content = path.read_bytes()
+        copy = home / "plugins" / hashlib.sha256(content).hexdigest()[:16] / path.name
+        write_whole(copy, lambda file, content=content: Path(file).write_bytes(content))
+        copies.append(str(copy.absolute()))
+    return {**study, "plugins": copies} if copies else study
 
 
 def process() -> dict[str, Any]:

@@ -15,7 +15,7 @@ from typing import Any
 from nvlib import population
 from nvlib.errors import InputError
 from nvlib.launch.job import Launch
-from nvlib.models.own import Broken
+from nvlib.plugins import Broken
 from nvlib.provenance import now
 from nvlib.store import DiskFull
 from nvlib.studies.plan import Desk, Task

@@ -18,6 +18,7 @@ with the clean weights and a batch. `nvlib.methods.loop` does the rest for a who
 
 from dataclasses import fields, is_dataclass
 
+from nvlib import plugins
 from nvlib.errors import unknown
 from nvlib.methods.censored import (
     LeftCensoredInjection,
@@ -68,6 +69,8 @@ def get(method: str | Method, **parameters: object) -> Method:
     """
     if not isinstance(method, str):
         return method
+    if method not in METHODS:
+        plugins.installed()
     if method not in METHODS:
         raise unknown("method", method, METHODS)
     known = [field.name for field in fields(METHODS[method])] if is_dataclass(METHODS[method]) else list(parameters)

@@ -1,9 +1,8 @@
 """Networks: the papers', and a user's own.
 
     networks   LeNet, LeNet-3, VGG-8, ResNet-18 as plain modules, and the quantiser of their activations
-    syntax     a user's Python file as text, which is not run there
-    own        such a file adopted by its content, with consent, as a network with a name
-    factory    running it, and what its network must be
+    own        a network of one's own, named as a Python file and a function in it
+    factory    making it, and what it must be
     registry   `MODELS`, and `build`, by name
 
 Names are resolved when first used, so that `nvlib.models.own` needs no torch.
@@ -25,18 +24,16 @@ _HOME = {
         ("ActivationQuantiser", "Network", "LeNet", "LeNet3", "VGG8", "BasicBlock", "ResNet18"), "networks"
     ),
     **dict.fromkeys(("MODELS", "build", "named"), "registry"),
-    **dict.fromkeys(("Own", "adopt", "adopted", "withdraw"), "own"),
 }
 
 __all__ = [
     "MODELS", "build", "named", "ActivationQuantiser", "Network", "LeNet", "LeNet3", "VGG8", "BasicBlock", "ResNet18",
-    "Own", "adopt", "adopted", "withdraw", "own",
+    "own",
 ]  # fmt: skip
 
 if TYPE_CHECKING:
     from nvlib.models import own
     from nvlib.models.networks import VGG8, ActivationQuantiser, BasicBlock, LeNet, LeNet3, Network, ResNet18
-    from nvlib.models.own import Own, adopt, adopted, withdraw
     from nvlib.models.registry import MODELS, build, named
 
 

@@ -1,4 +1,4 @@
-"""Running a user's own file: the one place where that happens, and what its network must be.
+"""Making a network of one's own: what its factory is given, and what its network must be.
 
 The factory is called with those of these arguments that it names, by keyword:
 
@@ -15,54 +15,28 @@ be drawn from torch, whose generator is seeded. Attributes of the module say wha
     bits             M; if it has none, the factory's own default, else 8; what was asked for if that was
     activation_bits  H; if it has none, that of its `ActivationQuantiser` layers, else 0
     input_size       pixels of a side that images are scaled to; none: images as they are
-
-A file runs in processes that train or evaluate: a job's, a forecast's, the user's own; never in a Streamlit server.
 """
 
 from __future__ import annotations
 
-import contextlib
 import inspect
-import linecache
-import sys
-import traceback
 from collections.abc import Callable
-from types import ModuleType
+from contextlib import AbstractContextManager
 from typing import Any
 
 import torch
 from torch import Tensor, nn
 from torch.nn.parameter import is_lazy
 
+from nvlib import plugins
 from nvlib.crossbar import array_weights
 from nvlib.errors import InputError
-from nvlib.models import own, syntax
+from nvlib.models import own
 from nvlib.models.networks import ActivationQuantiser, checked_bits
-from nvlib.models.own import Broken, Own
+from nvlib.models.own import Own
 
 BITS = 8  # of a network that does not say: the papers', but for the LeNet
 _NEEDED = {"in_channels": 1, "bits": BITS, "activation_bits": 0}  # where a factory has no default and nothing is asked
-
-
-def load(found: Own) -> Callable[..., nn.Module]:
-    """Run an adopted file, once a process, and return its factory.
-
-    Raises:
-        InputError: in a Streamlit server, or for a file that was altered.
-        Broken: if the file raises an error.
-    """
-    runtime = sys.modules.get("streamlit.runtime")
-    if runtime is not None and runtime.exists():
-        raise InputError(f"{own.label(found.network)} is a network of one's own, whose code is never run in this "
-                         "server; start a job on the Run page, or use a notebook")  # fmt: skip
-    content = own.source(found)  # looked at again each time, though it may run from memory
-    name = f"nvlib_own_{found.sha256}"
-    module = sys.modules.get(name) or _run(found, name, syntax.text_of(content))
-    made = getattr(module, found.factory, None)
-    if not callable(made):
-        raise InputError(f"{found.network}: its file has no {found.factory!r} to call; expected one of: "
-                         f"{', '.join(syntax.factories(content))}")  # fmt: skip
-    return made
 
 
 def make(
@@ -119,21 +93,6 @@ def fits(network: str, model: nn.Module, x: Tensor, classes: int) -> None:
                          f"shape {(len(x), classes)}: let {found.factory} take classes")  # fmt: skip
 
 
-def _run(found: Own, name: str, text: str) -> ModuleType:
-    """Run a file as a module of its own; what it prints goes to standard error."""
-    module, path = ModuleType(name), str(own.place(found))
-    module.__file__ = path
-    linecache.cache[path] = (len(text), None, text.splitlines(keepends=True), path)  # tracebacks show what was run
-    sys.modules[name] = module  # dataclasses and torch.export look a class's module up
-    try:
-        with _watched(found, "its file"), contextlib.redirect_stdout(sys.stderr):
-            exec(compile(text, path, "exec", dont_inherit=True), module.__dict__)
-    except BaseException:
-        del sys.modules[name]
-        raise
-    return module
-
-
 def _arguments(found: Own, factory: Callable[..., Any], asked: dict[str, Any]) -> dict[str, Any]:
     """Return what a factory is given: those of the arguments that it names, where there is a value for them."""
     with _watched(found, found.factory):
@@ -177,14 +136,5 @@ def _complete(found: Own, model: nn.Module, bits: int | None, asked: bool, activ
         model.bits, model.activation_bits, model.input_size = bits, held, size
 
 
-@contextlib.contextmanager
-def _watched(found: Own, what: str) -> Any:
-    """Turn an error of a user's code into one line that names it and the line of the file."""
-    try:
-        yield
-    except (Exception, SystemExit) as error:
-        path = str(own.place(found))
-        lines = [frame.lineno for frame in traceback.extract_tb(error.__traceback__) if frame.filename == path]
-        said = " ".join(str(error).split())[:200]
-        where = f" (line {lines[-1]} of its file)" if lines else ""
-        raise Broken(f"{found.network}: {what} raised {type(error).__name__}: {said}{where}") from error
+def _watched(found: Own, what: str) -> AbstractContextManager[None]:
+    return plugins.watched(found.source, what, found.network)

@@ -4,39 +4,41 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from functools import partial
-from typing import Any
 
 import torch
 from torch import nn
 
+from nvlib import plugins
 from nvlib.errors import InputError, unknown
 from nvlib.models import factory, own
-from nvlib.models.networks import VGG8, LeNet, LeNet3, Network, ResNet18, checked_bits
+from nvlib.models.networks import VGG8, LeNet, LeNet3, ResNet18, checked_bits
 
-# name: the class, and what of it makes the network of that name
-MODELS: dict[str, tuple[type[Network], dict[str, Any]]] = {
-    "lenet": (LeNet, {}),
-    "lenet5": (LeNet, {"kernel": 5}),
-    "lenet3": (LeNet3, {}),
-    "vgg8": (VGG8, {}),
-    "vgg8_tsb": (VGG8, {"channels": (128, 128, 256, 256, 512, 512)}),
-    "resnet18": (ResNet18, {}),
+MODELS: dict[str, Callable[..., nn.Module]] = {
+    "lenet": LeNet,
+    "lenet5": partial(LeNet, kernel=5),
+    "lenet3": LeNet3,
+    "vgg8": VGG8,
+    "vgg8_tsb": partial(VGG8, channels=(128, 128, 256, 256, 512, 512)),
+    "resnet18": ResNet18,
 }
+_OURS = dict(MODELS)
 
 
 def named(name: str) -> str:
-    """Return a network's name in full, as records have it: ``own:mine`` -> ``own:mine.small@0f1e2d3c4b5a6978``.
+    """Return a network's name as records have it: ``mine.py:small`` -> ``own:mine.small@0f1e2d3c4b5a6978``.
 
     Raises:
-        InputError: for an unknown name.
+        InputError: for an unknown name, or a file that is not there or fails.
     """
     if own.is_own(name):
         return own.find(name).network
+    if own.is_file(name):
+        return own.given(name).network
     if name not in MODELS:
-        if ".py" in str(name):
-            raise InputError(f"network {name!r} is a file; adopt it first: python -m nvlib models add {name}")
+        plugins.installed()
+    if name not in MODELS:
         raise unknown("network", name, MODELS)
-    return name
+    return name if MODELS[name] is _OURS.get(name) else own.registered(name, MODELS[name]).network
 
 
 def build(
@@ -52,7 +54,7 @@ def build(
     """Build a network by name, in training mode, with fresh weights.
 
     Args:
-        name: one of `MODELS`, or one of the user's own: ``own:NAME``, see `nvlib.models.own`.
+        name: one of `MODELS`, or a file of one's own, ``mine.py:small``: see `nvlib.models.own`.
         classes: number of outputs.
         width: factor on the number of channels and hidden units, for small machines.
         bits: weight bits M the network is built for; None takes its own.
@@ -94,9 +96,13 @@ def build(
 
 
 def _maker(name: str) -> Callable[..., nn.Module]:
-    """Return what makes a network. A user's file is run here, before any seed is set: it may draw numbers."""
-    if own.is_own(name):
-        found = own.find(name)
-        return partial(factory.make, found, factory.load(found))
-    make, defaults = MODELS[name]
-    return lambda **given: make(**defaults | given)
+    """Return what makes a network; a user's file was run when it was named, before any seed is set: it may draw."""
+    if not own.is_own(name):
+        return MODELS[name]
+    found = own.find(name)
+    held = MODELS.get(found.factory)
+    if held is None or plugins.source_of(held) != found.source:
+        held = getattr(plugins.module_of(found.source), found.factory, None)
+    if not callable(held):
+        raise InputError(f"{name}: {found.source.name}.py has no {found.factory!r} to call; expected a function")
+    return partial(factory.make, found, held)

@@ -4,6 +4,7 @@
                history.parquet  weights.safetensors  DONE                   of a training
                trace.parquet                                                of one that searched: its candidates
                network.json                                                 of a user's own network: its file, as text
+               code.json                                                    of a user's own method: its file, as text
                samples-<first>-<last>.parquet                               of an evaluation, a file a block of chips
                <table>.parquet  DONE                                        of an analysis
     runs/.damaged/<hash>-<time>/                                            files that were found damaged

@@ -55,10 +55,12 @@ class Store:
         trace: pd.DataFrame | None = None,
         plan: Mapping[str, Any] | None = None,
         network: Mapping[str, Any] | None = None,
+        code: Mapping[str, Any] | None = None,
     ) -> Path:
         """Write a finished training; DONE comes last.
 
         ``plan``: threads, and who trained beside it. ``network``: of a user's own, its file (`nvlib.models.own.facts`).
+        ``code``: files of methods and effects of one's own (`nvlib.plugins.texts`).
         """
         home = self.open(record, seconds)
         tensors = {name: tensor.detach().cpu().contiguous() for name, tensor in weights.items()}
@@ -70,6 +72,8 @@ class Store:
             _write(home / "plan.json", plan)
         if network is not None:
             _write(home / "network.json", network)
+        if code is not None:
+            _write(home / "code.json", code)
         _write(home / "DONE", {"seconds": round(seconds, 1), "finished": now()})
         return home
 
@@ -175,10 +179,11 @@ class Store:
     def about(self, name: str) -> dict[str, Any]:
         """Return what is noted beside a run; those there are.
 
-        environment, plan; of a training done (its time) and network (the file of a user's own); of an evaluation in
+        environment, plan; of a training done (its time) and network (the file of a user's own); code (the files
+        of methods, deployments and effects of one's own); of an evaluation in
         less than float32 rounding (what that changes).
         """
-        noted = ("environment", "plan", "network", "rounding")
+        noted = ("environment", "plan", "network", "code", "rounding")
         parts = {part: self._held(name, f"{part}.json", json.loads) for part in noted}
         with suppress(OSError, ValueError):  # that DONE is there says enough: it is never set aside alone
             parts["done"] = json.loads((self.runs / name / "DONE").read_text())

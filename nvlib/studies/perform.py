@@ -13,7 +13,7 @@ import pandas as pd
 import torch
 from torch import Tensor, nn
 
-from nvlib import methods, models, population
+from nvlib import effects, methods, models, plugins, population
 from nvlib.data import Split
 from nvlib.errors import InputError
 from nvlib.evaluate import Samples, blocks
@@ -47,7 +47,7 @@ def model_of(training: Training | str, where: Store | None = None) -> nn.Module:
     """Return the trained network of a record (or of its hash), in evaluation mode.
 
     Raises:
-        InputError: if the store does not have it, or if it is somebody's own and was not adopted here.
+        InputError: if the store does not have it, or if it is of a network of one's own whose file was not named here.
     """
     where = where or Store()
     record = where.training(training) if isinstance(training, str) else training
@@ -88,6 +88,8 @@ def train(desk: Desk, task: Task, count: Tell) -> None:
     first, network = records[0], None
     if own.is_own(first.network):
         network = own.facts(first.network, desk.loaded.classes, desk.loaded.shape[0])
+    met = map(type, effects.chain(study.train_effects))
+    code = plugins.texts(methods.METHODS[first.method], *met)
     count(desk, task, sum(map(len, held.history)), {"begun": True})
     with running(held.plan["threads"]):
         for epoch in methods.train(
@@ -133,7 +135,7 @@ def train(desk: Desk, task: Task, count: Tell) -> None:
             if not desk.trained(digest(record)):
                 where.save_training(
                     record, methods.result(held.state, member), pd.DataFrame(held.history[member]),
-                    held.spent / len(records), _trace(held, member), held.plan, network,
+                    held.spent / len(records), _trace(held, member), held.plan, network, code,
                 )  # fmt: skip
     checkpoint.remove(path)
 
@@ -169,6 +171,11 @@ def evaluate(desk: Desk, task: Task, count: Tell) -> None:
     if evaluation.deployment is None:
         with running(plan["threads"]):
             plan = _prepared(desk, evaluation, model, plan, begun=len(lacking) < desk.study.chips)
+
+    befalls = [type(effect) for held in evaluation.effects for effect in effects.chain(held["effect"])]
+    remedy = [type(desk.study.deployment(evaluation.deployment["name"]))] if evaluation.deployment else []
+    if kept := plugins.texts(*befalls, *remedy):
+        where.note(evaluation, "code", kept)
 
     def flush() -> None:
         nonlocal held, began

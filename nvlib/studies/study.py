@@ -27,9 +27,9 @@ from nvlib.records import Evaluation, Training, digest, values
 class Study(StudyFields):
     """A grid of runs. Sequences are its axes; the rest is shared. Its fields are those of `StudyFields`.
 
-    ``network`` is one of `nvlib.models.MODELS`, or one's own: ``own:NAME`` (`nvlib.models.own`), which is held with its
-    file's digits. ``bits`` and ``activation_bits`` None take the network's own; ``images`` limits each split (None:
-    all). A deployment is a name of `nvlib.deploy.DEPLOYMENTS`, or None: chips are scored as programmed.
+    ``network`` is one of `nvlib.models.MODELS`, or of a file of one's own, ``mine.py:small`` (`nvlib.models.own`),
+    which is held by its content. ``bits`` and ``activation_bits`` None take the network's own; ``images`` limits each
+    split (None: all). A deployment is a name of `nvlib.deploy.DEPLOYMENTS`, or None: chips are scored as programmed.
 
     Example:
         >>> import nvlib
@@ -42,7 +42,7 @@ class Study(StudyFields):
 
     def __post_init__(self) -> None:
         """Refuse an empty axis and anything that could not run, before anything runs."""
-        object.__setattr__(self, "plugins", tuple(plugins.load(path) for path in self.plugins))
+        files = [plugins.load(path) for path in self.plugins]
         object.__setattr__(self, "network", models.named(self.network))
         for axis in AXES:
             held = getattr(self, axis)
@@ -72,6 +72,18 @@ class Study(StudyFields):
                     Crossbar(name, sigma_d, bits, self.reference, self.mapping, effects=effects.chain(befalls))
         for name in (*filter(None, self.deployments), *self.deployment_parameters):
             self.deployment(name)
+        files += [own.find(self.network).source] if own.is_own(self.network) else []
+        files += filter(None, map(plugins.source_of, self._kinds()))
+        paths = dict.fromkeys(source.path for source in files if source.travels)
+        object.__setattr__(self, "plugins", tuple(paths))
+
+    def _kinds(self) -> list[type]:
+        """Return the classes of its methods, deployments and effects."""
+        from nvlib.deploy import DEPLOYMENTS
+
+        met = [effect for text in (*self.effects, self.train_effects) for effect in effects.chain(text)]
+        deployments = [DEPLOYMENTS[name] for name in self.deployments if name]
+        return [*(methods.METHODS[name] for name in self.methods), *deployments, *map(type, met)]
 
     def _in_words(self) -> None:
         """Write the conditions of chips as their canonical texts."""
