@@ -1,7 +1,7 @@
 """Names and how they are written for readers: methods, networks, devices, deployments; without torch.
 
 Each is name -> label, in the order of tables, rows and legends. What a name stands for is in `nvlib.methods`,
-`nvlib.models`, `nvlib.devices` and `nvlib.deploy`; a test holds the names equal.
+`nvlib.models`, `nvlib.devices` and `nvlib.deploy`; a test holds the names equal. Devices' labels are in their files.
 Data sets have theirs in `nvlib.image_sets`.
 
 >>> from nvlib import catalogue
@@ -11,7 +11,19 @@ Data sets have theirs in `nvlib.image_sets`.
 
 from __future__ import annotations
 
+import tomllib
 from collections.abc import Sequence
+from pathlib import Path
+
+
+def _devices() -> dict[str, str]:
+    """Return the built-in devices, each as its file calls it."""
+    found = {}
+    for path in sorted((Path(__file__).parent / "_data" / "devices").glob("*.toml")):
+        record = tomllib.loads(path.read_text(encoding="utf-8"))
+        found[record["name"]] = record.get("label", record["name"])
+    return found
+
 
 METHODS = {
     "none": "w/o noise", "gaussian": "Gauss", "correctnet": "CorrectNet", "rc": "RC", "rc_manual": "RC-Manual",
@@ -21,12 +33,7 @@ NETWORKS = {
     "lenet": "LeNet", "lenet5": "LeNet 5x5", "lenet3": "LeNet-3", "vgg8": "VGG-8", "vgg8_tsb": "VGG-8 (TSB)",
     "resnet18": "ResNet-18",
 }  # fmt: skip
-DEVICES = {
-    "rram": "RRAM", "fefet1": "FeFET1", "fefet2": "FeFET2", "pcm": "PCM", "sonos": "SONOS",
-    "rram_wan2022": "RRAM (Wan 2022)", "rram_wan2022_crosssim": "RRAM (Wan 2022, CrossSim's fit)",
-    "rram_milo2021": "RRAM (Milo 2021)", "nft_rram4": "NFT's RRAM4", "nft_fefet2": "NFT's FeFET2",
-    "nft_fefet6": "NFT's FeFET6",
-}  # fmt: skip
+DEVICES = _devices()
 DEPLOYMENTS = {
     "write_verify": "write-verify", "swim": "SWIM", "normalise": "statistics taken again",
     "compensate": "drift compensation",

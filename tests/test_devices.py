@@ -5,11 +5,13 @@ import json
 import math
 import subprocess
 import sys
+from pathlib import Path
 
 import numpy as np
 import pytest
 
-from nvlib import devices
+import nvlib
+from nvlib import catalogue, devices
 from nvlib.devices import Device
 from nvlib.errors import InputError
 
@@ -47,7 +49,7 @@ def check_device(device):
     # A value is hashable, and is rebuilt equal from plain JSON.
     assert Device.from_dict(json.loads(json.dumps(device.to_dict()))) == device
     assert hash(device) == hash(dataclasses.replace(device))
-    assert set(device.to_dict()) - set(device.numbers()) - {"effects"} == {"name", "source", "validity"}
+    assert set(device.to_dict()) - set(device.numbers()) - {"effects", "label"} == {"name", "source", "validity"}
 
 
 @pytest.mark.parametrize("name", devices.names())
@@ -61,6 +63,26 @@ def test_registry_entry_keeps_the_laws(name):
 
 def test_registry_is_complete():
     assert set(devices.names()) == {*ABSTRACT, *NFT, *MEASURED}
+
+
+def test_built_in_devices_are_files_like_a_users(tmp_path):
+    home = Path(nvlib.__file__).parent / "_data" / "devices"
+    for path in sorted(home.glob("*.toml")):
+        device = devices.load(path)
+        assert device == devices.get(device.name) and path.stem.partition("_")[2] == device.name
+        assert device.label and catalogue.DEVICES[device.name] == device.label
+        assert devices.load(devices.save(device, tmp_path / f"{device.name}.toml")) == device
+    assert list(catalogue.DEVICES) == devices.names() and len(devices.names()) == len(list(home.iterdir()))
+    plain = dataclasses.replace(devices.get("rram"), label="")
+    assert "label" not in plain.to_dict() and plain.numbers() == devices.get("rram").numbers()
+
+
+@pytest.mark.parametrize(("name", "fit"), [("rram_wan2022", devices.wan_retention), ("sonos", devices.sonos_retention)])
+def test_retention_of_the_files_is_the_published_fit(name, fit):
+    held, made = devices.get(name).effects.retention, fit(devices.get(name).levels)
+    np.testing.assert_allclose(held.deviation, made.deviation, rtol=1e-12)
+    np.testing.assert_allclose(held.mean, made.mean, rtol=1e-12, atol=1e-12)
+    assert (held.times, held.source, held.scale) == (made.times, made.source, made.scale)
 
 
 @pytest.mark.parametrize("name", ABSTRACT)

@@ -72,7 +72,7 @@ def cleaned(device: Device) -> Device:
     name = plain(device.name)[:60]
     if not name:
         raise InputError("the device's name has no letter or digit; expected a short name, e.g. my_cell")
-    return replace(device, name=name, **texts)
+    return replace(device, name=name, label=plain(device.label), **texts)
 
 
 def plain(text: str) -> str:

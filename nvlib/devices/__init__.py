@@ -14,8 +14,8 @@ Every number has a source, or its ``validity`` says ``assumed``. Each file impor
 
     laws        what befalls cells after programming, as numbers: `Laws`, drift, read noise, retention
     record      `Device`: fields, checks, values and spreads in level units; `tabulate` makes one of a formula
-    published   the formulas, the built-in devices
-    files       `get`, `load`, `save`: by name, or from a user's TOML or CSV file
+    files       `get`, `load`, `save`, `names`: by name (nvlib/_data/devices), or from a user's TOML or CSV file
+    published   the published fits, as formulas and by name
 
 >>> from nvlib import devices
 >>> devices.get("fefet2").deviation
@@ -24,13 +24,12 @@ Every number has a source, or its ``validity`` says ``assumed``. Each file impor
 [0.3, 0.6, 0.6, 0.3]
 """
 
-from nvlib.devices.files import get, load, save
+from nvlib.devices.files import get, load, names, save
 from nvlib.devices.laws import Drift, Laws, LogReadNoise, ReadNoise, Retention, SaturatingReadNoise
 from nvlib.devices.published import (
     DRIFT,
     READ_NOISE,
     milo_deviation,
-    names,
     pcm_deviation,
     sonos_deviation,
     sonos_retention,

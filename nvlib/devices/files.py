@@ -1,6 +1,7 @@
 """A device by its name or from a file, so that a user's own serves wherever a published one does.
 
-A TOML file has the fields of `Device` as keys. A CSV file is a table, a row a level, below the other fields:
+The built-in ones are files too, nvlib/_data/devices/*.toml, in the order of lists: to add one is to add its file. A
+TOML file has the fields of `Device` as keys. A CSV file is a table, a row a level, below the other fields:
 
     # name: my cell
     # unit: uS
@@ -18,13 +19,25 @@ import csv
 import json
 import re
 import tomllib
+from functools import cache
 from pathlib import Path
 
-from nvlib.devices.published import REGISTRY, names
 from nvlib.devices.record import Device
 from nvlib.errors import InputError, unknown
 
 _COLUMNS = ["level", "conductance", "deviation"]
+_BUILT_IN = Path(__file__).parents[1] / "_data" / "devices"
+
+
+@cache
+def _registry() -> dict[str, Device]:
+    """Return the built-in devices by name."""
+    return {device.name: device for device in map(_read, sorted(_BUILT_IN.glob("*.toml")))}
+
+
+def names() -> list[str]:
+    """Return the names of the built-in devices."""
+    return list(_registry())
 
 
 def get(device: str | Path | Device) -> Device:
@@ -37,9 +50,9 @@ def get(device: str | Path | Device) -> Device:
         return device
     if isinstance(device, Path) or str(device).lower().endswith((".toml", ".csv")):
         return load(device)
-    if not isinstance(device, str) or device not in REGISTRY:
+    if not isinstance(device, str) or device not in _registry():
         raise InputError(f"{unknown('device', device, names())}; or the path of a .toml or .csv file")
-    return REGISTRY[device]
+    return _registry()[device]
 
 
 def load(path: str | Path) -> Device:
@@ -52,26 +65,30 @@ def load(path: str | Path) -> Device:
         InputError: if the file is missing, of another kind, holds no usable device, or gives a built-in device's name
             to other numbers (its results would be taken for that device's).
     """
-    path = Path(path)
-    kind = _kind(path)
-    if not path.is_file():
-        raise InputError(f"device file {str(path)!r} is missing; expected a {kind} file; check the path")
-    try:
-        text = path.read_text(encoding="utf-8-sig")
-        record = tomllib.loads(text) if kind == ".toml" else _from_csv(text)
-        device = Device.from_dict({"name": path.stem, **record})
-    except InputError as error:
-        raise InputError(f"{path}: {error}") from None
-    except (OSError, UnicodeDecodeError, tomllib.TOMLDecodeError, csv.Error) as error:
-        why = " ".join(str(error).split())
-        raise InputError(f"{path} cannot be read: {why}; expected {kind} text in UTF-8; correct it") from None
-    known = REGISTRY.get(device.name)
+    device = _read(Path(path))
+    known = _registry().get(device.name)
     if known is not None and known.numbers() != device.numbers():
         raise InputError(
             f"{path}: name {device.name!r} is a built-in device's, with other numbers; expected a name of its own; "
             "choose one"
         )
     return device
+
+
+def _read(path: Path) -> Device:
+    """Return the device of a file, built in or a user's."""
+    kind = _kind(path)
+    if not path.is_file():
+        raise InputError(f"device file {str(path)!r} is missing; expected a {kind} file; check the path")
+    try:
+        text = path.read_text(encoding="utf-8-sig")
+        record = tomllib.loads(text) if kind == ".toml" else _from_csv(text)
+        return Device.from_dict({"name": path.stem, **record})
+    except InputError as error:
+        raise InputError(f"{path}: {error}") from None
+    except (OSError, UnicodeDecodeError, tomllib.TOMLDecodeError, csv.Error) as error:
+        why = " ".join(str(error).split())
+        raise InputError(f"{path} cannot be read: {why}; expected {kind} text in UTF-8; correct it") from None
 
 
 def save(device: str | Device, path: str | Path) -> Path:
@@ -84,8 +101,8 @@ def save(device: str | Device, path: str | Path) -> Path:
     if _kind(path) == ".toml":  # JSON of such plain values is TOML too
         laws = record.pop("effects", {})
         lines = _toml(record)
-        if laws:
-            lines += ["", "[effects]", *_toml({key: v for key, v in laws.items() if not isinstance(v, dict)})]
+        if plain := {key: v for key, v in laws.items() if not isinstance(v, dict)}:
+            lines += ["", "[effects]", *_toml(plain)]
         for key, law in laws.items():
             lines += ["", f"[effects.{key}]", *_toml(law)] if isinstance(law, dict) else []
     else:

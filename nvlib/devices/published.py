@@ -1,18 +1,17 @@
-"""The published devices: abstract profiles r_d, measured deviations sigma(g), and what befalls a cell once written.
+"""The published fits: deviation against conductance, drift, read noise and retention, as functions and by name.
 
-An abstract device has a profile over four levels, to be multiplied by sigma_d (TRICE, NFT). A measured one has a
-published fit of deviation against conductance, tabulated on evenly spaced levels of its published range. Drift, read
-noise and retention (`nvlib.devices.laws`) have no effect on programming: `nvlib.effects` uses them.
+A measured device's file holds its fit tabulated on evenly spaced levels of its range; `nvlib.devices.tabulate`
+makes one on other levels. Drift, read noise and retention (`nvlib.devices.laws`) have no effect on programming:
+`nvlib.effects` uses them.
 """
 
 from __future__ import annotations
 
 import math
 from collections.abc import Sequence
-from dataclasses import replace
 
-from nvlib.devices.laws import Drift, Laws, LogReadNoise, ReadNoise, Retention, SaturatingReadNoise
-from nvlib.devices.record import Device, tabulate
+from nvlib.devices.files import get
+from nvlib.devices.laws import Drift, LogReadNoise, Retention
 
 # -- the fits: conductance -> standard deviation, both in the unit named -----------------------------------------------
 
@@ -46,7 +45,6 @@ def sonos_deviation(current: float) -> float:
 
 # -- after programming -------------------------------------------------------------------------------------------------
 
-_JOSHI = "Joshi et al., Nature Communications 11, 2473 (2020), as in IBM aihwkit (PCMLikeNoiseModel)"
 _HERMES = "Le Gallo et al., Nature Electronics 6, 680 (2023), as in IBM aihwkit ({})"
 _TWO, _ONE = _HERMES.format("two devices a weight"), _HERMES.format("one device a weight")
 _WAN = "Wan et al., Nature 608, 504 (2022), Extended Data Fig. 3"
@@ -54,19 +52,19 @@ _WAN_AIHWKIT = f"{_WAN}, as fitted in IBM aihwkit (ReRamWan2022NoiseModel)"
 _SONOS = "Agrawal et al., IEDM 2022, 21.7, as fitted in CrossSim (SONOS)"
 
 DRIFT = {
-    "pcm": Drift(20.0, (-0.0155, 0.0244, 0.049, 0.1), (-0.0125, -0.0059, 0.008, 0.045), _JOSHI),
+    "pcm": get("pcm").effects.drift,
     "hermes": Drift(
         300.0, (-0.0387, -0.0182, 0.072, 0.13), (-0.0117, -0.0057, 0.0091, 0.04), _TWO,
         (0.0945, 0.0736, -0.0126, -0.0436), (0.3055, 0.0073, 0.0093, -0.0118),
     ),
 }  # fmt: skip
 READ_NOISE = {
-    "pcm": ReadNoise(250e-9, 0.0088, 0.65, 1e-3, 0.2, _JOSHI),
+    "pcm": get("pcm").effects.read_noise,
     "hermes": LogReadNoise(512e-9, 300.0, (-0.0117, -0.0069, 0.015, 0.04), _TWO,
                            (0.16, 0.0123, 0.0211, -0.0280, 0.0069)),
     "hermes_one": LogReadNoise(512e-9, 200.0, (-0.0078, 0.0038, 0.0179, 0.04), _ONE,
                                (0.1591, 0.0088, 0.0768, -0.1352, 0.0664)),
-    "sonos": SaturatingReadNoise(12.58037, 215.36557, _SONOS),
+    "sonos": get("sonos").effects.read_noise,
 }  # fmt: skip
 
 # Wan: t (s) -> deviation c0 + c1 x + ... in uS, x = g / 40 uS
@@ -107,72 +105,3 @@ def sonos_retention(levels: Sequence[float]) -> Retention:
     rows = tuple(tuple(-a * math.expm1(-i / b) for i in levels) for a, b, _ in _SONOS_DAYS.values())
     mean = tuple(tuple(_polynomial(p, i) for i in levels) for _, _, p in _SONOS_DAYS.values())
     return Retention(tuple(86400.0 * day for day in _SONOS_DAYS), rows, mean, _SONOS, "linear")
-
-
-# -- the registry ------------------------------------------------------------------------------------------------------
-
-_TRICE = "Yan et al., ICCAD 2023 (TRICE), Eqs. 15-17"
-_NFT = "Qin et al., arXiv 2305.14561 (NFT), the authors' public configuration"
-_EVEN = "four evenly spaced levels assumed; Gaussian, where a real cell stops at g = 0"
-
-
-def _abstract(name: str, profile: Sequence[float], source: str, validity: str) -> Device:
-    return Device(name, 2, (0, 1, 2, 3), profile, "level", True, source, validity)
-
-
-def _nft(name: str, s: float) -> Device:
-    """Profile 1 s s 1 over its root mean square, the middle levels holding 40 % of the weights (NFT)."""
-    rms = math.sqrt(0.4 * s**2 + 0.6)
-    validity = f"abstract; 1 {s} {s} 1 / sqrt(0.4 * {s}^2 + 0.6), so that sigma_d is the rms over the weights"
-    return _abstract(name, (1 / rms, s / rms, s / rms, 1 / rms), _NFT, validity)
-
-
-_OUTER = "abstract, four levels; not normalised: sigma_d is that of the outer levels"
-_DEVICES = (
-    _abstract("rram", (1, 1, 1, 1), _TRICE, "abstract, four levels; uniform: every level strays alike"),
-    _abstract("fefet1", (1, 4, 4, 1), _TRICE, _OUTER),
-    _abstract("fefet2", (1, 2, 2, 1), _TRICE, _OUTER),
-    _nft("nft_rram4", 4),
-    _nft("nft_fefet2", 2),
-    _nft("nft_fefet6", 6),
-    tabulate(
-        "pcm", pcm_deviation, 0.25, 25.0,
-        source=_JOSHI,
-        validity="0.25-25 uS, the on/off ratio of 100 that CrossSim suggests; CrossSim's own fit is within 0.03 uS; "
-        f"programming only; drift and read noise are effects; {_EVEN}",
-    ),
-    tabulate(
-        "rram_wan2022", wan_deviation, 1.0, 40.0,
-        source=f"{_WAN}, 1 s after programming, as fitted in IBM aihwkit (ReRamWan2022NoiseModel)",
-        validity="up to 40 uS; g_min = 1 uS assumed; near g = 0 CrossSim's fit of the same data differs, 1.05 uS "
-        f"against 0.35 here (rram_wan2022_crosssim); {_EVEN}",
-    ),
-    tabulate(
-        "rram_wan2022_crosssim", wan_deviation_crosssim, 1.0, 39.26,
-        source=f"{_WAN}, 1 s after programming, as fitted in CrossSim (RRAMWan)",
-        validity="up to 39.26 uS; g_min = 1 uS assumed; near g = 0 aihwkit's fit of the same data differs, 0.35 uS "
-        f"against 1.05 here (rram_wan2022); {_EVEN}",
-    ),
-    tabulate(
-        "rram_milo2021", milo_deviation, 50.0, 225.0,
-        source="Milo et al., IRPS 2021, Fig. 4 (IGVVA-100 programming), as fitted in CrossSim (RRAMMilo)",
-        validity=f"50-225 uS; no drift data; {_EVEN}",
-    ),
-    tabulate(
-        "sonos", sonos_deviation, 1.6e-4, 1600.0, unit="nA",
-        source="Agrawal et al., IEDM 2022, 21.7, Fig. 10a, day 0, as fitted in CrossSim (SONOS)",
-        validity="read current up to 1600 nA, the on/off ratio of 1e7 that CrossSim suggests; fit rounded to 5 digits; "
-        f"programming only; {_EVEN}",
-    ),
-)  # fmt: skip
-_LAWS = {
-    "pcm": lambda levels: Laws(drift=DRIFT["pcm"], read_noise=READ_NOISE["pcm"]),
-    "rram_wan2022": lambda levels: Laws(retention=wan_retention(levels)),
-    "sonos": lambda levels: Laws(read_noise=READ_NOISE["sonos"], retention=sonos_retention(levels)),
-}
-REGISTRY = {d.name: replace(d, effects=_LAWS[d.name](d.levels)) if d.name in _LAWS else d for d in _DEVICES}
-
-
-def names() -> list[str]:
-    """Return the names of the built-in devices."""
-    return list(REGISTRY)

@@ -19,7 +19,7 @@ from numbers import Integral, Real
 from nvlib.cards import bars, card
 from nvlib.devices.laws import Laws
 from nvlib.errors import InputError, unknown
-from nvlib.records import values
+from nvlib.records import later, values
 
 REFERENCES = ("full_scale", "level")
 MAX_BITS = 8  # 256 levels, more than any published cell
@@ -60,6 +60,7 @@ class Device:
     source: str = UNSOURCED
     validity: str = UNSOURCED  # range, conditions, what is assumed
     effects: Laws | None = None  # what befalls its cells after programming; no part of `numbers`
+    label: str = later("")  # as figures write it; "": by its name
 
     def __post_init__(self) -> None:
         """Check every field and bring it to its plain type."""
@@ -68,6 +69,9 @@ class Device:
             if not isinstance(text, str) or not text.strip():
                 raise InputError(f"device {key} is {text!r}; expected a text; name the {key}")
             object.__setattr__(self, key, " ".join(text.split()))  # one line: messages, CSV headers
+        if not isinstance(self.label, str):
+            raise InputError(f"device label is {self.label!r}; expected a text, or none")
+        object.__setattr__(self, "label", " ".join(self.label.split()))
         object.__setattr__(self, "unit", _unit(self.name, self.unit))
         object.__setattr__(self, "bits", _bits(self.name, self.bits))
         if not isinstance(self.relative, bool):
@@ -157,7 +161,7 @@ class Device:
 
     def numbers(self) -> dict[str, object]:
         """Return what a result depends on, without name and wording, in plain JSON types."""
-        return {k: v for k, v in self.to_dict().items() if k not in ("name", "source", "validity", "effects")}
+        return {k: v for k, v in self.to_dict().items() if k not in ("name", "source", "validity", "effects", "label")}
 
     def to_dict(self) -> dict[str, object]:
         """Return the record in plain JSON types; `from_dict` reads it back."""
