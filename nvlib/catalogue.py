@@ -1,8 +1,8 @@
-"""Names and how they are written for readers: methods, networks, devices, deployments; without torch.
+"""Methods, networks, devices, deployments by name: how each is written for readers, and where it is; without torch.
 
-Each is name -> label, in the order of tables, rows and legends. What a name stands for is in `nvlib.methods`,
-`nvlib.models`, `nvlib.devices` and `nvlib.deploy`; a test holds the names equal. Devices' labels are in their files.
-Data sets have theirs in `nvlib.image_sets`.
+To add a training method, a network or a deployment is to write its file and its line here; a device is a file alone
+(nvlib/_data/devices). `nvlib.METHODS`, `nvlib.MODELS`, `nvlib.DEPLOYMENTS`, pages, legends, tables and help read these,
+in this order; a plug-in's (`nvlib.plugins`) come behind. Data sets have theirs in `nvlib.image_sets`.
 
 >>> from nvlib import catalogue
 >>> catalogue.METHODS["rc"], catalogue.span((10, 30), "epoch")
@@ -11,9 +11,12 @@ Data sets have theirs in `nvlib.image_sets`.
 
 from __future__ import annotations
 
+import importlib
 import tomllib
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
+from functools import partial
 from pathlib import Path
+from typing import Any
 
 
 def _devices() -> dict[str, str]:
@@ -25,20 +28,45 @@ def _devices() -> dict[str, str]:
     return found
 
 
-METHODS = {
-    "none": "w/o noise", "gaussian": "Gauss", "correctnet": "CorrectNet", "rc": "RC", "rc_manual": "RC-Manual",
-    "lc": "LC", "rt": "RT", "lt": "LT", "trice": "TRICE", "trice_gauss": "TRICE with Gauss", "ovf": "OVF", "irs": "IRS",
-}  # fmt: skip
-NETWORKS = {
-    "lenet": "LeNet", "lenet5": "LeNet 5x5", "lenet3": "LeNet-3", "vgg8": "VGG-8", "vgg8_tsb": "VGG-8 (TSB)",
-    "resnet18": "ResNet-18",
-}  # fmt: skip
+# name: label, and where it is: file:class of the package `nvlib.methods`
+_METHODS = {
+    "none": ("w/o noise", "none:NoNoise"),
+    "gaussian": ("Gauss", "gaussian:GaussianInjection"),
+    "correctnet": ("CorrectNet", "correctnet:CorrectNet"),
+    "rc": ("RC", "censored:RightCensoredInjection"),
+    "rc_manual": ("RC-Manual", "censored:RightCensoredManual"),
+    "lc": ("LC", "censored:LeftCensoredInjection"),
+    "rt": ("RT", "censored:RightTruncatedInjection"),
+    "lt": ("LT", "censored:LeftTruncatedInjection"),
+    "trice": ("TRICE", "trice:Trice"),
+    "trice_gauss": ("TRICE with Gauss", "trice:TriceGauss"),
+    "ovf": ("OVF", "ovf:OrientedVariationalForwards"),
+    "irs": ("IRS", "irs:IntermediateSnapshots"),
+}
+# likewise of `nvlib.models`, and what of the class makes the network of that name
+_NETWORKS = {
+    "lenet": ("LeNet", "networks:LeNet", {}),
+    "lenet5": ("LeNet 5x5", "networks:LeNet", {"kernel": 5}),
+    "lenet3": ("LeNet-3", "networks:LeNet3", {}),
+    "vgg8": ("VGG-8", "networks:VGG8", {}),
+    "vgg8_tsb": ("VGG-8 (TSB)", "networks:VGG8", {"channels": (128, 128, 256, 256, 512, 512)}),
+    "resnet18": ("ResNet-18", "networks:ResNet18", {}),
+}
+# likewise of `nvlib.deploy`
+_DEPLOYMENTS = {
+    "write_verify": ("write-verify", "write_verify:WriteVerify"),
+    "swim": ("SWIM", "swim:Swim"),
+    "normalise": ("statistics taken again", "normalise:Normalise"),
+    "compensate": ("drift compensation", "compensate:Compensate"),
+    "last_layer": ("last layer", "last_layers:LastLayer"),
+    "last_layers": ("last layers", "last_layers:LastLayers"),
+    "tsb": ("TSB", "tsb:TinySharedBlock"),
+}
+
+METHODS = {name: label for name, (label, _) in _METHODS.items()}
+NETWORKS = {name: label for name, (label, _, _) in _NETWORKS.items()}
+DEPLOYMENTS = {name: label for name, (label, _) in _DEPLOYMENTS.items()}
 DEVICES = _devices()
-DEPLOYMENTS = {
-    "write_verify": "write-verify", "swim": "SWIM", "normalise": "statistics taken again",
-    "compensate": "drift compensation",
-    "last_layer": "last layer", "last_layers": "last layers", "tsb": "TSB",
-}  # fmt: skip
 REFERENCES = {"full_scale": "full scale", "level": "one level"}
 WRITTEN = {**NETWORKS, **DEVICES, **REFERENCES}  # what is written the same wherever it stands
 
@@ -48,3 +76,24 @@ def span(values: Sequence[float], unit: str = "") -> str:
     low, high = min(values), max(values)
     text = f"{low:,}" if low == high else f"{low:,}-{high:,}"
     return f"{text} {unit}{'' if text == '1' else 's'}" if unit else text
+
+
+def methods() -> dict[str, type]:
+    """Return the classes of nvlib's training methods, imported; likewise `deployments`."""
+    return {name: _class("methods", home) for name, (_, home) in _METHODS.items()}
+
+
+def deployments() -> dict[str, type]:
+    """Return the classes of nvlib's deployment methods."""
+    return {name: _class("deploy", home) for name, (_, home) in _DEPLOYMENTS.items()}
+
+
+def networks() -> dict[str, Callable[..., Any]]:
+    """Return what makes nvlib's networks."""
+    found = {name: (_class("models", home), given) for name, (_, home, given) in _NETWORKS.items()}
+    return {name: partial(kind, **given) if given else kind for name, (kind, given) in found.items()}
+
+
+def _class(package: str, home: str) -> type:
+    file, _, name = home.partition(":")
+    return getattr(importlib.import_module(f"nvlib.{package}.{file}"), name)

@@ -1,4 +1,4 @@
-"""What is done to one programmed chip, one method a file; `DEPLOYMENTS` names them.
+"""What is done to one programmed chip, one method a file; `DEPLOYMENTS` names them (`nvlib.catalogue`).
 
 A deployment method is a frozen dataclass of plain parameters with one entry point, ``apply(model, data, crossbar,
 index=range, ...)``, which yields `Deployed` blocks: accuracies of the same chips with and without the remedy,
@@ -23,25 +23,12 @@ cells, verified cells, pulses, training images and seconds. Any training's model
 
 from dataclasses import fields
 
-from nvlib import plugins
-from nvlib.deploy.compensate import Compensate
+from nvlib import catalogue, plugins
 from nvlib.deploy.deployed import Deployed
-from nvlib.deploy.last_layers import LastLayer, LastLayers
-from nvlib.deploy.normalise import Normalise
-from nvlib.deploy.swim import Swim
-from nvlib.deploy.tsb import TinySharedBlock
-from nvlib.deploy.write_verify import WriteVerify
 from nvlib.errors import unknown
 
-DEPLOYMENTS: dict[str, type] = {
-    "write_verify": WriteVerify,
-    "swim": Swim,
-    "normalise": Normalise,
-    "compensate": Compensate,
-    "last_layer": LastLayer,
-    "last_layers": LastLayers,
-    "tsb": TinySharedBlock,
-}
+DEPLOYMENTS: dict[str, type] = catalogue.deployments()
+globals().update({method.__name__: method for method in DEPLOYMENTS.values()})
 
 __all__ = ["DEPLOYMENTS", "Deployed", "get", *(method.__name__ for method in DEPLOYMENTS.values())]
 

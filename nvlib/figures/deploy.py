@@ -23,6 +23,7 @@ from nvlib.figures.names import BLUE, GREEN, GREY, ORANGE, PURPLE, SKY, VERMILLI
 from nvlib.summary import distance_table
 
 _LOOKS = {
+    "": (BLUE, "solid", "square"),
     "last_layer": (ORANGE, "dash", "triangle-up"),
     "last_layers": (PURPLE, "dashdot", "triangle-down"),
     "swim": (SKY, "dot", "diamond"),
@@ -30,10 +31,6 @@ _LOOKS = {
     "compensate": (GREEN, "longdashdot", "cross"),
     "write_verify": (GREY, "longdash", "circle"),
     "tsb": (VERMILLION, "solid", "star"),
-}
-DEPLOYED = {  # in the order of legends
-    "": Style("Gauss", BLUE, "solid", "square"),
-    **{method: Style(label, *_LOOKS[method]) for method, label in DEPLOYMENTS.items()},
 }
 RANKINGS = {
     "curvature": Style("second derivative (SWIM)", VERMILLION, "solid", "star"),
@@ -45,8 +42,9 @@ HATCH = {"": "", "last_layer": "/", "last_layers": "\\", "swim": "x", "write_ver
 
 
 def deployment_style(key: str) -> Style:
-    """Return the look of a deployment method; an unlisted one gets its own name."""
-    return DEPLOYED.get(key, Style(key, GREEN, "longdash", "x"))
+    """Return the look of a deployment method; "" is none. One without a look of its own gets a spare one."""
+    label = DEPLOYMENTS.get(key, key or "Gauss")
+    return Style(label, *_LOOKS.get(key, (GREEN, "longdash", "x")))
 
 
 # -- normalised accuracy distance ------------------------------------------------------------------------------------

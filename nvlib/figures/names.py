@@ -27,7 +27,7 @@ class Style:
     marker: str
 
 
-_LOOKS = {
+_LOOKS = {  # others get a spare one
     "none": (GREY, "solid", "circle"),
     "gaussian": (BLUE, "solid", "square"),
     "correctnet": (PURPLE, "dash", "diamond"),
@@ -41,13 +41,15 @@ _LOOKS = {
     "ovf": (GREEN, "solid", "hexagon"),
     "irs": (PURPLE, "solid", "cross"),
 }
-STYLES = {method: Style(label, *_LOOKS[method]) for method, label in METHODS.items()}  # in the order of legends
 
 
 def style(method: str) -> Style:
-    """Return the look of a method; an unlisted one (a user's own) gets its name and always the same colour."""
-    spare = SPARE[sum(method.encode()) % len(SPARE)]
-    return STYLES.get(method, Style(method, spare, "longdash", "x"))
+    """Return the look of a method; one without a look of its own (a user's) always gets the same colour."""
+    spare = SPARE[sum(method.encode()) % len(SPARE)], "longdash", "x"
+    return Style(METHODS.get(method, method), *_LOOKS.get(method, spare))
+
+
+STYLES = {method: style(method) for method in METHODS}  # in the order of legends
 
 
 def name(key: str) -> str:

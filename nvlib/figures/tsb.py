@@ -10,7 +10,7 @@ from plotly.subplots import make_subplots
 
 from nvlib import statistics
 from nvlib.errors import InputError
-from nvlib.figures.deploy import DEPLOYED, deployment_style, subtitle
+from nvlib.figures.deploy import deployment_style, subtitle
 from nvlib.figures.layout import finish, wrap
 from nvlib.figures.names import BLUE, GREEN, GREY, ORANGE, PURPLE, SKY, VERMILLION, name
 
@@ -47,7 +47,8 @@ def tsb_ablation(df: pd.DataFrame, of: str, seconds: bool = True) -> go.Figure:
         shown = f"{value:g}" if isinstance(value, float) else str(value)
         found.append((shown, (after.mean(), gain), (before.mean(), None), (time.value, time)))
     x = [f[0] for f in found]
-    lines = [(1, "TSB", DEPLOYED["tsb"], 1), (2, "Gauss, same chips", DEPLOYED[""], 1), (3, "TSB", DEPLOYED["tsb"], 2)]
+    tsb, none = deployment_style("tsb"), deployment_style("")
+    lines = [(1, "TSB", tsb, 1), (2, "Gauss, same chips", none, 1), (3, "TSB", tsb, 2)]
     for at, label, look, col in lines[: 2 + seconds]:
         means, widths = zip(*(f[at] for f in found), strict=True)
         known = all(e is not None and e.high is not None for e in widths)
@@ -135,7 +136,7 @@ def tsb_learning(table: pd.DataFrame, settled: float | None = None, note: str = 
     """
     if missing := {"chip", "epoch", "accuracy"} - set(table):
         raise InputError(f"the table has no {', '.join(sorted(missing))}; expected one of nvlib.deploy.cost.history")
-    fig, look = go.Figure(), DEPLOYED["tsb"]
+    fig, look = go.Figure(), deployment_style("tsb")
     for chip, part in table.sort_values("epoch").groupby("chip"):
         fig.add_scatter(
             x=part["epoch"], y=part["accuracy"], mode="lines", line={"width": 1, "color": look.colour}, opacity=0.4,

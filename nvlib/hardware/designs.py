@@ -23,8 +23,8 @@ from torch import nn
 
 from nvlib import models
 from nvlib.conditions import Crossbar
-from nvlib.deploy import TinySharedBlock
 from nvlib.deploy.block import groups
+from nvlib.deploy.tsb import TinySharedBlock
 from nvlib.errors import unknown
 from nvlib.hardware.chip import Accelerator, Estimate, estimate
 from nvlib.hardware.layers import Layer, input_shape, trace

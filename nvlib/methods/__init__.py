@@ -18,41 +18,16 @@ with the clean weights and a batch. `nvlib.methods.loop` does the rest for a who
 
 from dataclasses import fields, is_dataclass
 
-from nvlib import plugins
+from nvlib import catalogue, plugins
 from nvlib.errors import unknown
-from nvlib.methods.censored import (
-    LeftCensoredInjection,
-    LeftTruncatedInjection,
-    RightCensoredInjection,
-    RightCensoredManual,
-    RightTruncatedInjection,
-)
-from nvlib.methods.correctnet import CorrectNet
 from nvlib.methods.cost import Cost, cost_of
-from nvlib.methods.gaussian import GaussianInjection
-from nvlib.methods.irs import IntermediateSnapshots
 from nvlib.methods.loop import Epoch, Method, result, train
-from nvlib.methods.none import NoNoise
-from nvlib.methods.ovf import OrientedVariationalForwards
 from nvlib.methods.recipe import RECIPES, Recipe, preset
 from nvlib.methods.run import Batch, Run
 from nvlib.methods.search import BETAS
-from nvlib.methods.trice import Trice, TriceGauss
 
-METHODS: dict[str, type] = {
-    "none": NoNoise,
-    "gaussian": GaussianInjection,
-    "correctnet": CorrectNet,
-    "rc": RightCensoredInjection,
-    "rc_manual": RightCensoredManual,
-    "lc": LeftCensoredInjection,
-    "rt": RightTruncatedInjection,
-    "lt": LeftTruncatedInjection,
-    "trice": Trice,
-    "trice_gauss": TriceGauss,
-    "ovf": OrientedVariationalForwards,
-    "irs": IntermediateSnapshots,
-}
+METHODS: dict[str, type] = catalogue.methods()
+globals().update({method.__name__: method for method in METHODS.values()})
 
 __all__ = [
     "METHODS", "RECIPES", "BETAS", "Batch", "Cost", "Epoch", "Method", "Recipe", "Run", "cost_of", "get", "preset",

@@ -8,19 +8,12 @@ from functools import partial
 import torch
 from torch import nn
 
-from nvlib import plugins
+from nvlib import catalogue, plugins
 from nvlib.errors import InputError, unknown
 from nvlib.models import factory, own
-from nvlib.models.networks import VGG8, LeNet, LeNet3, ResNet18, checked_bits
+from nvlib.models.networks import checked_bits
 
-MODELS: dict[str, Callable[..., nn.Module]] = {
-    "lenet": LeNet,
-    "lenet5": partial(LeNet, kernel=5),
-    "lenet3": LeNet3,
-    "vgg8": VGG8,
-    "vgg8_tsb": partial(VGG8, channels=(128, 128, 256, 256, 512, 512)),
-    "resnet18": ResNet18,
-}
+MODELS: dict[str, Callable[..., nn.Module]] = catalogue.networks()
 _OURS = dict(MODELS)
 
 
