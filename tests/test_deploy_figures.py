@@ -87,19 +87,6 @@ def test_selective_verify_draws_each_ranking():
         figures.selective_verify(pd.DataFrame({"fraction": [0.1]}))
 
 
-def test_write_verify_histograms_carry_the_closed_form():
-    rng = np.random.default_rng(0)
-    first = rng.normal(0, 0.6, (5000, 60))
-    stop = (np.abs(first) <= 0.3).argmax(1)
-    fig = figures.pulses_and_residuals(stop + 1, first[np.arange(5000), stop], 0.6, 0.3)
-    p = math.erf(0.5 / math.sqrt(2))
-    law = next(t for t in fig.data if t.name == "closed form")
-    assert law.y[0] == pytest.approx(p) and law.y[1] == pytest.approx(p * (1 - p))
-    bars = next(t for t in fig.data if t.name == "cells")
-    assert bars.y[0] == pytest.approx(p, abs=4 * math.sqrt(p * (1 - p) / 5000))
-    assert f"{1 / p:.3f}" in fig.layout.title.subtitle.text
-
-
 @pytest.mark.parametrize(("of", "values"), [("channels", [1, 5, 10]), ("init", ["identity", "ordinary"])])
 def test_ablations_read_their_parameter(df, of, values):
     tsb = df[(df["deployment"] == "tsb") & (df["sigma_d"] == 0.3)]

@@ -13,7 +13,7 @@ from cyclopts import Parameter
 from nvlib.commands.options import Dataset, Device, Flag
 from nvlib.errors import InputError, unknown
 
-Files = Annotated[tuple[str, ...], Parameter(consume_multiple=False, metavar="FILE")]
+Files = Annotated[tuple[str, ...], Parameter(consume_multiple=False, metavar="FILE", show_default=False)]
 SHELLS = ("bash", "zsh", "fish")
 
 

@@ -84,7 +84,6 @@ _HOME = {
     "hardware_designs": "hardware",
     "accuracy_distance": "deploy",
     "selective_verify": "deploy",
-    "pulses_and_residuals": "deploy",
     "tsb_ablation": "tsb",
     "training_cost": "tsb",
     "tsb_causes": "tsb",
@@ -119,7 +118,7 @@ __all__ = [
     "setting_curves",
     "one_weight", "slope_effect", "loss_cut", "loss_percentiles", "loss_quantiles",
     "chip_losses", "variance_shares", "loss_and_accuracy", "derivatives_by_epoch",
-    "accuracy_distance", "selective_verify", "pulses_and_residuals", "tsb_ablation", "training_cost",
+    "accuracy_distance", "selective_verify", "tsb_ablation", "training_cost",
     "tsb_causes",
     "tsb_learning",
     "deployment_style", "TEMPLATE", "Style", "STYLES", "style", "name", "ordinal", "BLUE", "SKY", "GREEN", "ORANGE",
@@ -133,7 +132,6 @@ if TYPE_CHECKING:
     from nvlib.figures.deploy import (
         accuracy_distance,
         deployment_style,
-        pulses_and_residuals,
         selective_verify,
     )
     from nvlib.figures.device import device_levels, noise_laws

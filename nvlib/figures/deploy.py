@@ -10,7 +10,6 @@ from __future__ import annotations
 
 import math
 
-import numpy as np
 import pandas as pd
 import plotly.graph_objects as go
 from plotly.subplots import make_subplots
@@ -165,50 +164,3 @@ def selective_verify(table: pd.DataFrame, note: str = "") -> go.Figure:
              f"dotted: quantised model without variation, {ideal:.2f} %"]  # fmt: skip
     return finish(fig, "Which weights to write-verify: accuracy, and what it costs", wrap(notes))
 
-
-# -- write-verify ----------------------------------------------------------------------------------------------------
-
-
-def pulses_and_residuals(pulses: np.ndarray, residuals: np.ndarray, spread: float, margin: float) -> go.Figure:
-    """Return histograms of pulses and residual deviations of cells of one level, with the closed form.
-
-    Args:
-        pulses: how many each cell took.
-        residuals: deviation it was left with, in level units.
-        spread: standard deviation of one pulse, in level units.
-        margin: within which a cell is left, in level units.
-    """
-    pulses, residuals = np.ravel(pulses), np.ravel(residuals)
-    p = math.erf(margin / spread / math.sqrt(2))
-    top = int(max(np.percentile(pulses, 99.9), 5))
-    n = np.arange(1, top + 1)
-    shares = np.bincount(np.minimum(pulses.astype(int), top + 1), minlength=top + 2)[1 : top + 1] / len(pulses)
-    edges = np.linspace(-margin, margin, 41)
-    heights, _ = np.histogram(residuals, edges)
-    density = heights / len(residuals) / np.diff(edges)
-    x = np.linspace(-margin, margin, 201)
-    law = np.exp(-((x / spread) ** 2) / 2) / (math.sqrt(2 * math.pi) * spread * p)
-    fig = make_subplots(rows=1, cols=2, horizontal_spacing=0.1)
-    bars = {"marker_color": fill(BLUE, 0.55), "name": "cells", "legendgroup": "cells"}
-    lines = {"name": "closed form", "legendgroup": "law", "line": {"color": VERMILLION, "width": 2}}
-    fig.add_bar(x=n, y=shares, **bars, row=1, col=1)
-    fig.add_scatter(
-        x=n, y=p * (1 - p) ** (n - 1), mode="lines+markers", marker={"size": 5, "color": VERMILLION}, **lines, row=1,
-        col=1,
-    )  # fmt: skip
-    fig.add_bar(
-        x=(edges[1:] + edges[:-1]) / 2, y=density, width=np.diff(edges), **bars, showlegend=False, row=1, col=2
-    )
-    fig.add_scatter(x=x, y=law, mode="lines", **lines, showlegend=False, row=1, col=2)
-    fig.update_xaxes(title="pulses", row=1, col=1)
-    fig.update_xaxes(title="deviation left (levels)", row=1, col=2)
-    fig.update_yaxes(title="share of cells", row=1, col=1)
-    fig.update_yaxes(title="density", row=1, col=2)
-    a = margin / spread
-    sd = spread * math.sqrt(1 - 2 * a * math.exp(-(a**2) / 2) / math.sqrt(2 * math.pi) / p)
-    notes = [
-        f"{len(pulses):,} cells", f"σ = {spread:.3g} levels, margin {margin:.3g}",
-        f"mean pulses {pulses.mean():.3f} (closed form {1 / p:.3f})",
-        f"deviation left {residuals.std():.4f} (closed form {sd:.4f})",
-    ]  # fmt: skip
-    return finish(fig, "Write-verify: how many pulses, and what is left", wrap(notes))
