@@ -8,8 +8,10 @@ unknown device 'rrma' (did you mean 'rram'?); expected one of: pcm, rram
 from __future__ import annotations
 
 import difflib
+import math
 import operator
 from collections.abc import Iterable
+from numbers import Real
 
 
 class InputError(ValueError):
@@ -63,3 +65,37 @@ def whole(name: str, value: object, least: int, most: int | None = None, otherwi
         limits = f"of at least {least}" if most is None else f"from {least} to {most}"
         raise InputError(f"{name}={value!r} is not usable; expected a whole number {limits}{otherwise}")
     return number
+
+
+def whole_field(record: object, name: str, least: int, most: int | None = None, optional: bool = False) -> None:
+    """Make a field of a frozen dataclass a plain whole number (`whole`); None stays None where that is ``optional``.
+
+    Raises:
+        InputError: for anything else.
+    """
+    value = getattr(record, name)
+    if not (optional and value is None):
+        object.__setattr__(record, name, whole(name, value, least, most, ", or None" if optional else ""))
+
+
+def number(
+    name: str, value: object, least: float = 0.0, most: float = math.inf, *, above: bool = False, otherwise: str = ""
+) -> float:
+    """Return a finite number of any kind as a plain float.
+
+    Args:
+        name: what it is.
+        value: what was given.
+        least: the smallest that is usable.
+        most: the largest.
+        above: whether ``least`` itself is not.
+        otherwise: what else to say of what was expected, for the message.
+
+    Raises:
+        InputError: for anything else, True among it.
+    """
+    good = isinstance(value, Real) and not isinstance(value, bool) and math.isfinite(value)
+    if not good or not least <= value <= most or (above and value == least):
+        span = f"from {least:g} to {most:g}" if most < math.inf else f"{'above' if above else 'of at least'} {least:g}"
+        raise InputError(f"{name}={value!r} is not usable; expected a number {span}{otherwise}")
+    return float(value)

@@ -47,7 +47,7 @@ import numpy as np
 from numpy.typing import ArrayLike, NDArray
 from scipy.special import bdtr, bdtrc, stdtrit
 
-from nvlib.errors import InputError
+from nvlib.errors import InputError, whole
 
 
 @dataclass(frozen=True)
@@ -155,8 +155,7 @@ def kpp_difference(
         InputError: different lengths, k outside (0, 100), or values that are not finite.
     """
     enough, a, b = needed(k, confidence), *_pair(a, b)
-    if isinstance(resamples, bool) or not isinstance(resamples, int) or resamples < 100:
-        raise InputError(f"resamples={resamples!r} is not usable; expected a whole number of at least 100")
+    resamples = whole("resamples", resamples, 100)
     if np.isnan(a).any() or np.isnan(b).any():
         raise InputError("some values are NaN; a percentile needs all of them")
     n, place = len(a), index(k, len(a))

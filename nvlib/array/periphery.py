@@ -10,7 +10,7 @@ from __future__ import annotations
 import math
 from dataclasses import dataclass, fields
 
-from nvlib.errors import InputError, unknown, whole
+from nvlib.errors import InputError, number, unknown, whole
 
 SUBTRACT = ("array", "digital")
 CODES = ("midtread", "midrise")
@@ -84,11 +84,11 @@ class Periphery:
                                    ("adc_range", ("calibrated", "bound", "granular"), ADC_RANGES)):  # fmt: skip
             held[name] = _range(name, getattr(self, name), kinds, words)
         for name in ("adc_gain", "adc_offset", "dac_gain", "dac_offset", "wire_row", "wire_column"):
-            held[name] = _number(name, getattr(self, name), 0.0)
+            held[name] = number(name, getattr(self, name), 0.0)
         if self.on_resistance is not None:
-            held["on_resistance"] = _number("on_resistance", self.on_resistance, 0.0, above=True)
+            held["on_resistance"] = number("on_resistance", self.on_resistance, 0.0, above=True)
         if self.on_off is not None:
-            held["on_off"] = _number("on_off", self.on_off, 1.0, above=True)
+            held["on_off"] = number("on_off", self.on_off, 1.0, above=True)
         for name, known in (("subtract", SUBTRACT), ("codes", CODES), ("wire_model", WIRE_MODELS)):
             if getattr(self, name) not in known:
                 raise unknown(name, getattr(self, name), known)
@@ -158,14 +158,6 @@ def _is_number(text: str) -> bool:
         return math.isfinite(float(text))
     except ValueError:
         return False
-
-
-def _number(name: str, value: object, least: float, *, above: bool = False) -> float:
-    good = isinstance(value, int | float) and not isinstance(value, bool) and math.isfinite(value)
-    if not good or value < least or (above and value == least):
-        raise InputError(f"{name}={value!r} is not usable; expected a number {'above' if above else 'of at least'} "
-                         f"{least:g}")  # fmt: skip
-    return float(value)
 
 
 def _range(name: str, given: object, kinds: tuple[str, ...], words: str) -> str:

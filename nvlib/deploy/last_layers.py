@@ -35,7 +35,7 @@ from nvlib.deploy.block import known
 from nvlib.deploy.redraw import Verification, check_verification
 from nvlib.deploy.site import Remedied, Site, Stage, Trained, finish
 from nvlib.deploy.tune import Schedule, tune
-from nvlib.errors import InputError, unknown
+from nvlib.errors import InputError, unknown, whole
 from nvlib.methods.recipe import Recipe
 
 MODES = ("injection", "on_chip")
@@ -191,5 +191,4 @@ class LastLayers(_Retraining):
 
 def check_redraws(redraws: int) -> None:
     """Raise InputError unless there is at least one draw."""
-    if isinstance(redraws, bool) or not isinstance(redraws, int) or redraws < 1:
-        raise InputError(f"redraws={redraws!r} is not usable; expected a whole number of at least 1")
+    whole("redraws", redraws, 1)

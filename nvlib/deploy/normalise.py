@@ -26,7 +26,7 @@ from torch.nn.modules.batchnorm import _BatchNorm
 
 from nvlib import modules
 from nvlib.deploy.site import Deployment, Remedied, Remedy, Site
-from nvlib.errors import InputError
+from nvlib.errors import InputError, whole_field
 
 
 @torch.no_grad()
@@ -71,8 +71,7 @@ class Normalise(Deployment):
 
     def __post_init__(self) -> None:
         """Refuse a number of images that has no variance."""
-        if isinstance(self.images, bool) or not isinstance(self.images, int) or self.images < 2:
-            raise InputError(f"images={self.images!r} is not usable; expected a whole number of at least 2")
+        whole_field(self, "images", 2)
 
     sets: ClassVar[int] = 2
     effects: ClassVar[bool] = True

@@ -32,7 +32,7 @@ from nvlib.cells import Cells, cells_of
 from nvlib.conditions import Crossbar
 from nvlib.deploy.site import Site
 from nvlib.devices import Device
-from nvlib.errors import InputError
+from nvlib.errors import number, whole
 
 _ROUND = 4  # pulses drawn at once: the four words of a counter
 
@@ -164,7 +164,6 @@ def coded(crossbar: Crossbar, numbers: Tensor) -> Crossbar:
 def check_verification(sigma: float | None, margin: float | None, max_pulses: int) -> None:
     """Raise InputError for values that verify nothing."""
     for name, value in (("sigma", sigma), ("margin", margin)):
-        if value is not None and not (isinstance(value, int | float) and math.isfinite(value) and value > 0):
-            raise InputError(f"{name}={value!r} is not usable; expected a number above 0, e.g. 0.03")
-    if isinstance(max_pulses, bool) or not isinstance(max_pulses, int) or max_pulses < 1:
-        raise InputError(f"max_pulses={max_pulses!r} is not usable; expected a whole number of at least 1")
+        if value is not None:
+            number(name, value, above=True, otherwise=", e.g. 0.03")
+    whole("max_pulses", max_pulses, 1)

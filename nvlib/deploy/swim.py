@@ -38,7 +38,7 @@ from nvlib.deploy.sensitivity import ESTIMATES, curvature
 from nvlib.deploy.site import BLOCK, Remedied, Remedy, Site, survey
 from nvlib.deploy.write_verify import Verifies, verify
 from nvlib.devices import Device
-from nvlib.errors import InputError, unknown
+from nvlib.errors import InputError, unknown, whole_field
 
 if TYPE_CHECKING:
     import pandas as pd
@@ -85,8 +85,7 @@ class Swim(Verifies):
                 raise InputError(f"{key}={value!r} is not usable; expected a share between 0 and 1")
         if self.target is not None and not (isinstance(self.target, int | float) and self.target >= 0):
             raise InputError(f"target={self.target!r} is not usable; expected points of accuracy, at least 0")
-        if isinstance(self.images, bool) or not isinstance(self.images, int) or self.images < 1:
-            raise InputError(f"images={self.images!r} is not usable; expected a whole number of at least 1")
+        whole_field(self, "images", 1)
 
     # -- ranking -----------------------------------------------------------------------------------------------------
 

@@ -42,7 +42,7 @@ from nvlib.deploy.last_layers import check_redraws
 from nvlib.deploy.redraw import Verification, check_verification
 from nvlib.deploy.site import Remedied, Site, Stage, Trained, finish
 from nvlib.deploy.tune import Schedule, tune
-from nvlib.errors import InputError, unknown
+from nvlib.errors import InputError, unknown, whole_field
 from nvlib.methods.recipe import Recipe
 
 INITS = ("identity", "ordinary")
@@ -91,11 +91,7 @@ class TinySharedBlock(Trained):
         if self.init not in INITS:
             raise unknown("initialisation of the block", self.init, INITS)
         for key in ("channels", "insertions", "layers"):
-            value = getattr(self, key)
-            if not (value is None and key != "layers") and (
-                isinstance(value, bool) or not isinstance(value, int) or value < 1
-            ):
-                raise InputError(f"{key}={value!r} is not usable; expected a whole number of at least 1")
+            whole_field(self, key, 1, optional=key != "layers")
         check_verification(self.sigma, None, 1)
         check_redraws(self.redraws)
         self.training(nn.Identity())

@@ -15,7 +15,7 @@ import torch
 from torch import Tensor, nn
 
 from nvlib import clock
-from nvlib.errors import InputError
+from nvlib.errors import whole_field
 from nvlib.methods.loop import order
 from nvlib.methods.recipe import Recipe
 
@@ -37,9 +37,7 @@ class Schedule:
     def __post_init__(self) -> None:
         """Refuse values that cannot train."""
         for name in ("epochs", "images"):
-            value = getattr(self, name)
-            if value is not None and (isinstance(value, bool) or not isinstance(value, int) or value < 1):
-                raise InputError(f"{name}={value!r} is not usable; expected a whole number of at least 1")
+            whole_field(self, name, 1, optional=True)
 
     def count(self, available: int) -> int:
         """Return how many images are used of those there are."""

@@ -4,9 +4,8 @@ from __future__ import annotations
 
 import math
 from dataclasses import MISSING, fields
-from numbers import Real
 
-from nvlib.errors import InputError
+from nvlib.errors import number
 
 
 def text(effect: object) -> str:
@@ -29,8 +28,4 @@ def checked(effect: object, key: str, least: float = 0.0, most: float = math.inf
     value = getattr(effect, key)
     if value is None:
         return
-    good = isinstance(value, Real) and not isinstance(value, bool) and math.isfinite(value)
-    if not good or not least <= value <= most:
-        span = f"from {least:g} to {most:g}" if most < math.inf else f"of at least {least:g}"
-        raise InputError(f"{effect.name}: {key}={value!r} is not usable; expected a number {span}{what}")
-    object.__setattr__(effect, key, float(value))
+    object.__setattr__(effect, key, number(f"{effect.name}: {key}", value, least, most, otherwise=what))

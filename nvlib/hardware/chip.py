@@ -25,7 +25,7 @@ from torch import nn
 from nvlib.array.periphery import SUBTRACT
 from nvlib.conditions import Crossbar
 from nvlib.crossbar import MAPPINGS, weight_bits
-from nvlib.errors import InputError, unknown
+from nvlib.errors import InputError, number, unknown, whole_field
 from nvlib.hardware.constants import TECHNOLOGIES, Technology
 from nvlib.hardware.layers import Layer, input_shape, trace
 
@@ -75,16 +75,11 @@ class Accelerator:
         """Check every field."""
         upto = {"cell_bits": 8, "weight_bits": 16, "activation_bits": 16, "serial_bits": 16, "adc_bits": 14}
         for key in ("rows", "columns", "share", "tile", *upto):
-            value, top = getattr(self, key), upto.get(key, 2**16)
-            if value is None and key == "weight_bits":
-                continue
-            if isinstance(value, bool) or not isinstance(value, int) or not 1 <= value <= top:
-                raise InputError(f"{key}={value!r}: expected a whole number from 1 to {top}")
+            whole_field(self, key, 1, upto.get(key, 2**16), optional=key == "weight_bits")
         if self.columns % self.share:
             raise InputError(f"share={self.share} does not divide the {self.columns} columns of an array; "
                              "choose a divisor")  # fmt: skip
-        if isinstance(self.activity, bool) or not isinstance(self.activity, int | float) or not 0 <= self.activity <= 1:
-            raise InputError(f"activity={self.activity!r}: expected the share of input bits that are high, 0 to 1")
+        number("activity", self.activity, 0, 1, otherwise=", the share of input bits that are high")
         for key, known in (("mapping", MAPPINGS), ("subtract", SUBTRACT)):
             if getattr(self, key) not in known:
                 raise unknown(key, getattr(self, key), known)

@@ -17,7 +17,7 @@ from torch import Tensor, nn
 
 from nvlib import modules
 from nvlib.crossbar import array_weights
-from nvlib.errors import InputError
+from nvlib.errors import InputError, whole
 from nvlib.modules import private
 
 _CONVOLUTIONS = (nn.Conv1d, nn.Conv2d, nn.Conv3d)
@@ -48,9 +48,7 @@ class Layer:
     def __post_init__(self) -> None:
         """Refuse what is no layer."""
         for key in ("rows", "columns", "vectors", "groups"):
-            value = getattr(self, key)
-            if isinstance(value, bool) or not isinstance(value, int) or value < 1:
-                raise InputError(f"layer {self.name!r} has {key}={value!r}; expected a whole number of at least 1")
+            object.__setattr__(self, key, whole(f"{key} of layer {self.name!r}", getattr(self, key), 1))
 
     @property
     def weights(self) -> int:

@@ -24,7 +24,7 @@ from nvlib.conditions import LEFT_OUT, Conditions, Crossbar, as_crossbar
 from nvlib.deploy.redraw import Verification, check_verification, mean_pulses
 from nvlib.deploy.tsb import TinySharedBlock
 from nvlib.devices import Device
-from nvlib.errors import InputError
+from nvlib.errors import InputError, number, whole
 from nvlib.hardware.chip import Accelerator, Estimate, estimate
 
 
@@ -66,10 +66,8 @@ def programming(
     Raises:
         InputError: for values that cannot be used.
     """
-    if isinstance(cells_at_once, bool) or not isinstance(cells_at_once, int) or cells_at_once < 1:
-        raise InputError(f"cells_at_once={cells_at_once!r}: expected a whole number of at least 1")
-    if isinstance(share, bool) or not isinstance(share, int | float) or not 0 <= share <= 1:
-        raise InputError(f"share={share!r}: expected the share of cells to verify, 0 to 1")
+    cells_at_once = whole("cells_at_once", cells_at_once, 1)
+    share = number("share", share, 0, 1, otherwise=", the share of cells to verify")
     check_verification(sigma, margin, max_pulses)
     crossbar = as_crossbar(crossbar, sigma_d, **conditions)
     device = crossbar.device

@@ -13,7 +13,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from nvlib import locks
-from nvlib.errors import InputError, unknown
+from nvlib.errors import InputError, unknown, whole
 from nvlib.launch import slurm
 from nvlib.launch.job import FOLDER, Failed, Launch, Status, alive, birth, find, names, new, process
 from nvlib.launch.progress import Show
@@ -220,8 +220,8 @@ def _asked(
     if cluster is not None and executor != "slurm":
         raise InputError(f"options of a cluster do not go with executor {executor!r}; expected executor='slurm'")
     for what, count in (("workers", workers), ("threads", threads)):
-        if count is not None and (isinstance(count, bool) or not isinstance(count, int) or count < 1):
-            raise InputError(f"{what}={count!r} is not usable; expected a whole number of at least 1, or None")
+        if count is not None:
+            whole(what, count, 1, otherwise=", or None")
     where, options, cores = where or Store(), slurm.options(cluster), _cores()
     records = [dict(each) if isinstance(each, Mapping) else _read(each).record() for each in _several(study)]
     if executor == "slurm":

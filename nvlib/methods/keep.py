@@ -13,7 +13,7 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from nvlib.errors import InputError, unknown
+from nvlib.errors import InputError, unknown, whole
 from nvlib.records import later
 
 if TYPE_CHECKING:
@@ -52,8 +52,7 @@ class Held:
     def __init__(self, select: str, patience: int | None, target: float | None, members: int) -> None:
         if select not in SELECT:
             raise unknown("epoch to select", select, SELECT)
-        if patience is not None and (isinstance(patience, bool) or not isinstance(patience, int) or patience < 1):
-            raise InputError(f"patience={patience!r} is not usable; expected a whole number of epochs, or None")
+        patience = None if patience is None else whole("patience", patience, 1, otherwise=" epoch, or None")
         if target is not None and not 0 < target <= 100:
             raise InputError(f"target={target!r} is not usable; expected a validation accuracy in percent, or None")
         self.select, self.patience, self.target = select, patience, target

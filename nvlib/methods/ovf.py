@@ -25,7 +25,7 @@ from typing import TYPE_CHECKING, ClassVar
 import torch
 from torch import Tensor
 
-from nvlib.errors import InputError
+from nvlib.errors import whole_field
 from nvlib.methods.cost import Cost
 from nvlib.methods.search import Searched
 from nvlib.noise import Gaussian
@@ -48,8 +48,7 @@ class OrientedVariationalForwards(Searched):
     def __post_init__(self) -> None:
         """Check the values."""
         super().__post_init__()
-        if isinstance(self.n, bool) or not isinstance(self.n, int) or self.n < 0:
-            raise InputError(f"n={self.n!r} is not usable; expected a whole number of feedback outputs")
+        whole_field(self, "n", 0)
 
     @property
     def cost(self) -> Cost:

@@ -22,7 +22,7 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
-from nvlib.errors import InputError
+from nvlib.errors import InputError, whole
 from nvlib.native import layers
 
 torch.library.define("nvlib::running_quantise", "(Tensor x, Tensor range, int bits, float momentum) -> Tensor")
@@ -290,9 +290,7 @@ def _fan_out(model: nn.Module) -> None:
 
 def checked_bits(name: str, bits: int) -> int:
     """Return a number of bits; InputError unless it is a whole one from 1 to 16."""
-    if isinstance(bits, bool) or not isinstance(bits, int) or not 1 <= bits <= 16:
-        raise InputError(f"{name}={bits!r}: expected a whole number from 1 to 16")
-    return bits
+    return whole(name, bits, 1, 16)
 
 
 def _scaled(channels: int, width: float) -> int:

@@ -9,7 +9,7 @@ import torch
 from torch import nn
 
 from nvlib import catalogue, plugins
-from nvlib.errors import InputError, unknown
+from nvlib.errors import InputError, unknown, whole
 from nvlib.models import factory, own
 from nvlib.models.networks import checked_bits
 
@@ -69,8 +69,8 @@ def build(
     """
     name = named(name)
     for what, value in (("classes", classes), ("in_channels", in_channels)):
-        if value is not None and (isinstance(value, bool) or not isinstance(value, int) or value < 1):
-            raise InputError(f"{what}={value!r}: expected a whole number of at least 1")
+        if value is not None:
+            whole(what, value, 1)
     if not 0 < width <= 16:
         raise InputError(f"width={width!r}: expected a factor above 0 (1 is the paper's network), at most 16")
     if activation_bits:

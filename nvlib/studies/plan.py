@@ -23,7 +23,7 @@ import torch
 
 from nvlib import methods, population
 from nvlib.data import Dataset
-from nvlib.errors import InputError
+from nvlib.errors import InputError, whole
 from nvlib.precision import check as check_precision
 from nvlib.records import Evaluation, Training, canonical, digest
 from nvlib.store import Store
@@ -154,10 +154,8 @@ def plan(desk: Desk, pack: int | str = "auto", threads: int | None = None) -> li
     Raises:
         InputError: for a pack or a number of threads that cannot be used.
     """
-    if pack != "auto" and (isinstance(pack, bool) or not isinstance(pack, int) or pack < 1):
-        raise InputError(f"pack={pack!r} is not usable; expected a whole number of at least 1, or 'auto'")
-    if threads is not None and (isinstance(threads, bool) or not isinstance(threads, int) or threads < 1):
-        raise InputError(f"threads={threads!r} is not usable; expected a whole number of at least 1, or None")
+    pack = pack if pack == "auto" else whole("pack", pack, 1, otherwise=", or 'auto'")
+    threads = None if threads is None else whole("threads", threads, 1, otherwise=", or None")
     kind, threads = torch.device(desk.on).type, threads or torch.get_num_threads()
     size = (PACK if kind == "cuda" else 1) if pack == "auto" else pack
     fitting = kind == "cuda" and pack == "auto"
