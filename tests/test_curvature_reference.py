@@ -22,39 +22,41 @@ def tanh():
 
 @pytest.fixture(scope="module")
 def case():
-    """A network, images, the parameters on arrays, and both matrices of curvlinops in their flat order."""
+    """A network at its quantised weights, its loss on images, and both matrices of curvlinops in flat order."""
     with warnings.catch_warnings():
         warnings.simplefilter("ignore")  # of torch.jit, on import
         from curvlinops import GGNLinearOperator, HessianLinearOperator
     model, generator = tanh(), torch.Generator().manual_seed(1)
     split = Split(torch.randn(6, 1, 6, 6, generator=generator, dtype=F64), torch.arange(6) % 4)
-    names = ["0.weight", "4.weight"]
-    parameters = [dict(model.named_parameters())[name] for name in names]
+    loss = taylor.Loss(taylor.point(model, bits=4, dtype=F64), split, images=3)
+    named = dict(model.named_parameters())
+    parameters = [named[name] for name in loss.point.centre]
+    with torch.no_grad():
+        for name, w in loss.point.centre.items():
+            named[name].copy_(w)
     data = [(split.x[:4], split.y[:4]), (split.x[4:], split.y[4:])]
+    eye = torch.eye(sum(p.numel() for p in parameters), dtype=F64)
     given = model, nn.CrossEntropyLoss(), parameters, data
-    size = sum(p.numel() for p in parameters)
-    matrices = [kind(*given) @ torch.eye(size, dtype=F64) for kind in (GGNLinearOperator, HessianLinearOperator)]
-    return model, split, names, *(np.asarray(m) for m in matrices)
+    matrices = [kind(*given) @ eye for kind in (GGNLinearOperator, HessianLinearOperator)]
+    return model, loss, *(np.asarray(matrix.detach()) for matrix in matrices)
 
 
 def test_both_gauss_newton_diagonals(case):
-    model, split, names, ggn, hessian = case
+    model, loss, ggn, hessian = case
     assert np.abs(np.diag(ggn) - np.diag(hessian)).max() > 1e-3
-    loss = taylor.Loss(taylor.point(model, dtype=F64), split, images=3)
-    assert list(loss.point.centre) == names
     found = loss.point.flat(taylor.diagonal(loss, "gauss_newton").values)
-    np.testing.assert_allclose(found, np.diag(ggn), rtol=1e-10, atol=1e-13)
-    of_swim = sensitivity.curvature(model, {}, split, names)
-    np.testing.assert_allclose(loss.point.flat(of_swim), np.diag(ggn), rtol=1e-10, atol=1e-13)
+    np.testing.assert_allclose(found, np.diag(ggn), rtol=1e-9, atol=1e-13)
+    of_swim = sensitivity.curvature(model, {}, loss.split, list(loss.point.centre))
+    np.testing.assert_allclose(loss.point.flat(of_swim), np.diag(ggn), rtol=1e-9, atol=1e-13)
 
 
 def test_the_hessian(case):
-    model, split, _, _, hessian = case
-    loss = taylor.Loss(taylor.point(model, dtype=F64), split, images=4)
+    _, loss, _, hessian = case
     np.testing.assert_allclose(loss.point.flat(taylor.diagonal(loss, "exact").values), np.diag(hessian), atol=1e-12)
     v = torch.randn(2, len(hessian), generator=torch.Generator().manual_seed(2), dtype=F64)
-    product = loss.point.flat(loss.hessian_times(loss.point.split(v[:1])))
-    np.testing.assert_allclose(product.reshape(-1), hessian @ v[0].numpy(), atol=1e-11)
+    product = loss.hessian_times(loss.point.split(v))
+    found = torch.cat([part.flatten(1) for part in product.values()], 1)
+    np.testing.assert_allclose(found, v.numpy() @ hessian, atol=1e-11)
     rough = taylor.diagonal(loss, "stochastic", probes=400, seed=3)
     off = (loss.point.flat(rough.values).numpy() - np.diag(hessian)) / loss.point.flat(rough.error).numpy()
-    assert np.abs(off).mean() < 1.1  # 0.8 in the mean of a normal
+    assert np.abs(off).mean() < 1.2  # 0.8 in the mean of a normal
