@@ -350,10 +350,11 @@ def test_bad_input_is_named(quadratic, call, said):
         call(quadratic[0])
 
 
-def test_layers_that_gauss_newton_does_not_know_are_refused():
-    model = nn.Sequential(nn.Conv1d(1, 2, 3), nn.Flatten(), nn.Linear(4, 2))
-    model.bits = 4
-    loss = taylor.Loss(taylor.point(model, dtype=F64), Split(torch.randn(5, 1, 4), torch.zeros(5, dtype=torch.int64)))
-    with pytest.raises(InputError, match="stochastic"):
-        taylor.gauss_newton(loss)
+@pytest.mark.parametrize("first", [nn.Conv1d(1, 2, 3), nn.Conv2d(1, 2, 3, padding="same")], ids=["1d", "same"])
+def test_layers_that_are_not_plain_are_taken_image_by_image(first):
+    x = torch.randn(5, 1, 4) if isinstance(first, nn.Conv1d) else torch.randn(5, 1, 2, 2)
+    model = nn.Sequential(first, nn.ReLU(), nn.Flatten(), nn.Linear(first(x)[0].numel(), 3))
+    loss = taylor.Loss(taylor.point(model, bits=4, dtype=F64), Split(x, torch.arange(5) % 3), images=2)
+    found, whole = taylor.gauss_newton(loss), taylor.diagonal(loss, "exact")
+    np.testing.assert_allclose(loss.point.flat(found.values), loss.point.flat(whole.values), rtol=1e-9, atol=1e-13)
     assert taylor.diagonal(loss).how == "exact"

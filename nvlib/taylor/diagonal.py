@@ -1,13 +1,9 @@
 r"""The diagonal of the Hessian, f''_i = d^2 f / dw_i^2, for every weight on arrays: exact, Gauss-Newton, or estimated.
 
 exact         row by row of each layer's own block, a chunk of rows at a time: any network, few weights.
-gauss_newton  G_ii = 1/n sum over images and columns of (J^T S)_i^2, where J = d outputs / dw and the loss's Hessian in
-              the outputs is S S^T. What it leaves out is sum_c dloss/dz_c d^2 z_c / dw_i^2, and that second derivative
-              is zero wherever the network is piecewise linear in each single weight: ReLU, max-pooling, convolutions,
-              normalisation with fixed statistics. There G_ii *is* f''_i (off the diagonal G and f'' differ: the
-              network is linear in each weight, not in all together). One backward pass a class, whatever the size.
-              For linear and Conv2d layers, whose per-image gradients are formed from inputs and output gradients.
-              In a weight that is used twice (tied) the network is not linear: there G_ii leaves something out.
+gauss_newton  that of the Gauss-Newton matrix (`nvlib.curvature`), which is f''_i wherever the network is piecewise
+              linear in each single weight. One backward pass a class, whatever the size: by layer where all are
+              linear or Conv2d layers, else image by image.
 stochastic    f''_i = E[ v_i (f'' v)_i ], v_i = +-1 alike (Hutchinson; Bekas, Kokiopoulou, Saad 2007), with its
               standard error: any network, any size.
 
@@ -19,12 +15,13 @@ from __future__ import annotations
 import math
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
+from functools import partial
 
 import torch
-from torch import Tensor, nn
+from torch import Tensor
 from torch.func import jacrev, vmap
 
-from nvlib import modules, philox
+from nvlib import curvature, modules, philox
 from nvlib.errors import InputError, unknown
 from nvlib.models import Network
 from nvlib.taylor.loss import Loss
@@ -116,46 +113,28 @@ def signs(loss: Loss, index: range, seed: int = 0) -> dict[str, Tensor]:
 
 
 def gauss_newton(loss: Loss) -> Diagonal:
-    """Return the diagonal of the Gauss-Newton matrix, from one backward pass an output.
-
-    Raises:
-        InputError: where a weight belongs to a layer other than Linear or plain Conv2d.
-    """
+    """Return the diagonal of the Gauss-Newton matrix, from one backward pass an output."""
     held = modules.slots(loss.point.model)
-    layers = {name: [_layer(loss.point.model, slot) for slot in held[name]] for name in loss.point.centre}
-    total = {name: torch.zeros_like(w, dtype=torch.float64) for name, w in loss.point.centre.items()}
-    seen: dict[str, list[tuple[nn.Module, Tensor, Tensor]]] = {name: [] for name in layers}
+    watched = curvature.ByLayer(loss.point.model, {name: held[name] for name in loss.point.centre})
+    total = _by_layer(loss, watched) if watched.fits else None
+    if total is None:
+        centre = {name: w.detach() for name, w in loss.point.centre.items()}
+        values = curvature.by_image(
+            loss.outputs, centre, loss.split.x, loss.split.y, lambda z, y: _factor(loss, z[None], y[None])[0].unbind(-1)
+        )
+    else:
+        values = {name: tensor / len(loss.split.y) for name, tensor in total.items()}
+    return Diagonal({name: tensor.cpu() for name, tensor in values.items()}, "gauss_newton", without=loss.point.without)
 
-    def remember(name: str) -> object:
-        def hook(layer: nn.Module, inputs: tuple[Tensor, ...], given: dict[str, Tensor], out: Tensor) -> None:
-            seen[name].append((layer, (*inputs, *given.values())[0].detach(), out))
 
-        return hook
-
-    hooks = [layer.register_forward_hook(remember(name), with_kwargs=True)
-             for name, several in layers.items() for layer in several]  # fmt: skip
-    try:
-        for x, y in loss.batches():
-            for uses in seen.values():
-                uses.clear()
-            weights = {name: w.detach().requires_grad_() for name, w in loss.point.centre.items()}
-            outputs = loss.outputs(weights, x)
-            if silent := [name for name, uses in seen.items() if not uses]:
-                raise InputError(f"{silent[0]} does not run as a layer of its own; use how='exact' or 'stochastic'")
-            outs = [out for uses in seen.values() for _, _, out in uses]
-            for column in _factor(loss, outputs.detach(), y).unbind(-1):
-                slopes = iter(torch.autograd.grad(outputs, outs, column, retain_graph=True, materialize_grads=True))
-                for name, uses in seen.items():
-                    if len(uses) == 1:
-                        found = _squares(*uses[0][:2], next(slopes))
-                    else:  # an image's gradient is the sum over the uses
-                        found = sum(_each(*use[:2], next(slopes)) for use in uses).square().sum(0, dtype=torch.float64)
-                    total[name] += found.view_as(total[name])
-    finally:
-        for hook in hooks:
-            hook.remove()
-    values = {name: (tensor / len(loss.split.y)).cpu() for name, tensor in total.items()}
-    return Diagonal(values, "gauss_newton", without=loss.point.without)
+def _by_layer(loss: Loss, watched: curvature.ByLayer) -> dict[str, Tensor] | None:
+    """Return the sum over images; None where a layer does not run by itself."""
+    total: dict[str, Tensor] = {name: torch.zeros_like(w, dtype=torch.float64) for name, w in loss.point.centre.items()}
+    for x, y in loss.batches():
+        weights = {name: w.detach().requires_grad_() for name, w in loss.point.centre.items()}
+        if not watched(partial(loss.outputs, weights, x), lambda outputs, y=y: _factor(loss, outputs, y), total):
+            return None
+    return total
 
 
 def differences(loss: Loss, picks: Mapping[str, Sequence[int]], step: float = 1e-5) -> dict[str, Tensor]:
@@ -180,42 +159,8 @@ def differences(loss: Loss, picks: Mapping[str, Sequence[int]], step: float = 1e
     return found
 
 
-def _layer(model: nn.Module, name: str) -> nn.Module:
-    """Return the layer whose weight a name is."""
-    owner, _, leaf = name.rpartition(".")
-    layer = model.get_submodule(owner)
-    plain = isinstance(layer, nn.Linear) or (
-        isinstance(layer, nn.Conv2d)
-        and layer.groups == 1
-        and layer.padding_mode == "zeros"
-        and not isinstance(layer.padding, str)
-    )
-    if leaf != "weight" or not plain:
-        raise InputError(
-            f"{name} is no weight of a Linear or plain Conv2d layer; use how='exact' (few weights) or 'stochastic'"
-        )
-    return layer
-
-
 def _factor(loss: Loss, outputs: Tensor, y: Tensor) -> Tensor:
     """Return S (batch, classes, columns) with S S^T the Hessian of each image's loss in its outputs."""
     one = vmap(jacrev(jacrev(lambda z, label: loss.each(z[None], label[None])[0])))
     values, vectors = torch.linalg.eigh(one(outputs, y))
     return vectors * values.clamp(min=0).sqrt().unsqueeze(1)
-
-
-def _each(layer: nn.Module, inputs: Tensor, slope: Tensor) -> Tensor:
-    """Return each image's gradient, (images, out, in): of a weight that is used more than once."""
-    if isinstance(layer, nn.Linear):
-        return torch.einsum("b...o,b...i->boi", slope, inputs)
-    patches = nn.functional.unfold(inputs, layer.kernel_size, layer.dilation, layer.padding, layer.stride)
-    return slope.flatten(2) @ patches.transpose(1, 2)  # (images, out channels, inputs of a kernel)
-
-
-def _squares(layer: nn.Module, inputs: Tensor, slope: Tensor) -> Tensor:
-    """Return the sum over images of each image's squared gradient, in float64."""
-    if isinstance(layer, nn.Linear) and inputs.ndim == 2:
-        return (slope.square().T @ inputs.square()).double()
-    if isinstance(layer, nn.Linear):
-        return torch.einsum("b...o,b...i->boi", slope, inputs).square().sum(0, dtype=torch.float64)
-    return _each(layer, inputs, slope).square().sum(0, dtype=torch.float64)
