@@ -159,6 +159,18 @@ def test_a_class_of_a_session_has_its_text():
     assert len(plugins.code_of(type("Typed", (), {"__module__": "__main__"}))) == 64  # typed at a prompt
 
 
+def test_a_method_of_a_session_stays_in_it(monkeypatch, tmp_path):
+    @dataclass(frozen=True)
+    class Quiet:
+        name: ClassVar[str] = "quiet"
+
+    monkeypatch.setitem(nvlib.methods.METHODS, "quiet", Quiet)
+    study, where = Study(methods=("quiet",), images=64), Store(tmp_path, None)
+    for act in (lambda: launch.run(study, "processes", 1, where=where), lambda: launch.start(study, where=where)):
+        with pytest.raises(InputError, match=r"'quiet' is of this session alone.*--plugin mine\.py"):
+            act()
+
+
 def test_from_the_command_line(mine, tmp_path):
     command = [sys.executable, "-m", "nvlib", "study", "--plugin", str(mine), "--method", "louder", "--set", "factor=2",
                "--sigma-d", "0.2", "--epochs", "1", "--images", "64", "--chips", "3"]  # fmt: skip

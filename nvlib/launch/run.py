@@ -75,6 +75,8 @@ def run(
     from nvlib.launch.lead import lead
 
     studies = [_read(each) for each in _several(study)]
+    for each in studies if executor != "here" else ():
+        each.travels()
     launch = _asked(studies, executor, workers, where, on, pack, threads, cluster, name)
     with Show(progress) as show:
         status = lead(launch, show, studies)
@@ -96,6 +98,9 @@ def start(study: Asked, executor: str = "here", workers: int | None = None, **op
     as plain values is checked by the launch itself, so that nothing here needs torch: what is wrong with it is the
     error of its status.
     """
+    for each in _several(study):
+        if not isinstance(each, Mapping):
+            _read(each).travels()
     launch = _asked(study, executor, workers, **options)
     environment = os.environ | {"OMP_WAIT_POLICY": "passive", "PYTHONUNBUFFERED": "1"}
     launch.note(replace(launch.status(), pid=None))  # not this process's any more

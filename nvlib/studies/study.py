@@ -77,6 +77,18 @@ class Study(StudyFields):
         paths = dict.fromkeys(source.path for source in files if source.travels)
         object.__setattr__(self, "plugins", tuple(paths))
 
+    def travels(self) -> None:
+        """Refuse names of this session alone: other processes could not make them.
+
+        Raises:
+            InputError: for the first such.
+        """
+        for kind in self._kinds():
+            if kind.__module__.partition(".")[0] != "nvlib" and plugins.source_of(kind) is None:
+                name = getattr(kind, "name", kind.__name__)
+                raise InputError(f"{name!r} is of this session alone, and other processes do not know it; put it into "
+                                 "a file that registers it: plugins=('mine.py',), --plugin mine.py")  # fmt: skip
+
     def _kinds(self) -> list[type]:
         """Return the classes of its methods, deployments and effects."""
         from nvlib.deploy import DEPLOYMENTS
