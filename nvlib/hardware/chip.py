@@ -237,7 +237,7 @@ def _areas(table: pd.DataFrame, records: Sequence[Layer], a: Accelerator) -> Non
     perimeter = (a.rows + a.columns) / 256
     each = {
         "cells": a.rows * a.columns * t.cell_area,
-        "adc": max(1, a.columns // a.sums // a.share) * t.adc_area * _levels(a),
+        "adc": max(1, a.columns // a.sums // a.share) * t.converter_area(a.adc_bits),
         "accumulate": t.accumulate_area * a.columns / 128,
         "periphery": t.periphery_area * perimeter,
         "interconnect": t.wire_area * perimeter,
@@ -249,11 +249,6 @@ def _areas(table: pd.DataFrame, records: Sequence[Layer], a: Accelerator) -> Non
                                              "area_buffer": held * t.buffer_area}  # fmt: skip
     table.loc[len(table)] = row
     table["area"] = table[[f"area_{part}" for part in AREA]].sum(axis=1)
-
-
-def _levels(a: Accelerator) -> float:
-    """Return an ADC's levels as a share of the 5-bit one's, which the constants are for."""
-    return (2**a.adc_bits - 1) / 31
 
 
 def _latencies(table: pd.DataFrame, a: Accelerator) -> None:
@@ -271,7 +266,7 @@ def _energies(table: pd.DataFrame, a: Accelerator) -> None:
     side = 1e3 * math.sqrt(table["area"].sum())  # mm
     reads = table["vectors"] * a.pulses
     table["energy_array"] = reads * table["cells"] * a.activity * t.cell_read
-    table["energy_adc"] = table["conversions"] * t.adc * _levels(a)
+    table["energy_adc"] = table["conversions"] * t.conversion(a.adc_bits)
     table["energy_accumulate"] = table["conversions"] * t.accumulate
     table["energy_drivers"] = table["array_reads"] * t.drivers * a.rows / 128
     table["energy_buffer"] = table["traffic"] * t.buffer

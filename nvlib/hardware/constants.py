@@ -21,6 +21,8 @@ from dataclasses import dataclass, fields
 from nvlib.errors import InputError
 
 NEUROSIM = "DNN+NeuroSim V1.3 at its defaults (Peng et al., IEDM 2019)"
+# area of a b-bit ADC as a share of the 5-bit one's, b = 1 .. 14: hwcomponents-neurosim 1.0.43, the same at both nodes
+ADC_AREA = (0.0303, 0.0909, 0.2121, 0.4839, 1.0, 2.1552, 4.5923, 11.211, 32.534, 100.16, 340.6, 1242.3, 4728.6, 18433.0)
 NVSIM = "NVSim's RRAM cell (Dong et al., IEEE TCAD 31, 2012): 2 V, 10 ns, 0.6 pJ a SET or RESET"
 
 LIMITS = (
@@ -36,8 +38,10 @@ LIMITS = (
 class Technology:
     """Energies, times and areas; array numbers are those of a 128 x 128 array with 5-bit ADCs.
 
-    Scaling (assumed): ADC energy and area with its 2^b - 1 levels, as a multilevel sense amplifier's; drivers with
-    the rows; accumulators with the columns; what lies between arrays with rows plus columns.
+    An ADC of b bits costs energy with its 2^b - 1 levels and area by `ADC_AREA`, as the multilevel sense amplifiers of
+    hwcomponents-neurosim do (`benchmarks/neurosim.py`; energy within 1 % from 4 to 14 bits, at the constants' 5 bits
+    1 % and area 2 % apart). Scaling else (assumed): drivers with the rows; accumulators with the columns; what lies
+    between arrays with rows plus columns.
 
     Raises:
         InputError: for a number that is not finite and positive.
@@ -65,6 +69,14 @@ class Technology:
     write_time: float  # s a pulse
     source: str = NEUROSIM
     write_source: str = NVSIM
+
+    def conversion(self, bits: int) -> float:
+        """Return the energy of a conversion to so many bits, J."""
+        return self.adc * (2**bits - 1) / 31
+
+    def converter_area(self, bits: int) -> float:
+        """Return the area of an ADC of so many bits (1 .. 14), m^2."""
+        return self.adc_area * ADC_AREA[bits - 1]
 
     def __post_init__(self) -> None:
         """Refuse what is no cost."""

@@ -97,7 +97,7 @@ def programming(
 def written_energy(pulses: ArrayLike, reads: ArrayLike, accelerator: Accelerator | None = None) -> Any:
     """Return what so many pulses and readings of single cells take (J), of the shape of the two."""
     a = accelerator or Accelerator()
-    read = a.charges.cell_read + a.charges.adc * (2**a.adc_bits - 1) / 31
+    read = a.charges.cell_read + a.charges.conversion(a.adc_bits)
     return np.asarray(pulses) * a.charges.write + np.asarray(reads) * read
 
 
