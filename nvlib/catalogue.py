@@ -71,6 +71,15 @@ REFERENCES = {"full_scale": "full scale", "level": "one level"}
 WRITTEN = {**NETWORKS, **DEVICES, **REFERENCES}  # what is written the same wherever it stands
 
 
+MARKS = "①②③④⑤⑥⑦⑧⑨⑩⑪⑫"  # of settings of one method beside each other (`nvlib.explore.laid`)
+
+
+def plain(method: str) -> tuple[str, str]:
+    """Return a method and what is said of its setting: ``gaussian ② 30 epochs`` -> (gaussian, ② 30 epochs)."""
+    name, _, rest = method.partition(" ")
+    return (name, rest) if rest[:1] and rest[0] in MARKS else (method, "")
+
+
 def span(values: Sequence[float], unit: str = "") -> str:
     """Return ``10 epochs`` or ``10-30 epochs``."""
     low, high = min(values), max(values)

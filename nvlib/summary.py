@@ -28,13 +28,15 @@ import numpy as np
 import pandas as pd
 
 from nvlib import statistics
-from nvlib.catalogue import DEPLOYMENTS, METHODS, span
+from nvlib.catalogue import DEPLOYMENTS, METHODS, plain, span
 from nvlib.errors import InputError, unknown
 from nvlib.statistics import Estimate
 
 # A curve that silently mixes these would show something that does not exist.
 ONE_OF = ("network", "dataset", "device", "reference", "mapping", "bits", "activation_bits", "images", "precision",
           "train_precision", "device_numbers", "deployment_code", "range", "effects", "periphery")  # fmt: skip
+# in these a method whose name says so may differ from others (`nvlib.explore.laid`)
+SAID = {"bits", "activation_bits", "images", "range", "effects", "periphery"}
 
 
 def checked(df: pd.DataFrame, one_sigma: bool = False) -> pd.DataFrame:
@@ -46,9 +48,10 @@ def checked(df: pd.DataFrame, one_sigma: bool = False) -> pd.DataFrame:
     if not np.isfinite(df["accuracy"].to_numpy(float)).all():
         raise InputError("accuracy holds values that are not finite; expected percentages")
     for column in (*ONE_OF, *(("sigma_d",) if one_sigma else ())):
-        if len(held := values(df, column)) > 1:
-            listed = ", ".join(f"{v:g}" if isinstance(v, float) else str(v) for v in held)
-            raise InputError(f"the selection mixes {column} {listed}; choose one")
+        for part in [df] if column not in SAID else _unsaid(df):
+            if len(held := values(part, column)) > 1:
+                listed = ", ".join(f"{v:g}" if isinstance(v, float) else str(v) for v in held)
+                raise InputError(f"the selection mixes {column} {listed}; choose one")
     for method, part in df.groupby("method", observed=True):
         trained = values(part, "train_sigma_d")
         if len(trained) > 1 and not (part["train_sigma_d"] == part["sigma_d"]).all():
@@ -66,6 +69,12 @@ def checked(df: pd.DataFrame, one_sigma: bool = False) -> pd.DataFrame:
     return df
 
 
+def _unsaid(df: pd.DataFrame) -> list[pd.DataFrame]:
+    """Return the rows of methods as they are together, and those of each method whose name says how it differs."""
+    said = [m for m in df["method"].unique() if plain(m)[1]]
+    return [df[~df["method"].isin(said)], *(df[df["method"] == m] for m in said)] if said else [df]
+
+
 def values(df: pd.DataFrame, column: str) -> list:
     """Return what a column holds, each value once, in order; nothing if there is no such column."""
     return sorted(df[column].unique().tolist()) if column in df else []
@@ -79,7 +88,12 @@ def cell(df: pd.DataFrame) -> list[str]:
 def by_method(df: pd.DataFrame) -> Iterator[tuple[str, pd.DataFrame]]:
     """Yield (method, rows), known methods first and in their order."""
     order, held = list(METHODS), df["method"].unique()
-    for method in sorted(held, key=lambda m: (order.index(m) if m in order else len(order), m)):
+
+    def place(method: str) -> tuple[int, str]:
+        name = plain(method)[0]
+        return (order.index(name) if name in order else len(order), method)
+
+    for method in sorted(held, key=place):
         yield method, df[df["method"] == method]
 
 

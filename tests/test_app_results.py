@@ -1,6 +1,7 @@
 """Every page on every choice of the sidebar that has a result that ships: it is shown, and nothing else is."""
 
 import gc
+import json
 import re
 
 import pandas as pd
@@ -8,7 +9,7 @@ import pytest
 from appkit import APP, PAGES, charts, launched, sound
 
 from nvlib import summary
-from nvlib.explore import SETTING
+from nvlib.explore import SETTING, select
 from nvlib.store import Store, results
 
 pytest.importorskip("streamlit")
@@ -16,7 +17,8 @@ import streamlit as st
 
 ROOT = APP.parent
 KEYS = ["network", "dataset", "device", "reference", "mapping", "protocol", "train_sigma_d"]
-TABLE = results(Store(runs=ROOT / "no runs", shipped=ROOT / "results"))
+STORE = Store(runs=ROOT / "no runs", shipped=ROOT / "results")
+TABLE = results(STORE)
 
 
 def choices():
@@ -31,6 +33,18 @@ CHOICES = choices()
 MENDED = TABLE[TABLE["deployment"] != ""]
 
 
+def usual(rows):
+    """Return the rows of each method's parameters and recipe that have most chips, where a seed has several."""
+    names = {t: json.dumps(select.manner(t, STORE), sort_keys=True) for t in rows["training"].unique()}
+    rows = rows.assign(manner=[names[t] for t in rows["training"]])
+    parts = [rows[:0]]
+    for _, part in rows.groupby("method", observed=True):
+        counts = part.groupby("manner").size()
+        several = part.drop_duplicates("training").duplicated(["sigma_d", "train_seed"]).any()
+        parts.append(part[part["manner"] == counts.idxmax()] if several else part)
+    return pd.concat(parts)
+
+
 def rows_of(choice, **more):
     """Return the rows that a choice asks for, of chips as they were programmed: of each seed the largest training."""
     keep = (TABLE["deployment"] == "") & (TABLE["range"] == "max")
@@ -38,7 +52,7 @@ def rows_of(choice, **more):
         if key == "protocol" and value == "swept":
             continue  # trained at train_sigma_d, or without noise
         keep &= (TABLE[key] == value) | ((key == "train_sigma_d") & (TABLE["method"] == "none"))
-    rows, one = TABLE[keep], ["method", "sigma_d", "train_seed"]
+    rows, one = usual(TABLE[keep]), ["method", "sigma_d", "train_seed"]
     sizes = rows.groupby([*one, "training"], observed=True).size().rename("n").reset_index()
     largest = sizes.sort_values(["n", "training"], ascending=[False, True]).drop_duplicates(one)
     return rows.merge(largest[[*one, "training"]])

@@ -8,6 +8,7 @@ only from those before it:
     query      `Query`, and the names that are chosen among
     widgets    choices bound to the address, and what is said of an address that cannot be used
     reading    the stored chips that a query selects, and what their trainings cost
+    beside     other stored settings laid over them
     jobs       studies launched from pages      answers    what is lacking computed in place
     missing    what to do where nothing is stored
     sidebar    the choice itself
@@ -17,15 +18,17 @@ only from those before it:
 
 from common import plugged
 from common.answers import offer
+from common.beside import beside, laid
 from common.missing import command, missing, nearest, offer_nearest
 from common.query import DATASETS, FIRST, METHODS, NETWORKS, SETTING, Query
-from common.reading import chips, clean, costs, deployed, ideal, selected, stored
+from common.reading import chips, costs, deployed, ideal, selected, stored
 from common.show import code, columns, downloads, figure, guarded, interval, numbers, show, told
 from common.sidebar import query, sidebar
 from common.widgets import choice, number
 
 __all__ = [
-    "DATASETS", "FIRST", "METHODS", "NETWORKS", "SETTING", "Query", "chips", "choice", "clean", "code", "columns",
-    "command", "costs", "deployed", "downloads", "figure", "guarded", "ideal", "interval", "missing", "nearest",
-    "number", "numbers", "offer", "offer_nearest", "plugged", "query", "selected", "show", "sidebar", "stored", "told",
+    "DATASETS", "FIRST", "METHODS", "NETWORKS", "SETTING", "Query", "beside", "chips", "choice", "code",
+    "columns", "command", "costs", "deployed", "downloads", "figure", "guarded", "ideal", "interval", "laid", "missing",
+    "nearest", "number", "numbers", "offer", "offer_nearest", "plugged", "query", "selected", "show", "sidebar",
+    "stored", "told",
 ]  # fmt: skip

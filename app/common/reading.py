@@ -51,12 +51,6 @@ def chips(query: Query, **where: object) -> pd.DataFrame:
     return select.chips(stored(), query, **where)
 
 
-def clean(query: Query) -> pd.DataFrame:
-    """Return the tests without variation (sigma_d = 0) of the models that a query shows at its sigma_d."""
-    shown, table = chips(query, sigma_d=query.sigma_d), selected(query)
-    return table[(table["sigma_d"] == 0) & table["training"].isin(shown["training"])]
-
-
 @st.cache_data(ttl=60, max_entries=200, show_spinner=False)
 def costs(trainings: tuple[str, ...]) -> pd.DataFrame:
     """Return what trainings cost: training, epochs (done), seconds (of training alone; NaN where not recorded)."""

@@ -39,7 +39,9 @@ def told(error: Exception, at_most: int = 400) -> str:
     return "".join(f"\\{c}" if c in "\\`*_[]<>$#|:" else c for c in text)
 
 
-def show(fig: go.Figure, df: pd.DataFrame, query: Query, call: str, key: str) -> None:
+def show(
+    fig: go.Figure, df: pd.DataFrame, query: Query, call: str, key: str, beside: Sequence[str] = ()
+) -> None:  # fmt: skip
     """Show a figure of chips with its title, what it rests on, where that comes from, its table and its code.
 
     Args:
@@ -48,6 +50,7 @@ def show(fig: go.Figure, df: pd.DataFrame, query: Query, call: str, key: str) ->
         query: the choice it answers.
         call: the expression that drew it from ``df``, e.g. ``"figures.ecdf(df, k=1)"``.
         key: unique on the page.
+        beside: what is laid beside the query's rows (`nvlib.explore.laid`).
     """
     words, runs = chart(fig, key)[1], _runs(df)
     st.caption(_rests_on(df, runs["run"].tolist()))
@@ -56,7 +59,7 @@ def show(fig: go.Figure, df: pd.DataFrame, query: Query, call: str, key: str) ->
         pictures.offer(fig, words, key)
     _provenance(runs)
     with st.expander("Show the code", icon=":material/code:"):
-        st.code(code(df, query, call), language="python")
+        st.code(code(df, query, call, beside), language="python")
 
 
 def _runs(df: pd.DataFrame) -> pd.DataFrame:

@@ -7,6 +7,7 @@ import pandas as pd
 import streamlit as st
 
 from nvlib import figures, summary
+from nvlib.catalogue import plain
 
 VIEWS = ("Differences", "Ranking", "Table")
 STATISTICS = {"KPP": "kpp", "Mean accuracy": "mean", "EKL": "ekl"}
@@ -49,8 +50,12 @@ df = df[df["sigma_d"] > 0]  # without variation there is one chip, and nothing t
 lacking = common.missing(query, df)
 if df.empty:
     st.stop()
-held = [m for m in query.method if m in set(df["method"])]
 every = [m for m in common.METHODS if not common.chips(replace(query, method=(m,))).empty]
+beside = common.beside(query)
+if beside:
+    df = common.laid(query, beside)
+    df = df[df["sigma_d"] > 0]
+held = [m for m, _ in summary.by_method(df)]
 if len(held) < 2:
     st.info("Comparing takes two methods with results; choose more in the sidebar.", icon=":material/balance:")
 if set(every) - set(query.method):
@@ -58,9 +63,9 @@ if set(every) - set(query.method):
     st.button(label, on_click=st.session_state.__setitem__, args=("method", every), icon=":material/done_all:")
 with st.container(horizontal=True, vertical_alignment="bottom"):
     baseline = common.choice(
-        st.selectbox, "Baseline", "baseline", held, "gaussian",
+        st.selectbox, "Baseline", "baseline", held, next((m for m in held if plain(m)[0] == "gaussian"), held[0]),
         "What the others are compared with, chip by chip: chip i of every method has the same deviations.",
-        width=180,
+        width=220 if beside else 180, format_func=lambda m: figures.style(m).label if plain(m)[1] else m,
     )  # fmt: skip
     of = STATISTICS[common.choice(
         st.segmented_control, "Compare by", "by", list(STATISTICS), "KPP",
@@ -86,8 +91,8 @@ if len(held) < 2 or view == "Table":
     common.downloads({"This table": table, "All chips": shown}, "compare")
 elif view == "Ranking":
     fig = figures.ranking(df, of, query.k)
-    common.show(fig, df, query, f"figures.ranking(df, {of!r}, k={query.k:g})", view)
+    common.show(fig, df, query, f"figures.ranking(df, {of!r}, k={query.k:g})", view, beside)
 else:
     fig = figures.difference_curves(df, baseline, of, query.k)
     call = f"figures.difference_curves(df, {baseline!r}, {of!r}, k={query.k:g})"
-    common.show(fig, df, query, call, view)
+    common.show(fig, df, query, call, view, beside)

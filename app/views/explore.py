@@ -3,7 +3,7 @@
 import common
 import streamlit as st
 
-from nvlib import figures
+from nvlib import figures, summary
 
 VIEWS = ("Curves", "Mean", "EKL", "Distribution", "Cumulative", "Fan", "Table")
 SAID = {
@@ -29,20 +29,22 @@ df = common.chips(query, sigma_d=query.sigma_d) if one_sigma else common.chips(q
 common.missing(query, df)
 if df.empty:
     st.stop()
+chosen = common.beside(query)
+if chosen:
+    df = common.laid(query, chosen, **({"sigma_d": query.sigma_d} if one_sigma else {}))
 if view == "Distribution":
     fig = figures.accuracy_distribution(df, query.k)
-    common.show(fig, df, query, f"figures.accuracy_distribution(df, k={query.k:g})", view)
+    common.show(fig, df, query, f"figures.accuracy_distribution(df, k={query.k:g})", view, chosen)
 elif view == "Cumulative":
-    common.show(figures.ecdf(df, query.k), df, query, f"figures.ecdf(df, k={query.k:g})", view)
+    common.show(figures.ecdf(df, query.k), df, query, f"figures.ecdf(df, k={query.k:g})", view, chosen)
 elif view == "Curves":
     fig = figures.percentile_curves(df, query.k)
-    common.show(fig, df, query, f"figures.percentile_curves(df, k={query.k:g})", view)
+    common.show(fig, df, query, f"figures.percentile_curves(df, k={query.k:g})", view, chosen)
 elif view in ("Mean", "EKL"):
     of = "accuracy" if view == "Mean" else "ekl"
-    common.show(figures.mean_curves(df, of), df, query, f"figures.mean_curves(df, {of!r})", view)
+    common.show(figures.mean_curves(df, of), df, query, f"figures.mean_curves(df, {of!r})", view, chosen)
 elif view == "Fan":
-    for method in [m for m in query.method if (df["method"] == m).any()]:
-        rows = df[df["method"] == method]
-        common.show(figures.fan(rows, query.k), rows, query, f"figures.fan(df, k={query.k:g})", f"fan-{method}")
+    for method, rows in summary.by_method(df):
+        common.show(figures.fan(rows, query.k), rows, query, f"figures.fan(df, k={query.k:g})", f"fan-{method}", chosen)
 else:
     common.numbers(df, query, view)

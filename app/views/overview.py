@@ -17,13 +17,16 @@ st.markdown(
 df = common.chips(query, sigma_d=query.sigma_d)
 common.missing(query, df)
 if not df.empty:
+    numbers = st.container()  # above the choice of what they are of
+    chosen = common.beside(query)
+    df = common.laid(query, chosen, sigma_d=query.sigma_d)
     table = summary.results_table(df, query.k).set_index("method")
-    clean = common.clean(query)
+    clean = common.laid(query, chosen, clean=True)
     percentile = f"{figures.ordinal(query.k)} percentile (KPP)"
     for method, row in table.iterrows():
         alone = clean[clean["method"] == method]["accuracy"]
-        st.markdown(f"**{figures.style(method).label}**")
-        tiles = st.columns(4)
+        numbers.markdown(f"**{figures.style(method).label}**")
+        tiles = numbers.columns(4)
         tiles[0].metric(
             "Clean accuracy", f"{alone.mean():.2f} %" if len(alone) else "not computed", border=True,
             delta="without variation", delta_color="off", delta_arrow="off",
@@ -42,7 +45,7 @@ if not df.empty:
             border=True, help="The lowest accuracy seen. It falls further the more chips are tried.",
         )  # fmt: skip
     fig = figures.accuracy_distribution(df, query.k)
-    common.show(fig, df, query, f"figures.accuracy_distribution(df, k={query.k:g})", "distribution")
+    common.show(fig, df, query, f"figures.accuracy_distribution(df, k={query.k:g})", "distribution", chosen)
 elif query.device in devices.names():  # what is known of it without a chip
     common.figure(
         figures.device_levels(query.device, query.sigma_d, query.reference), "levels",

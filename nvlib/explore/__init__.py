@@ -5,6 +5,7 @@ shown at once; where it does not, chips of a stored model can be scored while th
 
     query    `Query`, and the names that are chosen among
     select   the rows of the table of results that answer a query
+    overlay  other stored settings (epochs, ranges, parameters), and a table with them as methods of their own
     words    a choice as Python and as a command
     live     what there is for a choice; chips scored now, block by block, as rows of the same table
     shown    numbers and figures as HTML, text and JSON    controls    the widgets (ipywidgets, when asked)
@@ -27,15 +28,16 @@ from typing import TYPE_CHECKING
 from nvlib.explore.query import DATASETS, FIRST, MEASURED, METHODS, NETWORKS, RANGES, RELATIVE, SETTING, Query
 
 _HOME = {"Answer": "live", "answer": "live", "Live": "live", "score": "live", "variants": "live", "SIZES": "live",
-         "Panel": "panel"}  # fmt: skip
+         "Panel": "panel", "beside": "overlay", "laid": "overlay"}  # fmt: skip
 
 __all__ = [
     "Query", "NETWORKS", "DATASETS", "METHODS", "FIRST", "RANGES", "RELATIVE", "MEASURED", "SETTING", "Answer",
-    "answer", "Live", "score", "variants", "SIZES", "Panel",
+    "answer", "Live", "score", "variants", "SIZES", "Panel", "beside", "laid",
 ]  # fmt: skip
 
 if TYPE_CHECKING:
     from nvlib.explore.live import SIZES, Answer, Live, answer, score, variants
+    from nvlib.explore.overlay import beside, laid
     from nvlib.explore.panel import Panel
 
 

@@ -1,11 +1,16 @@
-"""The rows of the table of results (`nvlib.store.results`) that answer a query. Nothing is read or computed here."""
+"""The rows of the table of results (`nvlib.store.results`) that answer a query. Nothing is computed here."""
 
 from __future__ import annotations
+
+import json
+from typing import Any
 
 import pandas as pd
 
 from nvlib import figures
+from nvlib.errors import InputError
 from nvlib.explore.query import CONDITIONS, SETTING, Query
+from nvlib.store import Store
 
 ONE = ["method", "sigma_d", "train_seed"]  # of one training
 
@@ -35,22 +40,49 @@ def of_protocol(table: pd.DataFrame, query: Query) -> pd.DataFrame:
     return table[table["protocol"] == "matched"]
 
 
-def one_training(table: pd.DataFrame) -> pd.DataFrame:
-    """Return the table with one training per method, sigma_d and seed: the one with most chips."""
+def manner(training: str, store: Store | None = None) -> dict[str, Any]:
+    """Return how a training was done, its length, seed, clipping and conditions apart: parameters and recipe.
+
+    Nothing where its record is not there.
+    """
+    try:
+        record = (store or Store()).training(training)
+    except InputError:
+        return {}
+    recipe = {key: value for key, value in record.recipe.items() if key != "clip"}
+    start = {"start": str(recipe["start"])[:8]} if recipe.get("start") else {}
+    return {**record.parameters, **recipe, **start}
+
+
+def one_training(table: pd.DataFrame, store: Store | None = None) -> pd.DataFrame:
+    """Return the table with one training per method, sigma_d and seed: the one with most chips.
+
+    Trainings of a method under several parameters or recipes are never mixed: those with most chips are taken.
+    """
     counts = table.groupby([*ONE, "training"], observed=True).size()
     best = counts.groupby(level=ONE, observed=True).idxmax()
     if len(best) == len(counts):
         return table
+    sizes = counts.rename("chips").reset_index()
+    several = sizes[sizes.duplicated(ONE)]["method"].unique()
+    store = store or Store()
+    said = {name: json.dumps(manner(name, store), sort_keys=True)
+            for name in sizes[sizes["method"].isin(several)]["training"].unique()}  # fmt: skip
+    sizes["manner"] = [said.get(name, "") for name in sizes["training"]]
+    whole = sizes.groupby(["method", "manner"], observed=True)["chips"].sum()
+    usual = set(whole.groupby(level="method", observed=True).idxmax())
+    sizes = sizes[[pair in usual for pair in zip(sizes["method"], sizes["manner"], strict=True)]]
+    best = sizes.set_index([*ONE, "training"])["chips"].groupby(level=ONE, observed=True).idxmax()
     return table[pd.MultiIndex.from_frame(table[[*ONE, "training"]]).isin(best.tolist())]
 
 
-def chips(table: pd.DataFrame, query: Query, **where: object) -> pd.DataFrame:
+def chips(table: pd.DataFrame, query: Query, store: Store | None = None, **where: object) -> pd.DataFrame:
     """Return the rows that a query shows, over all sigma_d or those of ``where`` (column=value)."""
     table = of_protocol(selected(table, query), query)
     keep = pd.Series(True, index=table.index)
     for column, value in where.items():
         keep &= table[column] == value
-    return one_training(table[keep])
+    return one_training(table[keep], store)
 
 
 def settings(table: pd.DataFrame, query: Query) -> list[tuple[int | str, ...]]:

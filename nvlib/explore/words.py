@@ -4,14 +4,29 @@ from __future__ import annotations
 
 import shlex
 from collections.abc import Sequence
+from dataclasses import fields
 
 import pandas as pd
 
 from nvlib.explore.query import CONDITIONS, METHODS, SETTING, Query
 
 
-def code(df: pd.DataFrame, query: Query, call: str) -> str:
-    """Return the Python that reads the rows ``df`` of a query and draws its figure by ``call``."""
+def code(df: pd.DataFrame, query: Query, call: str, beside: Sequence[str] = ()) -> str:
+    """Return the Python that reads the rows ``df`` of a query and draws its figure by ``call``.
+
+    Args:
+        df: the rows.
+        query: the choice.
+        call: an expression in ``df``.
+        beside: what is laid beside the query's rows, and so in ``df``.
+    """
+    if beside:
+        made = ", ".join(f"{f.name}={getattr(query, f.name)!r}" for f in fields(query)
+                         if getattr(query, f.name) != f.default)  # fmt: skip
+        at = f", sigma_d={query.sigma_d!r}" if df["sigma_d"].nunique() == 1 else ""
+        one = f"df = df[df.method == {df['method'].iloc[0]!r}]\n" if df["method"].nunique() == 1 else ""
+        return (f"from nvlib import explore, figures, results\n\nquery = explore.Query({made})\n"
+                f"df = explore.laid(results(), query, {list(beside)!r}{at})\n{one}{call}")  # fmt: skip
     where = {column: getattr(query, column) for column in CONDITIONS}
     where |= {"method": sorted(df["method"].unique()), "deployment": ""}
     where |= dict(zip(SETTING, query.setting or (), strict=False))

@@ -14,7 +14,7 @@ import plotly.graph_objects as go
 import plotly.io as pio
 
 from nvlib import devices
-from nvlib.catalogue import span
+from nvlib.catalogue import plain, span
 from nvlib.figures.names import SPARE, name
 from nvlib.image_sets import parted
 from nvlib.summary import ONE_OF, cell, values
@@ -108,7 +108,8 @@ def sigma_axis(fig: go.Figure, df: pd.DataFrame) -> None:
 
 def describe(df: pd.DataFrame, *notes: str) -> str:
     """Return the subtitle of a figure of chips: what the data are and how many, then the notes."""
-    first = {column: values(df, column)[0] for column in ONE_OF if column in df}
+    held = {column: values(df, column) for column in ONE_OF if column in df}
+    first = {column: found[0] for column, found in held.items() if len(found) == 1}
     parts = [" on ".join(name(first[c]) for c in ("network", "dataset") if c in first)]
     arrays = f"{first['mapping']} arrays" if "mapping" in first else ""
     parts.append(", ".join(filter(None, [name(first.get("device", "")), arrays])))
@@ -123,12 +124,13 @@ def describe(df: pd.DataFrame, *notes: str) -> str:
         parts.append(f"{first['images']:,} test images")
     classes = parted(first.get("dataset", ""))[1]
     parts.append(f"guessing scores {100 / classes:.3g} %" if classes else "")
-    return wrap([*parts, *notes])
+    differs = "the legend says what differs" if any(plain(m)[1] for m in df["method"].unique()) else ""
+    return wrap([*parts, differs, *notes])
 
 
 def _protocol(df: pd.DataFrame) -> str:
     """Say at which sigma_d the models with noise were trained."""
-    noisy = df[df["method"] != "none"]
+    noisy = df[~df["method"].isin([m for m in df["method"].unique() if plain(m)[0] == "none"])]
     if "train_sigma_d" not in df or noisy.empty:
         return ""
     if (noisy["train_sigma_d"] == noisy["sigma_d"]).all():

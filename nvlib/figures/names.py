@@ -9,7 +9,7 @@ from __future__ import annotations
 from dataclasses import dataclass
 
 from nvlib import image_sets
-from nvlib.catalogue import METHODS, WRITTEN
+from nvlib.catalogue import MARKS, METHODS, WRITTEN, plain
 from nvlib.models import own
 
 BLUE, SKY, GREEN, ORANGE = "#0072B2", "#56B4E9", "#009E73", "#E69F00"
@@ -41,12 +41,33 @@ _LOOKS = {  # others get a spare one
     "ovf": (GREEN, "solid", "hexagon"),
     "irs": (PURPLE, "solid", "cross"),
 }
+_DASHES = ("solid", "dash", "dot", "dashdot", "longdash", "longdashdot")
+_MARKERS = ("circle", "square", "diamond", "cross", "x", "triangle-up", "triangle-down", "pentagon", "hexagon", "star",
+            "hourglass", "bowtie")  # fmt: skip
+_SHADES = (0.0, 0.45, -0.4, 0.65, -0.6)  # towards white, or black
 
 
 def style(method: str) -> Style:
-    """Return the look of a method; one without a look of its own (a user's) always gets the same colour."""
+def style(method: str) -> Style:
+    """Return the look of a method; one without a look of its own (a user's) always gets the same colour.
+
+    A setting of a method (``gaussian ② range deviations:2``) has the method's colour in another shade, with a dash and
+    marker of its own.
+    """
+    name, setting = plain(method)
+    if setting:
+        place, known = MARKS.index(setting[0]), style(name)
+        look = (known.dash, known.marker) if place == 0 else (_DASHES[place % 6], _MARKERS[place])
+        return Style(f"{known.label} {setting}", _shade(known.colour, _SHADES[place % 5]), *look)
     spare = SPARE[sum(method.encode()) % len(SPARE)], "longdash", "x"
     return Style(METHODS.get(method, method), *_LOOKS.get(method, spare))
+
+
+def _shade(colour: str, towards: float) -> str:
+    """Return a colour ``#rrggbb`` mixed with white (> 0) or black (< 0)."""
+    parts = [int(colour[i : i + 2], 16) for i in (1, 3, 5)]
+    mixed = [p + (255 - p) * towards if towards > 0 else p * (1 + towards) for p in parts]
+    return "#" + "".join(f"{round(p):02X}" for p in mixed)
 
 
 STYLES = {method: style(method) for method in METHODS}  # in the order of legends
