@@ -28,8 +28,8 @@ if not df.empty:
         numbers.markdown(f"**{figures.style(method).label}**")
         tiles = numbers.columns(4)
         tiles[0].metric(
-            "Clean accuracy", f"{alone.mean():.2f} %" if len(alone) else "not computed", border=True,
-            delta="without variation", delta_color="off", delta_arrow="off",
+            "Clean accuracy", f"{alone.mean():.2f} %" if len(alone) else "–", border=True,
+            delta="without variation" if len(alone) else "not computed", delta_color="off", delta_arrow="off",
             help="The same models at sigma_d = 0: quantised, but every cell exactly as programmed.",
         )  # fmt: skip
         tiles[1].metric(

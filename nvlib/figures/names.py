@@ -44,7 +44,7 @@ _LOOKS = {  # others get a spare one
 _DASHES = ("solid", "dash", "dot", "dashdot", "longdash", "longdashdot")
 _MARKERS = ("circle", "square", "diamond", "cross", "x", "triangle-up", "triangle-down", "pentagon", "hexagon", "star",
             "hourglass", "bowtie")  # fmt: skip
-_SHADES = (0.0, 0.45, -0.4, 0.65, -0.6)  # towards white, or black
+_SHADES = (0.0, 0.45, -0.25, 0.65, 0.25)  # towards white, or black
 
 
 def style(method: str) -> Style:
