@@ -48,7 +48,6 @@ _SHADES = (0.0, 0.45, -0.25, 0.65, 0.25)  # towards white, or black
 
 
 def style(method: str) -> Style:
-def style(method: str) -> Style:
     """Return the look of a method; one without a look of its own (a user's) always gets the same colour.
 
     A setting of a method (``gaussian ② range deviations:2``) has the method's colour in another shade, with a dash and

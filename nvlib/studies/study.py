@@ -66,10 +66,10 @@ class Study(StudyFields):
         for name in self.parameters:
             if name not in methods.METHODS:
                 raise unknown("method with parameters", name, methods.METHODS)
-        for name in (*self.devices, *([self.train_device] if self.train_device is not None else [])):
-            for sigma_d in (*self.sigma_d, *(self.train_sigma_d or ())):
-                for befalls in (*self.effects, self.train_effects):
-                    Crossbar(name, sigma_d, bits, self.reference, self.mapping, effects=effects.chain(befalls))
+        trained = self.devices if self.train_device is None else [self.train_device]
+        met = [*product(self.effects, self.devices), *product([self.train_effects], trained)]
+        for (befalls, name), sigma_d in product(met, (*self.sigma_d, *(self.train_sigma_d or ()))):
+            Crossbar(name, sigma_d, bits, self.reference, self.mapping, effects=effects.chain(befalls))
         for name in (*filter(None, self.deployments), *self.deployment_parameters):
             self.deployment(name)
         files += [own.find(self.network).source] if own.is_own(self.network) else []
