@@ -33,6 +33,7 @@ reproduce: $(SETUP)  ## the main job: the notebook of every paper; PRESET=tour|s
 # notebooks run on throw-away results: nothing of a test reaches runs/
 test: $(SETUP)  ## lint, unit tests, pages of the app, every notebook
 	$(PY) -m ruff check .
+	$(PY) -m mypy
 	$(PY) -m pytest $(SPREAD)
 	scratch=$$(mktemp -d) && trap 'rm -rf "$$scratch"' EXIT && \
 	  NVLIB_RUNS="$$scratch" $(PY) -m pytest -n $(WORKERS) --dist loadfile --nbval-lax --nbval-cell-timeout=600 \
@@ -59,8 +60,9 @@ test-notebooks: $(SETUP)  ## every notebook through papermill, its page read
 test-wheel: $(SETUP)  ## the wheel, built, installed into a clean environment and used there
 	$(PY) -m pytest -m wheel
 
-lint: $(SETUP)  ## ruff, with annotations and docstrings
+lint: $(SETUP)  ## ruff, with annotations and docstrings; mypy, which checks the annotations
 	$(PY) -m ruff check .
+	$(PY) -m mypy
 
 docs: $(SETUP)  ## the site, in docs/_build/html, without a network; warnings are errors
 	$(PY) -m sphinx -q -W --keep-going -b html docs docs/_build/html
@@ -73,5 +75,5 @@ lab: $(SETUP)  ## the notebooks, in JupyterLab
 	$(PY) -m jupyterlab --notebook-dir=. --LabApp.default_url=/lab/tree/notebooks/00_tour.ipynb
 
 clean:  ## remove .venv and caches; runs/ and results/ stay
-	rm -rf .venv build dist docs/_build docs/notebooks *.egg-info .pytest_cache .ruff_cache
+	rm -rf .venv build dist docs/_build docs/notebooks *.egg-info .pytest_cache .ruff_cache .mypy_cache
 	find . -name __pycache__ -type d -prune -exec rm -rf {} +

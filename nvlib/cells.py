@@ -72,7 +72,7 @@ def cells_of(w: Tensor, crossbar: Crossbar) -> Cells:
     """Return the cells of one clean tensor (its own shape, no leading axis)."""
     s, n = scale_and_digits(w.detach().unsqueeze(0), crossbar)
     k = crossbar.device.bits
-    slices = torch.arange(crossbar.bits // k, device=w.device)
+    slices = torch.arange(crossbar.weight_bits // k, device=w.device)
     digits = (n.reshape(-1, 1) >> (slices * k)) % 2**k
     each = crossbar.device.spread(crossbar.sigma_d, crossbar.reference)
     spread = torch.tensor(each, dtype=torch.float64, device=w.device)
@@ -145,7 +145,7 @@ class Chips:
     def _moved(self, part: slice, read: int) -> Tensor:
         """Return by how much weights of some chips have changed, (chips, weights)."""
         only = self.crossbar.effects[0] if len(self.crossbar.effects) == 1 else None
-        if hasattr(only, "moved"):  # one Gaussian a weight still: no cell is drawn
+        if only is not None and hasattr(only, "moved"):  # one Gaussian a weight still: no cell is drawn
             cells = self._blank(part)
             _, variance, _ = self._along(cells)
             z = 0.0 if self.z is None else _rows(self.z, part).to(variance.dtype).flatten(1)
@@ -177,7 +177,7 @@ class Chips:
     def _signs(self, like: Tensor) -> Tensor:
         """Return what a cell counts for in its weight, in steps: 2^(jK), and less that in the idle chain."""
         k = self.crossbar.device.bits
-        each = 2.0 ** (torch.arange(self.crossbar.bits // k, dtype=like.dtype, device=like.device) * k)
+        each = 2.0 ** (torch.arange(self.crossbar.weight_bits // k, dtype=like.dtype, device=like.device) * k)
         return torch.cat([each, -each]) if self.crossbar.mapping == "differential" else each
 
     def _programmed(self, part: slice) -> Programmed:
@@ -219,7 +219,7 @@ class Chips:
             return self.meant
         c, k = self.crossbar, self.crossbar.device.bits
         dtype = torch.promote_types(self.held.dtype, torch.float32)
-        slices = torch.arange(c.bits // k, device=self.n.device) * k
+        slices = torch.arange(c.weight_bits // k, device=self.n.device) * k
         digit = (_rows(self.n, part).flatten(1).unsqueeze(-1) >> slices) % 2**k
         if c.mapping == "differential":
             digit = torch.cat([digit, torch.zeros_like(digit)], -1)

@@ -66,7 +66,8 @@ class Circuits:
     @torch.no_grad()
     def readings(self, *, seed: int, index: range) -> Iterator[dict[str, Tensor]]:
         """Yield what `program` gives, as each reading of the cells has it, without end (`nvlib.crossbar.readings`)."""
-        c, chips = replace(self.crossbar, periphery=None), {}
+        c = replace(self.crossbar, periphery=None)
+        chips: dict[str, Chips] = {}
         for name, w in self._own.items():
             address, w = self._address(name), w.unsqueeze(0)  # with its derivatives, as `program`: to the last bit
             held, z = deviate(w, c, seed, index, address)
@@ -77,7 +78,7 @@ class Circuits:
             found = self._read(chips, seed, index, read) if c.images_a_read else found
 
     def _read(self, chips: Mapping[str, Chips], seed: int, index: range, read: int) -> dict[str, Tensor]:
-        c, p, out = self.crossbar, self.crossbar.periphery, {}
+        c, p, out = self.crossbar, _periphery(self.crossbar), {}
         for i, (name, layer) in enumerate(self.layers.items()):
             w, cells = self._own[name].detach().unsqueeze(0), chips[name]
             held = cells.weights(read) if c.effects else cells.held
@@ -107,7 +108,7 @@ class _Converted(nn.Module):
         super().__init__()
         self.notes = notes or {}
         self.model, self.layers, self.title = model, dict(layers), type(model).__name__
-        self.varies = c.periphery.varies
+        self.varies = _periphery(c).varies
         for i, (name, layer) in enumerate(layers.items()):
             w = clean[name]
             s, _ = scale_and_signed(w, c)
@@ -146,9 +147,7 @@ def attach(model: nn.Module, crossbar: Crossbar, images: Tensor) -> Circuits:
         InputError: for fewer images, a device whose conductances are not known where wires need them, and a model
             whose weights on arrays take part in other than products (recurrent layers, transposed convolutions, ...).
     """
-    p = crossbar.periphery
-    if p is None:
-        raise InputError("the crossbar has no periphery; expected one, e.g. Crossbar(periphery='adc_bits=8')")
+    p = _periphery(crossbar)
     if p.calibrates and len(images) < p.images:
         raise InputError(f"{len(images)} training images are fewer than the {p.images} that converters' ranges are "
                          f"calibrated on; expected as many, or images={len(images)} in the periphery")  # fmt: skip
@@ -174,7 +173,8 @@ def attach(model: nn.Module, crossbar: Crossbar, images: Tensor) -> Circuits:
 
 def _layers(twin: nn.Module, clean: Mapping[str, Tensor], c: Crossbar, batches: tuple[Tensor, ...]) -> dict[str, Layer]:
     """Run the ideal chip on images and return how each weight lies, with its converters."""
-    p, lying, title = c.periphery, {}, type(twin).__name__
+    p, title = _periphery(c), type(twin).__name__
+    lying: dict[str, Layer] = {}
     inputs = {name: Seen(len(batches)) for name in clean}
 
     def exact(asked: Product, x: Tensor) -> Tensor:
@@ -213,13 +213,13 @@ def _layers(twin: nn.Module, clean: Mapping[str, Tensor], c: Crossbar, batches: 
         ideal = _Converted(twin, fed, clean, c, notes).eval()
         for x in batches:
             modules.call(ideal, {}, x.clone())
-    return {name: replace(layer, adcs=_adcs(layer, sums[name], c)) for name, layer in fed.items()}
+    return {name: replace(layer, adcs=_adcs(layer, sums[name], c, p.adc_bits)) for name, layer in fed.items()}
 
 
 def _lies(asked: Product, shape: torch.Size, c: Crossbar) -> Layer:
     """Return how a weight lies on tiles, as it is multiplied."""
-    p, k = c.periphery, c.device.bits
-    counts = [2.0 ** (j * k) for j in range(c.bits // k)]
+    p, k = _periphery(c), c.device.bits
+    counts = [2.0 ** (j * k) for j in range(c.weight_bits // k)]
     if p.subtract == "digital":
         counts = [sign * count for count in counts for sign in (1, -1)]
     layer = Layer(tuple(shape), asked.transposed, asked.groups, p.rows, tuple(counts))
@@ -228,7 +228,7 @@ def _lies(asked: Product, shape: torch.Size, c: Crossbar) -> Layer:
 
 def _fed(name: str, layer: Layer, seen: Seen, c: Crossbar, title: str) -> Layer:
     """Return a layer with its DAC."""
-    p = c.periphery
+    p = _periphery(c)
     if p.input_bits == 1 and seen.negative:
         raise InputError(f"input_bits=1 cannot tell the signs of the inputs of {name} of {title}; expected 2 or more")
     full = input_range(p.input_range, seen, p.input_bits)
@@ -244,15 +244,16 @@ def _full_cell(layer: Layer, c: Crossbar) -> float:
     return digit * (2**c.device.bits - 1)
 
 
-def _adcs(layer: Layer, seen: list[Seen], c: Crossbar) -> tuple[Converter, ...]:
-    """Return the ADC of each plane."""
-    p, signed = c.periphery, layer.dac is None or layer.dac.signed or c.periphery.subtract == "array"
+def _adcs(layer: Layer, seen: list[Seen], c: Crossbar, bits: int) -> tuple[Converter, ...]:
+    """Return the ADC of each plane, of so many bits."""
+    p = _periphery(c)
+    signed = layer.dac is None or layer.dac.signed or p.subtract == "array"
     if layer.dac is None and p.subtract == "digital":
         signed = any(each.negative for each in seen) or not p.calibrates_sums
     return tuple(
-        Converter(sum_range(p.adc_range, each, bits=p.adc_bits, signed=signed, codes=p.codes, rows=layer.rows,
-                            full_cell=_full_cell(layer, c), sliced=c.bits > c.device.bits,
-                            unit=layer.dac is not None), signed, p.adc_bits, p.codes)
+        Converter(sum_range(p.adc_range, each, bits=bits, signed=signed, codes=p.codes, rows=layer.rows,
+                            full_cell=_full_cell(layer, c), sliced=c.weight_bits > c.device.bits,
+                            unit=layer.dac is not None), signed, bits, p.codes)
         for each in seen
     )  # fmt: skip
 
@@ -262,7 +263,7 @@ def _adcs(layer: Layer, seen: list[Seen], c: Crossbar) -> tuple[Converter, ...]:
 
 def _pairs(c: Crossbar) -> bool:
     """Whether a weight is one pair of columns that no wire tells apart."""
-    return c.bits == c.device.bits and c.periphery.subtract == "array" and not c.periphery.wired
+    return c.bits == c.device.bits and _periphery(c).subtract == "array" and not _periphery(c).wired
 
 
 def _ideal(w: Tensor, c: Crossbar, layer: Layer) -> Tensor:
@@ -277,7 +278,7 @@ def _planes(v: Tensor, w: Tensor, c: Crossbar, layer: Layer) -> Tensor:
 
     ``v``: what they hold, (chips, weights, cells): the holding chain, then the idle one.
     """
-    p, slices = c.periphery, c.bits // c.device.bits
+    p, slices = _periphery(c), c.weight_bits // c.device.bits
     hold, idle = v[..., :slices], v[..., slices:] if c.mapping == "differential" else torch.zeros(()).to(v)
     negative = (w[0] < 0).reshape(-1, 1)
     both = torch.stack([torch.where(negative, idle, hold), torch.where(negative, hold, idle)], -1)
@@ -293,12 +294,15 @@ def _planes(v: Tensor, w: Tensor, c: Crossbar, layer: Layer) -> Tensor:
 
 def _conductance(c: Crossbar) -> tuple[float, float, float]:
     """Return the resistance of segments along rows and columns times the top level's conductance, and g_min / g_max."""
-    p, device = c.periphery, c.device
+    p, device = _periphery(c), c.device
     siemens = {"S": 1.0, "mS": 1e-3, "uS": 1e-6, "nS": 1e-9, "pS": 1e-12}.get(device.unit)
-    if p.on_resistance is None and siemens is None:
+    if p.on_resistance is not None:
+        most = 1 / p.on_resistance
+    elif siemens is not None:
+        most = device.levels[-1] * siemens
+    else:
         raise InputError(f"wires need conductances, and those of {device.name} are in {device.unit!r}; expected "
                          "on_resistance=... (ohm) in the periphery, or a device in S")  # fmt: skip
-    most = 1 / p.on_resistance if p.on_resistance is not None else device.levels[-1] * siemens
     own = 0.0 if device.unit == "level" else device.levels[0] / device.levels[-1]
     low = own if p.on_off is None else 1 / p.on_off
     return p.wire_row * most, p.wire_column * most, low
@@ -314,13 +318,20 @@ def _errors(p: Periphery, layer: Layer, planes: Tensor, seed: int, index: range,
     gain = 1 + p.adc_gain * drawn("adc gain", *shape)
     shift = torch.zeros(shape, dtype=torch.float64, device=planes.device)
     if p.adc_offset:
-        steps = torch.tensor([adc.step for adc in layer.adcs], dtype=torch.float64, device=planes.device)
+        steps = torch.tensor([adc.step for adc in layer.adcs or ()], dtype=torch.float64, device=planes.device)
         shift = p.adc_offset * drawn("adc offset", *shape) * steps.view(-1, 1)
     if p.dac_offset:
         off = p.dac_offset * drawn("dac offset", len(index), layer.inputs)
         matrix = layer.matrix(planes.double())
         shift += torch.stack([(matrix[..., a:b] * off[:, None, None, a:b]).sum(-1) for a, b in layer.cuts], 1)
     return Errors(gain.to(planes.dtype), shift.to(planes.dtype))
+
+
+def _periphery(c: Crossbar) -> Periphery:
+    """Return what is between the arrays and the numbers; InputError for a crossbar without."""
+    if c.periphery is None:
+        raise InputError("the crossbar has no periphery; expected one, e.g. Crossbar(periphery='adc_bits=8')")
+    return c.periphery
 
 
 def _slot(model: nn.Module, name: str) -> Tensor:

@@ -97,7 +97,7 @@ def _feed_object(value: object, add: Callable[[bytes], None], seen: dict[int, ob
     elif isinstance(value, Mapping):
         for key, item in value.items():
             go((key, item))
-    elif hasattr(value, "tobytes") and hasattr(value, "dtype"):
+    elif hasattr(value, "tobytes") and hasattr(value, "dtype") and hasattr(value, "shape"):
         add(repr((value.dtype, value.shape)).encode() + value.tobytes())
     elif hasattr(value, "detach") and hasattr(value, "numpy"):
         go(value.detach().cpu().numpy())

@@ -36,6 +36,7 @@ from nvlib.cards import card
 from nvlib.devices import Device
 from nvlib.effects import Effect
 from nvlib.errors import InputError, unknown
+from nvlib.fields import Given, default
 from nvlib.modules import bare
 from nvlib.ranges import WeightRange
 
@@ -82,14 +83,14 @@ class Crossbar:
         (0.2, 2)
     """
 
-    device: Device | str = "rram"
-    sigma_d: float | None = 0.1
+    device: Given[Device, str] = default("rram")
+    sigma_d: Given[float, None] = default(0.1)
     bits: int | None = None
     reference: str = "full_scale"
     mapping: str = "differential"
-    range: WeightRange | str = "max"
-    effects: tuple[Effect | str, ...] = ()
-    periphery: Periphery | str | None = None
+    range: Given[WeightRange, str] = default("max")
+    effects: Given[tuple[Effect, ...], tuple[Effect | str, ...] | Effect | str] = default(())
+    periphery: Given[Periphery | None, str] = default(None)
 
     def __post_init__(self) -> None:
         """Resolve the device and the range, and refuse what cannot be used."""
@@ -141,26 +142,34 @@ class Crossbar:
     @property
     def tables(self) -> tuple[np.ndarray, np.ndarray]:
         """Return `tables` of its device, bits, reference and mapping."""
-        return tables(self.device, self.bits, self.reference, self.mapping)
+        return tables(self.device, self.weight_bits, self.reference, self.mapping)
+
+    @property
+    def weight_bits(self) -> int:
+        """Return M; InputError where neither the crossbar nor a model has said it (`on`)."""
+        if self.bits is None:
+            raise InputError("the crossbar does not say the bits of a weight; pass bits= (8, 6 or 4 in the papers), or "
+                             "take crossbar.on(model)")  # fmt: skip
+        return self.bits
 
     @property
     def cells(self) -> int:
         """Return the cells of a weight."""
-        return self.bits // self.device.bits * (2 if self.mapping == "differential" else 1)
+        return self.weight_bits // self.device.bits * (2 if self.mapping == "differential" else 1)
 
     @property
     def images_a_read(self) -> int | None:
         """Return how many images one reading of the cells serves; None where all readings are alike."""
-        return min((e.images for e in self.effects if getattr(e, "images", None)), default=None)
+        return min(filter(None, (getattr(e, "images", None) for e in self.effects)), default=None)
 
     def only_programming(self, what: str, *, effects: bool = False) -> Crossbar:
         """Return it; InputError where effects or a periphery would be left out by what knows programming alone.
 
         ``effects``: whether they are known all the same.
         """
-        for name, held in (("effects", () if effects else self.effects), ("periphery", self.periphery)):
-            if held:
-                said = ", ".join(map(str, held)) if name == "effects" else held
+        others = "" if effects else ", ".join(map(str, self.effects))
+        for name, said in (("effects", others), ("periphery", self.periphery)):
+            if said:
                 known = "programming and effects" if effects else "programming"
                 raise InputError(f"{what} knows {known} alone; expected a crossbar without {name}, not {said}")
         return self
@@ -245,7 +254,7 @@ def precise(w: Tensor) -> Tensor:
 
 def scale_and_signed(w: Tensor, crossbar: Crossbar) -> tuple[Tensor, Tensor]:
     """Return s and sign * n of ``w`` (members, ...), which has no derivatives: in its dtype, but at least float32."""
-    w, top = precise(w), 2**crossbar.bits - 1
+    w, top = precise(w), 2**crossbar.weight_bits - 1
     if w[0].numel() == 0:
         return per_member(torch.zeros(len(w)), w), w
     s = crossbar.range.of(w) / top

@@ -136,7 +136,8 @@ def _matrices_of(model: nn.Module) -> dict[str, tuple[list[str], int]]:
     made = modules.parametrised(model)
     originals = {id(tensor) for part in made.values() for name, tensor in part.named_parameters()
                  if name.startswith("parametrizations.") or name.rpartition("_")[2] in ("g", "v", "orig")}  # fmt: skip
-    found, parameters = {}, {id(p) for p in model.parameters()}
+    parameters = {id(p) for p in model.parameters()}
+    found: dict[int | str, tuple[str, list[str], int]] = {}
     for path, part in model.named_modules():
         at = f"{path}." if path else ""
         for leaf, tensor in part._parameters.items():
@@ -214,7 +215,7 @@ def deviations(
     import pandas as pd
 
     crossbar = as_crossbar(crossbar, sigma_d, **conditions).on(model)
-    rows, top = [], 2**crossbar.bits - 1
+    rows, top = [], 2**crossbar.weight_bits - 1
     _, spread = crossbar.tables
     for name, own in own_weights(model, array_weights(model)).items():
         programmable(name, own.detach())
@@ -278,7 +279,7 @@ def read_back(w: Tensor, crossbar: Crossbar, z: Tensor | None, sigma_d: float | 
     s, signed = scale_and_signed(clean, crossbar)
     if value is not None or deviation.ndim:
         n = signed.abs().to(torch.int32)
-        n = n.clamp_(0, 2**crossbar.bits - 1)  # a diverged member (NaN) has no digit, but the others need theirs
+        n = n.clamp_(0, 2**crossbar.weight_bits - 1)  # a diverged member (NaN) has no digit, but the others need theirs
     if value is not None:
         signed = torch.where(clean < 0, -_at(value, n), _at(value, n))
     held = s * signed

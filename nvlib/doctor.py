@@ -63,12 +63,13 @@ def self_check() -> Iterator[tuple[str, bool, float]]:
     from nvlib import data, evaluate, models, philox, population
     from nvlib.crossbar import program
 
+    began = time.perf_counter()
+
     def timed(what: str, held: bool) -> tuple[str, bool, float]:
         nonlocal began
         spent, began = time.perf_counter() - began, time.perf_counter()
         return what, held, spent
 
-    began = time.perf_counter()
     words = philox.words((0xA4093822, 0x299F31D0), [torch.tensor([c]) for c in _COUNTER])
     yield timed("random numbers equal Philox4x32-10's published vector", [int(w) for w in words] == _ANSWER)
     model = models.build("lenet", seed=0).eval()

@@ -12,6 +12,7 @@ import math
 import operator
 from collections.abc import Iterable
 from numbers import Real
+from typing import Any, TypeGuard
 
 
 class InputError(ValueError):
@@ -44,7 +45,17 @@ def unknown(kind: str, name: object, known: Iterable[str]) -> InputError:
     return InputError(f"unknown {kind} {name!r}{hint}; expected one of: {', '.join(known)}")
 
 
-def whole(name: str, value: object, least: int, most: int | None = None, otherwise: str = "") -> int:
+def is_number(value: object) -> TypeGuard[float]:
+    """Whether a value is a finite real number of any kind (Python's, numpy's), and no bool."""
+    if not isinstance(value, Real) or isinstance(value, bool):
+        return False
+    try:
+        return math.isfinite(float(value))
+    except OverflowError:  # a whole number too large to be a float
+        return False
+
+
+def whole(name: str, value: Any, least: int, most: int | None = None, otherwise: str = "") -> int:
     """Return a whole number of any kind (Python's, numpy's) as a plain one.
 
     Args:

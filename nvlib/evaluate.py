@@ -109,14 +109,16 @@ class Samples:
 
     def head(self, chips: int) -> Samples:
         """Return the first ``chips`` of them."""
-        columns = (getattr(self, c)[:chips] for c in ("index", "accuracy", "loss", "ekl"))
-        return Samples(*columns, seed=self.seed, plan=self.plan, of=self.of)
+        index, accuracy, loss, ekl = (getattr(self, c)[:chips] for c in ("index", "accuracy", "loss", "ekl"))
+        return Samples(index, accuracy, loss, ekl, self.seed, self.plan, of=self.of)
 
     @staticmethod
     def join(parts: list[Samples]) -> Samples:
         """Concatenate samples of one family, in order; the plan is the last one's, which memory has held."""
-        columns = (np.concatenate([getattr(p, c) for p in parts]) for c in ("index", "accuracy", "loss", "ekl"))
-        return Samples(*columns, seed=parts[0].seed, plan=parts[-1].plan, of=parts[0].of)
+        index, accuracy, loss, ekl = (
+            np.concatenate([getattr(p, c) for p in parts]) for c in ("index", "accuracy", "loss", "ekl")
+        )
+        return Samples(index, accuracy, loss, ekl, parts[0].seed, parts[-1].plan, of=parts[0].of)
 
 
 class Interrupted(KeyboardInterrupt):
@@ -198,7 +200,7 @@ def blocks(
         probe.inspect(model, split, owner=owner)
         felt.watch(owner, model, split.x, crossbar, seed)
     alike = crossbar.sigma_d == 0 and not crossbar.effects  # every chip is the quantised model: compute one, repeat it
-    programmed = partial(readings, model, crossbar)
+    programmed: Callable[..., Iterator[dict[str, Tensor]]] = partial(readings, model, crossbar)
     if (periphery := crossbar.periphery) is not None:
         images = split.x[:16] if calibration is None else calibration[: periphery.images].to(split.x)
         arrays = circuits.attach(model, crossbar, images)
@@ -232,7 +234,7 @@ def _read(
     model: nn.Module, split: Split, chips: Iterator[dict[str, Tensor]], images: int | None, plan: Plan
 ) -> Tensor:
     """Score chips; where reading is noisy on one reading after the other, each on its own images: (3, chips)."""
-    at_once, found = images or len(split.y), 0.0
+    at_once, found = images or len(split.y), torch.zeros(())
     with torch.inference_mode():
         for start in range(0, len(split.y), at_once):
             part = Split(split.x[start : start + at_once], split.y[start : start + at_once])
@@ -347,11 +349,13 @@ def _calibration(data: object, crossbar: Crossbar, given: Tensor | None) -> Tens
     periphery = crossbar.periphery
     if periphery is None or not periphery.calibrates:
         return None
-    if given is None and not isinstance(data, Dataset):
+    if given is None and isinstance(data, Dataset):
+        given = data.train.x
+    if given is None:
         raise InputError(f"periphery {str(periphery)!r} is calibrated on training images, and there are none beside "
                          "these; expected a Dataset, calibration=images, or ranges that need none "
                          "(input_range=1,adc_range=bound)")  # fmt: skip
-    return (data.train.x if given is None else given)[: periphery.images]
+    return given[: periphery.images]
 
 
 def _in_precision(

@@ -59,7 +59,7 @@ def label(name: str) -> str | None:
     whole, classes = parted(name)
     known = IMAGE_SETS.get(whole)
     if known is None or classes is None:
-        return known and known.label
+        return None if known is None else known.label
     return known.label + name.removeprefix(whole)
 
 
@@ -67,4 +67,4 @@ def classes_of(name: str) -> int | None:
     """Return the number of classes of a set or subset; None for a set that is not known."""
     whole, classes = parted(name)
     known = IMAGE_SETS.get(whole)
-    return classes or (known and known.classes)
+    return classes or (None if known is None else known.classes)

@@ -17,7 +17,8 @@ import copy
 from collections.abc import Callable, Iterator, Mapping
 from contextlib import ExitStack, contextmanager
 from dataclasses import dataclass
-from typing import Any
+from functools import partial
+from typing import Any, cast
 
 import torch
 from torch import Tensor, nn
@@ -93,12 +94,10 @@ def address(model: nn.Module) -> Callable[[str], str]:
 def bare(model: nn.Module) -> nn.Module:
     """Return the module beneath wrappers that only say where or how it runs (DataParallel, torch.compile)."""
     while True:
-        if "_orig_mod" in model._modules:
-            model = model._modules["_orig_mod"]
-        elif isinstance(model, _WRAPPERS):
-            model = model.module
-        else:
+        beneath = _beneath(model)
+        if beneath is None:
             return model
+        _, model = beneath
 
 
 def usable(model: nn.Module, *, values: bool = True) -> None:
@@ -124,15 +123,19 @@ def _makers(part: nn.Module) -> dict[str, Callable[[], Tensor]]:
     """Return how each parametrised tensor of one module is made from its originals: leaf -> call."""
     found: dict[str, Callable[[], Tensor]] = {}
     if parametrize.is_parametrized(part):
-        found = dict(part.parametrizations.items())
+        found = dict(cast(nn.ModuleDict, part.parametrizations).items())
     for hook in part._forward_pre_hooks.values():
         if isinstance(hook, WeightNorm):
-            found[hook.name] = lambda hook=hook: hook.compute_weight(part)
+            found[hook.name] = partial(hook.compute_weight, part)
         elif isinstance(hook, SpectralNorm):
-            found[hook.name] = lambda hook=hook: hook.compute_weight(part, do_power_iteration=part.training)
+            found[hook.name] = partial(_spectral, hook, part)
         elif isinstance(hook, prune.BasePruningMethod):
-            found[hook._tensor_name] = lambda hook=hook: hook.apply_mask(part)
+            found[hook._tensor_name] = partial(hook.apply_mask, part)
     return found
+
+
+def _spectral(hook: SpectralNorm, part: nn.Module) -> Tensor:
+    return hook.compute_weight(part, do_power_iteration=part.training)
 
 
 def _fake(part: nn.Module) -> bool:
@@ -248,7 +251,7 @@ def _flatten(part: nn.Module) -> None:
         part._buffers.pop(leaf, None)
         part._parameters[leaf] = nn.Parameter(tensor)
     if _fake(part):
-        quantise, part.weight_fake_quant = part.weight_fake_quant.eval(), nn.Identity()
+        quantise, part.weight_fake_quant = part.get_submodule("weight_fake_quant").eval(), nn.Identity()
         part._parameters["weight"] = nn.Parameter(quantise(part.weight).detach().clone())
 
 
@@ -315,8 +318,9 @@ def _plain_names(model: nn.Module) -> Callable[[str], str]:
 
 
 def _beneath(model: nn.Module) -> tuple[str, nn.Module] | None:
-    if "_orig_mod" in model._modules:
-        return "_orig_mod", model._modules["_orig_mod"]
+    compiled = model._modules.get("_orig_mod")
+    if compiled is not None:
+        return "_orig_mod", compiled
     return ("module", model.module) if isinstance(model, _WRAPPERS) else None
 
 

@@ -25,14 +25,13 @@ from __future__ import annotations
 import math
 import sys
 from dataclasses import dataclass
-from numbers import Real
 from typing import TYPE_CHECKING, ClassVar
 
 import numpy as np
 from numpy.typing import ArrayLike
 from scipy.special import ndtr
 
-from nvlib.errors import InputError, unknown
+from nvlib.errors import InputError, is_number, unknown
 
 if TYPE_CHECKING:
     from torch import Tensor
@@ -51,7 +50,7 @@ def _ndtri(p: Tensor) -> Tensor:
 
 
 def _threshold(th: object) -> float:
-    if isinstance(th, bool) or not isinstance(th, Real) or not 0 < th <= sys.float_info.max:
+    if not is_number(th) or not 0 < th <= sys.float_info.max:
         raise InputError(f"th is {th!r}; expected a finite number > 0, in deviations; try th=2")
     return float(th)
 
@@ -256,7 +255,11 @@ class LeftTruncated:
 
 
 Law = Gaussian | RightCensored | LeftCensored | RightTruncated | LeftTruncated
-LAWS = {law.name: law for law in (Gaussian, RightCensored, LeftCensored, RightTruncated, LeftTruncated)}
+Cut = RightCensored | LeftCensored | RightTruncated | LeftTruncated
+_CUT: dict[str, type[Cut]] = {
+    law.name: law for law in (RightCensored, LeftCensored, RightTruncated, LeftTruncated)
+}  # fmt: skip
+LAWS: dict[str, type[Law]] = {Gaussian.name: Gaussian, **_CUT}
 
 
 def get(name: str, th: float | None = None) -> Law:
@@ -275,4 +278,4 @@ def get(name: str, th: float | None = None) -> Law:
         if th is not None:
             raise InputError(f"th is {th!r} for gaussian, which is not cut; expected none; leave it out")
         return Gaussian()
-    return LAWS[name](th)
+    return _CUT[name](_threshold(th))

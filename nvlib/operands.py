@@ -7,7 +7,7 @@ the factors of its products are compared with the weight.
 
 from __future__ import annotations
 
-from collections.abc import Collection
+from collections.abc import Callable, Collection
 from weakref import WeakSet
 
 import torch
@@ -31,7 +31,9 @@ class _Operands(TorchFunctionMode):
         super().__init__()
         self.found: list[Tensor] = []
 
-    def __torch_function__(self, func: object, types: object, args: tuple = (), kwargs: dict | None = None) -> object:
+    def __torch_function__(
+        self, func: Callable[..., object], types: object, args: tuple = (), kwargs: dict | None = None
+    ) -> object:
         if func in _PRODUCTS:
             self.found += [a for a in (*args, *(kwargs or {}).values()) if isinstance(a, Tensor)]
         return func(*args, **(kwargs or {}))

@@ -138,9 +138,9 @@ def _compute(out: Tensor, seeds: list[int], indices: list[int], stream: tuple[in
     for start in range(0, total, a_pass):
         flat = torch.arange(start, min(start + a_pass, total), dtype=torch.int64, device=device)
         row = flat // blocks
-        key = (seeds[0] & _MASK, seeds[0] >> 32) if len(seeds) == 1 else keys[row].unbind(1)
+        low, high = (seeds[0] & _MASK, seeds[0] >> 32) if len(seeds) == 1 else keys[row].unbind(1)
         counter = [flat - row * blocks, draws[row], *(torch.full_like(flat, word) for word in stream)]
-        for j, word in enumerate(words(key, counter)):
+        for j, word in enumerate(words((low, high), counter)):
             flat_out[start : start + len(flat), j] = word
     out.add_(0.5).mul_(2.0**-32)
 

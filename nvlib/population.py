@@ -234,8 +234,9 @@ def _loop(
     with layers.faster(model), nullcontext() if seeds is None else torch.random.fork_rng(_where(x)):
         # unbind's derivative stacks members once; that of indexing would fill a whole stack for each member
         for member, (row, plain, own) in enumerate(zip(rows, inputs, arranged, strict=True)):
-            for generator in () if seeds is None else _generators(x):
-                generator.manual_seed(seeds[member])
+            if seeds is not None:
+                for generator in _generators(x):
+                    generator.manual_seed(seeds[member])
             given = own if writes is False else arrange(plain.clone())  # the first: does it write to its input?
             outs.append(logits_of(model, run(dict(zip(names, row, strict=True)), given)))
             if writes is None:

@@ -73,7 +73,7 @@ def products(precision: str, on: str | torch.device) -> Iterator[None]:
         yield
         return
     word = "tf32" if precision == "tf32" else "ieee"  # by default cuDNN's convolutions would be TF32
-    switches = torch.backends.cuda.matmul, torch.backends.cudnn.conv
+    switches = torch.backends.cuda.matmul, torch.backends.cudnn.conv  # type: ignore[attr-defined]  # added at import
     before = [switch.fp32_precision for switch in switches]
     try:
         for switch in switches:

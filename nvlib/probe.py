@@ -17,6 +17,7 @@ from __future__ import annotations
 import warnings
 from collections.abc import Iterator
 from contextlib import contextmanager
+from typing import Any
 from weakref import WeakKeyDictionary
 
 import torch
@@ -109,7 +110,7 @@ def _state(model: nn.Module) -> tuple:
     return (*tensors, *parts)
 
 
-def _outputs(model: nn.Module, x: Tensor) -> tuple[object, Tensor | None, Tensor | None]:
+def _outputs(model: nn.Module, x: Tensor) -> tuple[Any, Tensor | None, Tensor | None]:
     """Return what a model gives; what it gives again, None if it drew random numbers; and by halves."""
     try:
         with torch.no_grad():

@@ -34,7 +34,10 @@ PER = ("tensor", "channel")
 class WeightRange(Protocol):
     """What the largest level stands for: a frozen dataclass that `check_range` of the tests accepts."""
 
-    per: str
+    @property
+    def per(self) -> str:
+        """What it is of: ``tensor`` or ``channel``."""
+        ...
 
     def of(self, w: Tensor) -> Tensor:
         """Return R of stacked weights (members, ...), >= 0, shaped to broadcast over them; without derivatives."""

@@ -21,7 +21,10 @@ import hashlib
 import json
 from collections.abc import Callable, Mapping
 from dataclasses import MISSING, Field, dataclass, field, fields, is_dataclass
-from typing import Any
+from typing import TYPE_CHECKING, Any
+
+if TYPE_CHECKING:
+    from _typeshed import DataclassInstance
 
 VERSION = 1  # of the semantics: raised whenever the same record would give other numbers
 
@@ -37,7 +40,7 @@ def later(default: Any = MISSING, *, default_factory: Callable[[], Any] | Any = 
     return field(default=default, default_factory=default_factory, metadata={"since": since})
 
 
-def values(record: object) -> dict[str, Any]:
+def values(record: DataclassInstance) -> dict[str, Any]:
     """Return a dataclass as a record holds it: by field, at any depth; later fields only where they are used."""
     found = {f.name: getattr(record, f.name) for f in fields(record)}
     return {f.name: _plain(found[f.name]) for f in fields(record) if not _left_out(f, found[f.name])}
@@ -60,12 +63,12 @@ def _plain(value: object) -> Any:
     return value
 
 
-def canonical(record: object) -> str:
+def canonical(record: DataclassInstance) -> str:
     """Return a record's canonical JSON: sorted keys, no spaces, no NaN."""
     return json.dumps(values(record), sort_keys=True, separators=(",", ":"), allow_nan=False)
 
 
-def digest(record: object) -> str:
+def digest(record: DataclassInstance) -> str:
     """Return a record's name: the SHA-256 of its canonical JSON, 64 hex digits."""
     return hashlib.sha256(canonical(record).encode()).hexdigest()
 

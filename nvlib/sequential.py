@@ -99,6 +99,7 @@ class Until:
 
     def estimate(self, x: ArrayLike) -> Estimate:
         """Return the statistic of ``x`` (chips,), as many as at one of the looks, with the interval of that look."""
+        x = np.asarray(x)
         if len(x) not in self.looks:
             raise InputError(f"{len(x)} values are at none of the looks {self.looks}; expected as many as at one")
         found = statistics.mean(x, self.level) if self.of == "mean" else statistics.kpp(x, self.k, self.level)
@@ -106,13 +107,17 @@ class Until:
         notes = [found.note] if found.note else []
         notes.append(f"look {look} of {len(self.looks)}, valid at {100 * self.confidence:g} % for all of them")
         if len(x) == self.cap and not self.met(found):
-            reached = "no interval" if found.low is None else f"+-{(found.high - found.low) / 2:.3g}"
+            reached = "no interval" if found.interval is None else f"+-{_half(found.interval):.3g}"
             notes.append(f"stopped at the cap of {self.cap} chips with {reached}, asked +-{self.half_width:g}")
         return replace(found, note="; ".join(notes))
 
     def met(self, estimate: Estimate) -> bool:
         """Return whether an interval is as narrow as asked."""
-        return estimate.low is not None and (estimate.high - estimate.low) / 2 <= self.half_width
+        return estimate.interval is not None and _half(estimate.interval) <= self.half_width
+
+
+def _half(interval: tuple[float, float]) -> float:
+    return (interval[1] - interval[0]) / 2
 
 
 def looks(first: int, cap: int) -> tuple[int, ...]:
@@ -220,13 +225,14 @@ def chips_for(
     if given.low is None:
         raise InputError(f"accuracy holds {given.note}; expected many more, for its tail to be known")
     Until(half_width)  # checks it
+    sample = np.asarray(accuracy)
     first, second = np.random.default_rng(seed).random((2, studies))  # the same luck at every n: smooth in n
 
     def typical(n: int) -> float:
         lower, upper = statistics.ranks(statistics.counts(n, k), (1 - confidence) / 2)
         low = betaincinv(lower, n - lower + 1, first)
         high = low + (1 - low) * (betaincinv(upper - lower, n - upper + 1, second) if upper > lower else 0)
-        limits = np.quantile(accuracy, [low, high], method="inverted_cdf")
+        limits = np.quantile(sample, [low, high], method="inverted_cdf")
         return float(np.median(limits[1] - limits[0])) / 2
 
     low, high = statistics.needed(k, confidence) - 1, statistics.needed(k, confidence)

@@ -73,6 +73,11 @@ class Estimate:
     n: int
     note: str = ""
 
+    @property
+    def interval(self) -> tuple[float, float] | None:
+        """Return both limits, or None where one is missing."""
+        return None if self.low is None or self.high is None else (self.low, self.high)
+
     def __str__(self) -> str:
         """Return e.g. ``96.21 [95.80, 96.55], n = 400``."""
         low, high = (("-" if limit is None else f"{limit:.2f}") for limit in (self.low, self.high))

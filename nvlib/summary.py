@@ -21,8 +21,9 @@ a ratio of means: r -+ t sd(a_i - r b_i) / (mean(b) sqrt(n)), a and b the distan
 from __future__ import annotations
 
 import math
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import replace
+from typing import Any
 
 import numpy as np
 import pandas as pd
@@ -197,7 +198,9 @@ def _paired(a: pd.Series, b: pd.Series, _: float) -> Estimate:
     return statistics.paired(a[both], b[both])
 
 
-_DIFFERENCE = {"kpp": statistics.kpp_difference, "mean": _paired, "ekl": _paired}
+_DIFFERENCE: dict[str, Callable[[np.ndarray, np.ndarray, float], Estimate]] = {
+    "kpp": statistics.kpp_difference, "mean": _paired, "ekl": _paired,
+}  # fmt: skip
 
 
 def _row(chips: pd.DataFrame, k: float, exact: bool) -> dict[str, object]:
@@ -226,13 +229,17 @@ def _row(chips: pd.DataFrame, k: float, exact: bool) -> dict[str, object]:
     }
 
 
+def _mean(limits: Sequence[float | None]) -> float | None:
+    known = [limit for limit in limits if limit is not None]
+    return float(np.mean(known)) if len(known) == len(limits) else None
+
+
 def _pool(estimates: Sequence[Estimate]) -> Estimate:
     """Return the mean over trainings of value and limits; no limits if one training has none."""
-    low, high = [e.low for e in estimates], [e.high for e in estimates]
     return Estimate(
         float(np.mean([e.value for e in estimates])),
-        None if None in low else float(np.mean(low)),
-        None if None in high else float(np.mean(high)),
+        _mean([e.low for e in estimates]),
+        _mean([e.high for e in estimates]),
         sum(e.n for e in estimates),
         next((e.note for e in estimates if e.low is None), ""),
     )
@@ -294,11 +301,12 @@ def _ideal(df: pd.DataFrame, where: dict[str, object]) -> float:
     return float(kept["accuracy"].mean())
 
 
-def ratio(a: np.ndarray, b: np.ndarray, confidence: float = 0.95) -> dict[str, object]:
+def ratio(a: np.ndarray, b: np.ndarray, confidence: float = 0.95) -> dict[str, Any]:
     """Return the ratio of two means with its paired interval: normalised, low, high, n."""
     n, middle = len(a), float(a.mean() / b.mean()) if b.mean() else math.nan
     low = high = None
     if n > 2 and b.mean() > 0:
         half = statistics.mean(a - middle * b, confidence)
-        low, high = (middle + (bound - half.value) / b.mean() for bound in (half.low, half.high))
+        if half.interval is not None:
+            low, high = (middle + (bound - half.value) / b.mean() for bound in half.interval)
     return {"normalised": middle, "low": low, "high": high, "n": n}

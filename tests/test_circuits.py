@@ -212,6 +212,7 @@ class Recurrent(nn.Module):
         (Ways(lambda x, w, o: F.linear(x[:, :3], w[:, :3])), "parts of its inputs"),
         (Ways(lambda x, w, o: x @ w + x @ w.T), "w of Ways is multiplied in two ways"),
         (Ways(lambda x, w, o: torch.einsum("bi,oi->bo", x, w)), "enters 'einsum'"),
+        (Ways(lambda x, w, o: torch.addmm(w[:1], x, o)), "w of Ways lies on arrays, but enters 'matmul'"),
         (nn.Sequential(nn.Unflatten(1, (6, 1)), nn.ConvTranspose1d(6, 2, 1)), "enters 'conv_transpose1d'"),
     ],
     ids=lambda value: value if isinstance(value, str) else type(value).__name__,

@@ -287,6 +287,13 @@ def test_ranking_with_a_known_diagonal_hessian(unit, logistic, mnist):
     assert first.sum() == round(len(wanted) / 3) and first.flatten()[order.ranks[0]]
 
 
+def test_sweeps_refuse_effects_that_they_would_leave_out(logistic, mnist):
+    model, split = logistic
+    data = dataclasses.replace(mnist, train=split, validation=split, test=split)
+    with pytest.raises(InputError, match="crossbar without effects"):
+        swim.sweep(model, data, "rram", 0.1, index=range(1), effects="stuck:chen2015")
+
+
 def test_ties_are_broken_by_magnitude_and_rivals_rank_as_they_say(logistic, mnist):
     model, split = logistic
     flat = Split(torch.zeros_like(split.x), split.y)  # no image moves the output: all second derivatives are zero

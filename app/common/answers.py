@@ -40,7 +40,7 @@ def offer(query: Query, methods: Sequence[str], deployments: Sequence[str | None
         return
     if status is not None and status.state in ("failed", "lost"):
         st.error(told(status.error or "it ended without a word"), icon=":material/error:")
-    word = {None: "Compute it now", "cancelled": "Go on computing"}.get(status and status.state, "Try again")
+    word = {None: "Compute it now", "cancelled": "Go on computing"}.get(status.state if status else None, "Try again")
     with st.container(horizontal=True, vertical_alignment="center"):
         if st.button(word, type="primary", icon=":material/play_arrow:", key=f"compute-{name}",
                      help="In a process of its own; what is finished stays if you stop it or leave."):  # fmt: skip

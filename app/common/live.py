@@ -23,8 +23,9 @@ from nvlib.explore.select import labels as labels
 from nvlib.explore.select import near as near
 
 if TYPE_CHECKING:
+    from torch import nn
+
     from nvlib.data import Dataset
-    from nvlib.models import Network
     from nvlib.taylor import Cut
 
 CHIPS = (50, 100, 200, 300)
@@ -50,7 +51,7 @@ def deviations(training: str, device: Device, sigma_d: float, query: Query) -> p
 
 def scored(
     training: str, device: Device, sigma_d: float, query: Query, chips: int, images: int,
-    progress: Callable[[int, int], None],
+    progress: Callable[[int, int], object],
 ) -> pd.DataFrame:  # fmt: skip
     """Score chips of a stored model on a device, and return them as a tidy frame."""
     from nvlib.explore.live import frames
@@ -110,7 +111,7 @@ def cut(training: str, layer: str) -> Cut:
 
 
 @st.cache_resource(max_entries=8, show_spinner=False)
-def model_of(training: str) -> Network:
+def model_of(training: str) -> nn.Module:
     """Return a stored model; it is never written to."""
     from nvlib.studies import model_of
 

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from typing import Any
+
 import pandas as pd
 import streamlit as st
 
@@ -40,7 +42,7 @@ def offer_nearest(query: Query, deployed: bool = False) -> None:
         st.button(f"Show the nearest result: {text}", on_click=_jump, args=(near,), icon=":material/near_me:")
 
 
-def nearest(query: Query, deployed: bool = False) -> dict[str, object] | None:
+def nearest(query: Query, deployed: bool = False) -> dict[str, Any] | None:
     """Return the stored choice that differs least from a query, as sidebar values; None if nothing is stored.
 
     Args:

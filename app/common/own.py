@@ -68,7 +68,7 @@ def written(device: Device, suffix: str) -> bytes:
 
 def cleaned(device: Device) -> Device:
     """Return the device with texts that hold no markup; its numbers are untouched."""
-    texts = {key: plain(getattr(device, key)) or "not said" for key in ("unit", "source", "validity")}
+    texts: dict[str, Any] = {key: plain(getattr(device, key)) or "not said" for key in ("unit", "source", "validity")}
     name = plain(device.name)[:60]
     if not name:
         raise InputError("the device's name has no letter or digit; expected a short name, e.g. my_cell")

@@ -62,6 +62,6 @@ def costs(trainings: tuple[str, ...]) -> pd.DataFrame:
     return pd.DataFrame(rows, columns=["training", "epochs", "seconds"])
 
 
-def settings(query: Query) -> list[tuple[int, ...]]:
+def settings(query: Query) -> list[tuple[int | str, ...]]:
     """Return the settings that are stored for a query, the one with most chips times images first."""
     return select.settings(stored(), query)

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
+from functools import partial
 from typing import Any
 
 import pandas as pd
@@ -32,7 +33,7 @@ def guarded() -> Iterator[None]:
         st.error(told(error))
 
 
-def told(error: Exception, at_most: int = 400) -> str:
+def told(error: Exception | str, at_most: int = 400) -> str:
     """Return an error as one line that a page can show: no line breaks, not endless, nothing of it read as Markdown."""
     text = " ".join(str(error).split())
     text = text if len(text) <= at_most else f"{text[:at_most]} ..."
@@ -159,7 +160,7 @@ def downloads(tables: Mapping[str, pd.DataFrame], key: str) -> None:
             stem = label.lower().split()[-1]
             for kind, (suffix, mime, written) in kinds.items():
                 st.download_button(
-                    f"{label} ({kind})", lambda table=table, written=written: written(table), f"nvlib-{stem}.{suffix}",
+                    f"{label} ({kind})", partial(written, table), f"nvlib-{stem}.{suffix}",
                     mime, key=f"{key}-{stem}-{suffix}", on_click="ignore", icon=":material/download:",
                 )  # fmt: skip
 

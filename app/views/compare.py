@@ -1,6 +1,7 @@
 """Compare: methods side by side on the same chips; their differences, places, numbers and what training them cost."""
 
 from dataclasses import replace
+from typing import Any
 
 import common
 import pandas as pd
@@ -25,7 +26,7 @@ def side_by_side(df: pd.DataFrame, baseline: str, of: str, k: float) -> pd.DataF
     return table.merge(spent.groupby(at)[["epochs", "seconds"]].mean().reset_index(), how="left", on=at)
 
 
-def written(of: str) -> dict[str, object]:
+def written(of: str) -> dict[str, Any]:
     """Return how the columns of `side_by_side` are written."""
     number, unit = st.column_config.NumberColumn, "nats" if of == "ekl" else "points"
     form = "%+.4f" if of == "ekl" else "%+.2f"

@@ -1,5 +1,7 @@
 """Device lab: a device's levels, the noise of training, and what a device does to the weights and chips of a model."""
 
+from functools import partial
+
 import common
 import pandas as pd
 import streamlit as st
@@ -51,7 +53,7 @@ def save(device: Device, key: str) -> None:
     with st.container(horizontal=True):
         for suffix in (".csv", ".toml"):
             st.download_button(
-                f"{figures.name(device.name)} as {suffix[1:].upper()}", lambda s=suffix: own.written(device, s),
+                f"{figures.name(device.name)} as {suffix[1:].upper()}", partial(own.written, device, suffix),
                 f"device{suffix}", "text/plain", key=f"{key}{suffix}", on_click="ignore", icon=":material/download:",
             )  # fmt: skip
 
@@ -89,7 +91,7 @@ def laws() -> None:
     table = pd.DataFrame({
         "law": [figures.style(law.name).label for law in made], "mean": [sigma_t * law.mean() for law in made],
         "deviation": [sigma_t * law.variance() ** 0.5 for law in made],
-        "at the threshold (%)": [100 * law.atom()[1] if law.atom() else 0.0 for law in made],
+        "at the threshold (%)": [100 * atom[1] if (atom := law.atom()) else 0.0 for law in made],
     })  # fmt: skip
     code = f"from nvlib import figures\n\nfigures.noise_laws({th:g}, {sigma_t:g})"
     common.figure(figures.noise_laws(th, sigma_t), "laws", table=table, code=code,
@@ -162,9 +164,10 @@ view = common.choice(st.segmented_control, "View", "lab", VIEWS, VIEWS[0], "", r
 if view == VIEWS[1]:
     laws()
     st.stop()
-device = chosen()
-if device is None:
+found = chosen()
+if found is None:
     st.stop()
+device: Device = found
 mine = device.name not in devices.names()
 if mine:
     st.session_state["own_device"] = device  # for a study of it

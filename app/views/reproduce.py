@@ -1,6 +1,7 @@
 """Reproduce: every claim of the four papers beside ours, and for each artefact what makes it."""
 
 from pathlib import Path
+from typing import Any
 
 import common
 import pandas as pd
@@ -13,7 +14,7 @@ from nvlib.store import shipped_results
 
 BIBTEX = {paper.name: paper.bibtex for paper in papers.PAPERS}
 SOURCES = ("Shipped", "Shipped and yours")
-WRITTEN = {
+WRITTEN: dict[str, Any] = {
     "claim": st.column_config.TextColumn(width="large"),
     "printed": st.column_config.NumberColumn(format="%.4g"), "ours": st.column_config.NumberColumn(format="%.4g"),
     "low": st.column_config.NumberColumn("95 %, low", format="%.4g"), "said_by": "said by",

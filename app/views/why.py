@@ -1,7 +1,10 @@
 """Why (Taylor): what a second-order expansion of the loss says of the worst chips, and where it stops being true."""
 
+from collections.abc import Callable
+
 import common
 import pandas as pd
+import plotly.graph_objects as go
 import streamlit as st
 from common import live
 
@@ -14,7 +17,7 @@ COMMAND = "python -m nvlib.papers.analyses taylor"
 DRAWS = 100_000  # of one weight, at each slope
 OPEN = "import nvlib\nfrom nvlib import figures\nfrom nvlib.papers import theory\n\n"
 MODEL = ["method", "train_sigma_d", "train_seed"]
-FIGURES = {
+FIGURES: dict[str, tuple[Callable[..., go.Figure], str, str]] = {
     "Percentiles": (figures.loss_percentiles, "predicted", "loss_percentiles"),
     "Quantiles": (figures.loss_quantiles, "quantiles", "loss_quantiles"),
     "Chip by chip": (figures.chip_losses, "chips", "chip_losses"),

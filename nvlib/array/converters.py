@@ -122,10 +122,10 @@ class Seen:
 
 def input_range(text: str, seen: Seen, bits: int | None) -> float:
     """Return what the largest input code of a layer stands for, by `Periphery.input_range`; above 0."""
-    if text == "max" or (text == "calibrated" and bits is None):
-        found = seen.largest
-    elif text == "calibrated":
+    if text == "calibrated" and bits is not None:
         found = seen.closest(seen.negative, bits)
+    elif text in ("max", "calibrated"):
+        found = seen.largest
     elif text.startswith("percentile:"):
         found = seen.percentile(float(text.partition(":")[2]))
     else:
@@ -133,7 +133,7 @@ def input_range(text: str, seen: Seen, bits: int | None) -> float:
     return found or seen.largest or 1.0
 
 
-def sum_range(text: str, seen: Seen | None, *, bits: int, signed: bool, codes: str, rows: int, full_cell: float,
+def sum_range(text: str, seen: Seen, *, bits: int, signed: bool, codes: str, rows: int, full_cell: float,
               sliced: bool, unit: bool) -> float:  # fmt: skip
     """Return the full scale of an ADC in steps of the sum, by `Periphery.adc_range`; above 0.
 

@@ -146,7 +146,7 @@ class Periphery:
     @property
     def pulses(self) -> int:
         """Return how many pulses feed an input."""
-        return 1 if self.serial_bits is None else -(-self.input_bits // self.serial_bits)
+        return 1 if self.serial_bits is None or self.input_bits is None else -(-self.input_bits // self.serial_bits)
 
 
 def _text(value: object) -> str:

@@ -7,6 +7,7 @@ crossbar's. None takes the range of a converter from the batch that passes it.
 from __future__ import annotations
 
 from dataclasses import dataclass, fields, replace
+from typing import Any
 
 from nvlib.array.periphery import Periphery
 from nvlib.errors import InputError, unknown
@@ -88,7 +89,7 @@ def get(given: str | Periphery | None) -> Periphery | None:
         base = PRESETS[first].periphery
     elif first != "default":
         raise unknown("periphery", first, [*PRESETS, "default", "or fields such as adc_bits=6"])
-    changes: dict[str, object] = {}
+    changes: dict[str, Any] = {}
     for part in rest:
         name, equals, value = (text.strip() for text in part.partition("="))
         if not equals or name not in _KINDS:

@@ -67,7 +67,7 @@ class _Held:
         return torch.arange(self.tensor.numel(), device=self.tensor.device).view(self.tensor.shape)
 
 
-def _unhanded(function: types.FunctionType) -> types.FunctionType:
+def _unhanded(function: Any) -> types.FunctionType:
     """Return a function of `torch.nn.functional` that runs its own body under a mode; what it calls is seen."""
     known = {**function.__globals__, "has_torch_function": lambda *_: False}
     return types.FunctionType(function.__code__, known, function.__name__, function.__defaults__, function.__closure__)
@@ -177,12 +177,12 @@ class Products(TorchFunctionMode):
     def _matmul(self, a: Tensor, b: Tensor) -> Tensor:
         left, right = self.known.get(id(a)), self.known.get(id(b))
         held = right or left
-        if (left and right) or held.tensor.ndim != 2:
-            raise self._refused(held.name, "matmul")
-        if right:
-            return self.multiply(self._matrix(right.name, right.where().T, b.T.shape), a)
+        if held is None or (left and right) or held.tensor.ndim != 2:
+            raise self._refused((held or next(iter(self.known.values()))).name, "matmul")
+        if held is right:
+            return self.multiply(self._matrix(held.name, held.where().T, b.T.shape), a)
         x = b if b.ndim == 1 else b.mT
-        out = self.multiply(self._matrix(left.name, left.places, a.shape), x)
+        out = self.multiply(self._matrix(held.name, held.places, a.shape), x)
         return out if b.ndim == 1 else out.mT
 
     def _addmm(self, input: Tensor, mat1: Tensor, mat2: Tensor, *, beta: float = 1, alpha: float = 1) -> Tensor:

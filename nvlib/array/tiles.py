@@ -77,7 +77,7 @@ class Layer:
     def pulses(self, x: Tensor) -> Iterator[tuple[Tensor, float]]:
         """Yield the pulses of inputs and what each counts: digits of the input's size, with its sign."""
         codes = x / self.full if self.dac is None else self.dac.code_(x.clone())
-        if self.serial_bits is None:
+        if self.serial_bits is None or self.dac is None:
             yield codes, 1.0
             return
         size, base = codes.abs(), 2.0**self.serial_bits
@@ -133,6 +133,7 @@ def multiply(
                     offset += each * layer.adcs[c].zero
                     each *= layer.adcs[c].step
                 total = y * each if total is None else total.add_(y, alpha=each)
+    assert total is not None, "a layer has a tile and a plane"
     total = total + offset if offset else total
     total = cells.joined(total)
     if scale.ndim:

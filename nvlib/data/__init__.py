@@ -94,7 +94,8 @@ class Dataset:
     @property
     def shape(self) -> tuple[int, int, int]:
         """Shape of one image: (channels, height, width)."""
-        return tuple(self.train.x.shape[1:])
+        channels, height, width = self.train.x.shape[1:]
+        return channels, height, width
 
 
 def load(
@@ -157,8 +158,8 @@ def resize(data: Dataset, size: int) -> Dataset:
         return Split(x, split.y)
 
     mark = hashlib.sha256(f"{data.fingerprint} bilinear {size}".encode()).hexdigest()
-    splits = {key: one(getattr(data, key)) for key in ("train", "validation", "test")}
-    return replace(data, **splits, fingerprint=mark)
+    train, validation, test = map(one, (data.train, data.validation, data.test))
+    return replace(data, train=train, validation=validation, test=test, fingerprint=mark)
 
 
 def _split(name: str, source: Source, seed: int, limit: int | None) -> Dataset:
@@ -176,13 +177,13 @@ def _split(name: str, source: Source, seed: int, limit: int | None) -> Dataset:
         picked = picked[:limit]
         pixels, labels = pool.read(picked), pool.labels[picked].astype(np.int64)
         digest.update(repr(pixels.shape).encode())
-        digest.update(np.ascontiguousarray(pixels))
-        digest.update(labels)
+        digest.update(np.ascontiguousarray(pixels).data)
+        digest.update(labels.data)
         raw.append((pixels, labels))
     scale = source.scale or _scale_of(raw[0][0])
-    splits = [Split(_scaled(pixels, scale), torch.from_numpy(labels)) for pixels, labels in raw]
+    train, validation, test = (Split(_scaled(pixels, scale), torch.from_numpy(labels)) for pixels, labels in raw)
     names = source.class_names
-    return Dataset(name, len(names), *splits, digest.hexdigest(), source.origin, names)
+    return Dataset(name, len(names), train, validation, test, digest.hexdigest(), source.origin, names)
 
 
 def _scale_of(pixels: np.ndarray) -> Scale:

@@ -13,9 +13,10 @@ from __future__ import annotations
 import hashlib
 import tarfile
 import zlib
-from collections.abc import Callable, Mapping
+from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 
@@ -149,7 +150,7 @@ def _python(name: str, found: Path, classes: tuple[str, ...], scale: Scale) -> S
         raise InputError(f"{name} at {found} is in its Python layout, which only torchvision reads (pip install "
                          f"torchvision); the binary one needs nothing: {how_to_fetch(name)}, into another folder"
                          ) from error  # fmt: skip
-    public: Callable[..., object] = {"cifar10": datasets.CIFAR10, "cifar100": datasets.CIFAR100}[name]
+    public: Any = {"cifar10": datasets.CIFAR10, "cifar100": datasets.CIFAR100}[name]
     # "download" unpacks an archive that is there and sound, and fetches nothing then
     unpack = found.is_file() and check_integrity(found, public.tgz_md5)
     try:
@@ -158,8 +159,8 @@ def _python(name: str, found: Path, classes: tuple[str, ...], scale: Scale) -> S
         raise _damaged(name, found, one_line(error)) from error
     if tuple(train.classes) != classes:
         raise _damaged(name, found, f"its classes are {', '.join(train.classes[:3])}, ...")
-    both = (pools.array(part.data.transpose(0, 3, 1, 2), part.targets) for part in (train, test))
-    return Source(*both, classes, scale, str(found))
+    train, test = (pools.array(part.data.transpose(0, 3, 1, 2), part.targets) for part in (train, test))
+    return Source(train, test, classes, scale, str(found))
 
 
 def _damaged(name: str, found: Path, why: str) -> InputError:

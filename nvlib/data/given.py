@@ -51,14 +51,17 @@ def split_of(data: Dataset | Split | tuple[Any, Any] | Iterable[Any], part: str 
         raise InputError("the data set to evaluate on is empty; expected at least one image")
     if len(images) != len(labels):
         raise InputError(f"{len(images)} images and {len(labels)} labels do not pair; expected one label an image")
-    unchanged = isinstance(data, Split) and images is data.x and labels is data.y
-    return data if unchanged else Split(images, labels)
+    if isinstance(data, Split) and images is data.x and labels is data.y:
+        return data
+    return Split(images, labels)
 
 
 def _loaded(loader: torch.utils.data.DataLoader) -> tuple[Tensor, Tensor]:
     """Return the images and labels that a loader gives, in the order of its data set where it shuffles all of it."""
-    shuffles = isinstance(loader.sampler, torch.utils.data.RandomSampler)
-    if shuffles and not loader.sampler.replacement and len(loader.sampler) == len(loader.dataset):
+    sampler: Any = loader.sampler  # any iterable, and the set anything that is indexed
+    dataset: Any = loader.dataset
+    shuffles = isinstance(sampler, torch.utils.data.RandomSampler) and not sampler.replacement
+    if shuffles and len(sampler) == len(dataset):
         loader = torch.utils.data.DataLoader(loader.dataset, loader.batch_size or 1, collate_fn=loader.collate_fn)
     xs, ys = [], []
     try:

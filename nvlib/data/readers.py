@@ -46,7 +46,8 @@ def image_folder(path: Path, size: int | None, seed: int) -> Source:
     if len(names) < 3:
         found = f"{len(names)} images in {len(kinds)} class folders"
         raise InputError(f"{path} holds {found}: expected at least 3 images, in one sub-folder a class")
-    sizes, grey, deep = {}, True, False
+    sizes: dict[tuple[int, int], Path] = {}
+    grey, deep = True, False
     for name in names:
         try:
             with Image.open(name) as image:  # reads the header alone

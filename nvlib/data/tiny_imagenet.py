@@ -89,11 +89,11 @@ def _val(origin: Path, images: list[PurePosixPath], annotations: str) -> dict[st
                            "val/val_annotations.txt says")  # fmt: skip
         found[path.name] = (said.get(path.name, folder), str(path))
     by_class: dict[str, list[tuple[int, str]]] = {}
-    for name, (wnid, path) in found.items():
+    for name, (wnid, file) in found.items():
         digits = name.removesuffix(".JPEG").rpartition("_")[2]
         if not digits.isdecimal():
-            raise _damaged(origin, f"{path} has no number; expected val_NUMBER.JPEG")
-        by_class.setdefault(wnid, []).append((int(digits), path))
+            raise _damaged(origin, f"{file} has no number; expected val_NUMBER.JPEG")
+        by_class.setdefault(wnid, []).append((int(digits), file))
     return by_class
 
 

@@ -22,6 +22,7 @@ cells, verified cells, pulses, training images and seconds. Any training's model
 """
 
 from dataclasses import fields
+from typing import Any
 
 from nvlib import catalogue, plugins
 from nvlib.deploy.deployed import Deployed
@@ -33,7 +34,7 @@ globals().update({method.__name__: method for method in DEPLOYMENTS.values()})
 __all__ = ["DEPLOYMENTS", "Deployed", "get", *(method.__name__ for method in DEPLOYMENTS.values())]
 
 
-def get(deployment: str | object, **parameters: object) -> object:
+def get(deployment: object, **parameters: Any) -> Any:
     """Return a deployment method by its name and parameters; a method itself is returned as it is.
 
     Raises:

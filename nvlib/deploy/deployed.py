@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import dataclass, field, fields
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
@@ -58,8 +58,8 @@ class Deployed:
     @staticmethod
     def join(parts: list[Deployed]) -> Deployed:
         """Concatenate blocks of one family, in order; the plan is the last one's."""
-        columns = (np.concatenate([getattr(p, c) for p in parts]) for c in ("index", *COLUMNS))
-        return Deployed(*columns, seed=parts[0].seed, plan=parts[-1].plan)
+        columns: dict[str, Any] = {c: np.concatenate([getattr(p, c) for p in parts]) for c in ("index", *COLUMNS)}
+        return Deployed(**columns, seed=parts[0].seed, plan=parts[-1].plan)
 
 
 COLUMNS = tuple(f.name for f in fields(Deployed) if f.name not in ("index", "seed", "plan"))

@@ -100,7 +100,10 @@ def cut(module: nn.Module, x: Tensor, trained: Collection[str]) -> Cut:
     if len(borders) != 1 or borders[0].meta["val"].shape[:1] != source.meta["val"].shape[:1]:
         return whole
     border = borders[0]
-    values = {n: (name, state[name]) if name else (None, constants.get(n.name)) for n, name in placeholders.items()}
+    values: dict[fx.Node, tuple[str | None, Tensor]] = {
+        n: (name, state[name]) if name else (None, constants[n.name])
+        for n, name in placeholders.items() if name or n.name in constants
+    }  # fmt: skip
     tail = _part(graph, values, border, out.args[0][0])
     if border is source:
         return Cut(None, tail, 0)
@@ -118,7 +121,7 @@ def _size(node: fx.Node) -> bool:
 
 def _batch(node: fx.Node) -> bool:
     """Whether a node is the number of images, which every border knows."""
-    return node.target is torch.ops.aten.sym_size.int and node.args[1] == 0
+    return node.target is torch.ops.aten.sym_size.int and bool(node.args[1] == 0)
 
 
 def _export(module: nn.Module, x: Tensor) -> torch.export.ExportedProgram:
@@ -136,12 +139,12 @@ class Part(nn.Module):
         self.order: list[str] = []
         for i, (name, tensor) in enumerate(tensors):
             name = name or f"constant_{i}"
-            owner = self
+            owner: nn.Module = self
             *path, leaf = name.split(".")
             for step in path:
                 if step not in owner._modules:
                     owner.add_module(step, nn.Module())
-                owner = owner._modules[step]
+                owner = owner.get_submodule(step)
             owner.register_buffer(leaf, tensor.detach())
             self.order.append(name)
         self.run = [run]  # not a child: its graph holds no tensors

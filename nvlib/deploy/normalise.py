@@ -48,7 +48,8 @@ def retaken(model: nn.Module, chips: Mapping[str, Tensor], x: Tensor) -> dict[st
                          "another deployment method")  # fmt: skip
     if len(x) < 2:
         raise InputError(f"{len(x)} images give no variance; expected at least 2")
-    buffers, found = dict(model.named_buffers()), {name: [] for name in names}
+    buffers = dict(model.named_buffers())
+    found: dict[str, list[Tensor]] = {name: [] for name in names}
     for i in range(len(next(iter(chips.values())))):
         own = {name: buffer.clone() for name, buffer in buffers.items()}
         with modules.unchanged(model):

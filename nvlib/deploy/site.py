@@ -119,8 +119,12 @@ class Deployment:
     A method says its ``remedy``; one that trains (`Trained`) says its stages.
     """
 
-    sets: ClassVar[int] = 1  # weight sets that are scored for a chip: how memory is planned
     effects: ClassVar[bool] = False  # whether it is right for chips that something befell after programming
+
+    @property
+    def sets(self) -> int:
+        """Return how many weight sets are scored for a chip: how memory is planned."""
+        return 1
 
     def check(self, model: nn.Module) -> None:
         """Refuse a network that the method does not fit; every one does unless a method says otherwise."""
@@ -154,7 +158,7 @@ class Deployment:
         chips = self.sets * len(index) if isinstance(index, range) else 1
         crossbar = as_crossbar(crossbar, sigma_d, **conditions)
         crossbar.only_programming(f"deployment by {getattr(self, 'name', type(self).__name__)}", effects=self.effects)
-        site = survey(model, data, crossbar, seed=seed, on=on, chips=chips, effects=True)
+        site = survey(model, data, crossbar, seed=seed, on=on, chips=chips, befallen=True)
         return self.deployed(site, index, progress)
 
     def deployed(self, site: Site, index: range, progress: bool | Callable[[int, int], None]) -> Iterator[Deployed]:
@@ -165,7 +169,9 @@ class Deployment:
 class Trained(Deployment):
     """What methods share that train something for each chip, `Trains`."""
 
-    def deployed(self, site: Site, index: range, progress: bool | Callable[[int, int], None]) -> Iterator[Deployed]:
+    def deployed(
+        self: Trains, site: Site, index: range, progress: bool | Callable[[int, int], None]
+    ) -> Iterator[Deployed]:
         """Yield blocks of the site's chips, as many at once as their frozen features allow."""
         return rounds(self, site, index, progress)
 
@@ -195,19 +201,19 @@ def survey(
     seed: int = 0,
     on: str | torch.device = "cpu",
     chips: int = 1,
-    effects: bool = False,
+    befallen: bool = False,
     **conditions: Unpack[Conditions],
 ) -> Site:
     """Check what is asked for and return the site; the model is copied, not changed.
 
-    ``effects``: whether what is done there is right for chips that something befell after programming. A reading is
+    ``befallen``: whether what is done there is right for chips that something befell after programming. A reading is
     then the first one, before the remedy and behind it.
 
     Raises:
         InputError: for values that cannot be used.
     """
     population.usable(on)
-    crossbar = as_crossbar(crossbar, sigma_d, **conditions).only_programming("deployment", effects=effects)
+    crossbar = as_crossbar(crossbar, sigma_d, **conditions).only_programming("deployment", effects=befallen)
     if not isinstance(data, Dataset):
         raise InputError(f"data of type {type(data).__name__} is not usable; expected a Dataset with its three splits")
     crossbar = crossbar.on(model)
@@ -215,11 +221,13 @@ def survey(
     owner, model = model, private(model).to(on).eval().requires_grad_(False)  # what is trained is trained beside it
     dtype = next(model.parameters()).dtype
     parts = (as_split(data, part) for part in ("train", "validation", "test"))
-    splits = [Split(s.x.to(on, dtype if s.x.is_floating_point() else s.x.dtype), s.y.to(on)) for s in parts]
-    probe.inspect(model, *splits)
-    felt.watch(owner, model, splits[2].x, crossbar, seed)
-    plan = population.plan(model, splits[2].x, max(1, chips), how=None if dtype == torch.float32 else "loop")
-    return Site(model, array_weights(model), crossbar, seed, *splits, plan)
+    train, validation, test = (
+        Split(s.x.to(on, dtype if s.x.is_floating_point() else s.x.dtype), s.y.to(on)) for s in parts
+    )
+    probe.inspect(model, train, validation, test)
+    felt.watch(owner, model, test.x, crossbar, seed)
+    plan = population.plan(model, test.x, max(1, chips), how=None if dtype == torch.float32 else "loop")
+    return Site(model, array_weights(model), crossbar, seed, train, validation, test, plan)
 
 
 def blocks(

@@ -29,7 +29,7 @@ from __future__ import annotations
 import math
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
-from typing import ClassVar
+from typing import ClassVar, cast
 
 import torch
 from torch import Tensor, nn
@@ -108,11 +108,11 @@ class TinySharedBlock(Trained):
         if self.channels is not None:
             return self.channels
         if isinstance(model, models.LeNet3 | models.LeNet):
-            return model.conv1.out_channels
+            return _channels(model, "conv1")
         if isinstance(model, models.VGG8):
-            return model.conv2.out_channels
+            return _channels(model, "conv2")
         if isinstance(model, models.ResNet18):
-            return 2 * model.conv1.out_channels
+            return 2 * _channels(model, "conv1")
         raise InputError(f"tsb does not know how many channels suit {type(model).__name__}; pass channels=")
 
     def standing(self, model: nn.Module) -> tuple[str, ...]:
@@ -180,9 +180,9 @@ class TinySharedBlock(Trained):
             return self.fold
         if site.train.x.is_cuda:
             return False
-        inner = sum(model.get_submodule(p).weight.numel() for p in places)
+        inner = sum(model.get_parameter(f"{p}.weight").numel() for p in places)
         each = self.layers * (3 * self.width(model) + _MOVING)
-        return inner < each * sum(model.get_submodule(p).out_channels for p in places)
+        return inner < each * sum(_channels(model, p) for p in places)
 
     def _cut(self, site: Site) -> tuple[bool, frozen.Cut]:
         fold = self._cheaper_folded(site.model, site)
@@ -253,3 +253,8 @@ class TinySharedBlock(Trained):
         pulses = site.cells + how.written(site, last.arrays)
         draws = 1 if site.sigma_d == 0 else self.redraws
         return finish(site, last, draws, verified=added, pulses=pulses, added=added)
+
+
+def _channels(model: nn.Module, place: str) -> int:
+    """Return the output channels of a convolution."""
+    return cast(nn.Conv2d, model.get_submodule(place)).out_channels

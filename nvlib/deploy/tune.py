@@ -81,7 +81,7 @@ def tune(
     optimiser = recipe.build(list(trained.values()))
     for epoch in range(schedule.epochs):
         began = clock.seconds()
-        total = 0.0
+        total = torch.zeros((), device=y.device)
         shuffled = torch.from_numpy(order(seed, epoch, n)).to(y.device)
         for batch in range(batches):
             step = epoch * batches + batch

@@ -25,7 +25,7 @@ Every number has a source, or its ``validity`` says ``assumed``. Each file impor
 """
 
 from nvlib.devices.files import get, load, names, save
-from nvlib.devices.laws import Drift, Laws, LogReadNoise, ReadNoise, Retention, SaturatingReadNoise
+from nvlib.devices.laws import AnyReadNoise, Drift, Laws, LogReadNoise, ReadNoise, Retention, SaturatingReadNoise
 from nvlib.devices.published import (
     DRIFT,
     READ_NOISE,
@@ -43,6 +43,7 @@ __all__ = [
     "Device", "REFERENCES", "MAX_BITS", "UNSOURCED", "tabulate",
     "names", "get", "load", "save",
     "pcm_deviation", "wan_deviation", "wan_deviation_crosssim", "milo_deviation", "sonos_deviation",
-    "Laws", "Drift", "DRIFT", "ReadNoise", "LogReadNoise", "SaturatingReadNoise", "READ_NOISE", "Retention",
+    "Laws", "Drift", "DRIFT", "ReadNoise", "LogReadNoise", "SaturatingReadNoise", "AnyReadNoise",
+    "READ_NOISE", "Retention",
     "wan_retention", "sonos_retention",
 ]  # fmt: skip

@@ -12,14 +12,12 @@ effect (`nvlib.effects`) uses them.
 
 from __future__ import annotations
 
-import math
 from collections.abc import Mapping
 from dataclasses import MISSING, dataclass, fields
 from itertools import pairwise
-from numbers import Real
 from typing import Any
 
-from nvlib.errors import InputError, unknown
+from nvlib.errors import InputError, is_number, unknown
 from nvlib.records import later, values
 
 SCALES = ("log", "linear")
@@ -134,6 +132,7 @@ class Retention:
                 raise InputError(f"retention {key} has rows of different lengths; expected one number a level")
 
 
+AnyReadNoise = ReadNoise | LogReadNoise | SaturatingReadNoise
 READ_NOISES = (ReadNoise, LogReadNoise, SaturatingReadNoise)
 
 
@@ -173,8 +172,10 @@ class Laws:
         for key in record:
             if key not in known:
                 raise unknown("effect of a device", key, known)
-        made = {"drift": (Drift,), "read_noise": READ_NOISES, "retention": (Retention,)}
-        return cls(**{key: _made(key, held, made[key]) if key in made else held for key, held in record.items()})
+        made: dict[str, tuple[type, ...]] = {"drift": (Drift,), "read_noise": READ_NOISES, "retention": (Retention,)}
+        held: dict[str, Any] = {key: _made(key, value, made[key]) if key in made else value
+                                for key, value in record.items()}  # fmt: skip
+        return cls(**held)
 
     def to_dict(self) -> dict[str, Any]:
         """Return them in plain JSON types; `from_dict` reads them back."""
@@ -203,7 +204,7 @@ def _listed(value: object) -> Any:
 
 
 def _positive(law: str, key: str, value: object) -> None:
-    if not _finite(value) or value <= 0:
+    if not is_number(value) or value <= 0:
         raise InputError(f"{law} {key} is {value!r}; expected a finite number above 0")
 
 
@@ -212,10 +213,8 @@ def _numbers(law: str, record: object, key: str, size: int | None) -> None:
 
 
 def _row(law: str, key: str, row: object, size: int | None) -> tuple[float, ...]:
-    if not isinstance(row, list | tuple) or not all(map(_finite, row)) or size not in (None, len(row)):
+    if not isinstance(row, list | tuple) or not all(map(is_number, row)) or size not in (None, len(row)):
         raise InputError(f"{law} {key} is {row!r}; expected {size or 'a list of'} finite numbers")
     return tuple(float(x) for x in row)
 
 
-def _finite(x: object) -> bool:
-    return isinstance(x, Real) and not isinstance(x, bool) and math.isfinite(x)

@@ -11,7 +11,7 @@ import math
 from collections.abc import Sequence
 
 from nvlib.devices.files import get
-from nvlib.devices.laws import Drift, LogReadNoise, Retention
+from nvlib.devices.laws import AnyReadNoise, Drift, Laws, LogReadNoise, Retention
 
 # -- the fits: conductance -> standard deviation, both in the unit named -----------------------------------------------
 
@@ -58,8 +58,8 @@ DRIFT = {
         (0.0945, 0.0736, -0.0126, -0.0436), (0.3055, 0.0073, 0.0093, -0.0118),
     ),
 }  # fmt: skip
-READ_NOISE = {
-    "pcm": get("pcm").effects.read_noise,
+READ_NOISE: dict[str, AnyReadNoise | None] = {
+    "pcm": (get("pcm").effects or Laws()).read_noise,
     "hermes": LogReadNoise(512e-9, 300.0, (-0.0117, -0.0069, 0.015, 0.04), _TWO,
                            (0.16, 0.0123, 0.0211, -0.0280, 0.0069)),
     "hermes_one": LogReadNoise(512e-9, 200.0, (-0.0078, 0.0038, 0.0179, 0.04), _ONE,

@@ -10,15 +10,15 @@ record is made, so that what is handed one need not check again.
 
 from __future__ import annotations
 
-import math
 from collections.abc import Callable, Mapping
 from dataclasses import MISSING, dataclass, fields
 from itertools import pairwise
-from numbers import Integral, Real
+from numbers import Integral
+from typing import Any
 
 from nvlib.cards import bars, card
 from nvlib.devices.laws import Laws
-from nvlib.errors import InputError, unknown
+from nvlib.errors import InputError, is_number, unknown
 from nvlib.records import later, values
 
 REFERENCES = ("full_scale", "level")
@@ -27,15 +27,6 @@ UNSOURCED = "assumed: no source given"
 UNITS = (
     "level", "S", "mS", "uS", "nS", "pS", "A", "mA", "uA", "nA", "pA", "a.u.",
 )  # of conductances, or of the currents that they are read by
-
-
-def _finite(x: object) -> bool:
-    if not isinstance(x, Real) or isinstance(x, bool):
-        return False
-    try:
-        return math.isfinite(float(x))
-    except OverflowError:  # a whole number too large to be a float
-        return False
 
 
 def _rounded(x: float) -> float:
@@ -90,7 +81,7 @@ class Device:
         if self.effects is not None:
             object.__setattr__(self, "effects", self._laws(self.effects))
 
-    def _laws(self, given: Laws | Mapping[str, object]) -> Laws:
+    def _laws(self, given: Laws | Mapping[str, Any]) -> Laws:
         try:
             laws = given if isinstance(given, Laws) else Laws.from_dict(given)
         except InputError as error:
@@ -110,7 +101,7 @@ class Device:
                 f"for bits={self.bits}; give one for each level"
             )
         for i, x in enumerate(column):
-            if not _finite(x) or x < 0:
+            if not is_number(x) or x < 0:
                 raise InputError(
                     f"device {self.name!r}: {key}[{i}] is {x!r}; expected a finite number >= 0; correct it"
                 )
@@ -147,7 +138,7 @@ class Device:
             raise unknown("reference", reference, REFERENCES)
         if sigma_d is None and not self.relative:
             sigma_d = 1.0
-        if not _finite(sigma_d) or sigma_d < 0:
+        if not is_number(sigma_d) or sigma_d < 0:
             raise InputError(
                 f"sigma_d is {sigma_d!r} for device {self.name!r}; expected a finite number >= 0; give one, e.g. 0.1 "
                 "(0 is no variation)"
@@ -163,14 +154,14 @@ class Device:
         """Return what a result depends on, without name and wording, in plain JSON types."""
         return {k: v for k, v in self.to_dict().items() if k not in ("name", "source", "validity", "effects", "label")}
 
-    def to_dict(self) -> dict[str, object]:
+    def to_dict(self) -> dict[str, Any]:
         """Return the record in plain JSON types; `from_dict` reads it back."""
         record = {key: list(value) if isinstance(value, tuple) else value for key, value in values(self).items()
                   if key != "effects"}  # fmt: skip
         return record | ({"effects": self.effects.to_dict()} if self.effects else {})
 
     @classmethod
-    def from_dict(cls, record: Mapping[str, object]) -> Device:
+    def from_dict(cls, record: Mapping[str, Any]) -> Device:
         """Return the device of a record; source and validity may be missing.
 
         Raises:
@@ -199,7 +190,7 @@ def _unit(name: str, unit: str) -> str:
 
 
 def _bits(name: str, bits: object) -> int:
-    if isinstance(bits, bool) or not isinstance(bits, Integral) or not 1 <= bits <= MAX_BITS:
+    if isinstance(bits, bool) or not isinstance(bits, Integral) or not 1 <= int(bits) <= MAX_BITS:
         raise InputError(
             f"device {name!r}: bits is {bits!r}; expected a whole number from 1 to {MAX_BITS}; "
             "give the bits stored in one cell"
@@ -235,4 +226,4 @@ def tabulate(
     """
     top = 2 ** _bits(name, bits) - 1
     levels = [g_min + (g_max - g_min) * i / top for i in range(top)] + [g_max]
-    return Device(name, bits, levels, [_rounded(sigma(g)) for g in levels], unit, False, source, validity)
+    return Device(name, bits, tuple(levels), tuple(_rounded(sigma(g)) for g in levels), unit, False, source, validity)

@@ -23,6 +23,7 @@ from __future__ import annotations
 
 from collections.abc import Iterable
 from dataclasses import MISSING, fields
+from typing import Any, cast
 
 from nvlib import plugins
 from nvlib.devices import Device
@@ -119,7 +120,8 @@ def on(device: Device, given: object) -> tuple[Effect, ...]:
         InputError: for what is no effect, what the device has no numbers for, and an order that cannot be.
     """
     several = given if isinstance(given, list | tuple) else (given,)
-    found, time = [], None
+    found: list[Effect] = []
+    time = None
     for effect in map(get, several):
         if found and getattr(effect, "first", False):
             before = found[-1]
@@ -137,4 +139,4 @@ def on(device: Device, given: object) -> tuple[Effect, ...]:
 
 def numbers(effect: Effect, device: Device) -> dict[str, object]:
     """Return all that an effect on a device depends on, in plain types: what a record holds of it."""
-    return effect.numbers(device) if hasattr(effect, "numbers") else {"name": effect.name, **values(effect)}
+    return effect.numbers(device) if hasattr(effect, "numbers") else {"name": effect.name, **values(cast(Any, effect))}

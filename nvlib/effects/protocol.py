@@ -112,7 +112,7 @@ class Programmed:
         return self._drawn(stream, None, False)
 
     def _drawn(self, stream: str, size: int | None, whole_chip: bool) -> Tensor:
-        shape = self.programmed.shape[1:] if size is None else (size,)
+        shape = self.programmed.shape[1:]
         address = f"effect/{stream}" if whole_chip else f"effect/{stream}/{self.name}"
         u = philox.uniform(self.seed, self.index, address, shape.numel() if size is None else size, self.digit.device)
         return u.view(len(u), *shape) if size is None else u
@@ -131,7 +131,10 @@ class Effect(Protocol):
     ``moved``, the same for whole weights, where one Gaussian a weight is left and it is the only effect.
     """
 
-    name: str
+    @property
+    def name(self) -> str:
+        """What it is called in texts and records."""
+        ...
 
     def befall(self, v: Tensor, cells: Programmed) -> Tensor:
         """Return what cells hold afterwards.

@@ -72,7 +72,7 @@ class ReadNoise:
         """Return it with the time of what came before, where it has none of its own."""
         return self if self.time is not None or time is None else replace(self, time=time)
 
-    def law_of(self, device: Device) -> object | None:
+    def law_of(self, device: Device) -> devices.AnyReadNoise | None:
         """Return the numbers it uses on a device; None where shares are given."""
         if self._given:
             return None
@@ -86,7 +86,7 @@ class ReadNoise:
     def numbers(self, device: Device) -> dict[str, object]:
         """Return all that it depends on."""
         law = self.law_of(device)
-        held = {"name": self.name, "images": self.images}
+        held: dict[str, object] = {"name": self.name, "images": self.images}
         if law is None:
             return {**held, "relative": self.relative, "additive": self.additive}
         held |= {key: value for key, value in values(law).items() if key != "source"}

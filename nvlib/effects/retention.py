@@ -87,4 +87,5 @@ def at(law: devices.Retention, device: Device, time: float) -> tuple[tuple[float
     place, known = scale(time), scale(np.array(law.times))
     unit = (2**device.bits - 1) / (device.levels[-1] - device.levels[0])
     rows = (np.array(law.deviation).T, np.array(law.mean).T)
-    return tuple(tuple(unit * float(np.interp(place, known, row)) for row in columns) for columns in rows)
+    spread, mean = (tuple(unit * float(np.interp(place, known, row)) for row in columns) for columns in rows)
+    return spread, mean

@@ -71,11 +71,12 @@ def ask(
         matched = method != "none" and query.protocol != "swept"
         if like is None or (matched and not _is(like, query)):
             lacking += 1
-            held = store.history(name) if name else ()
+            held = store.history(name) if name else pd.DataFrame()
             seconds.append(float(held["seconds"].sum()) if len(held) and "seconds" in held else None)
         studies.append(values | ({"plugins": list(plugins.loaded())} if plugins.loaded() else {}))
-    known = None if None in seconds else sum(seconds)
-    return Ask(tuple(_together(studies)), lacking, known, chips)
+    known = [spent for spent in seconds if spent is not None]
+    total = sum(known) if len(known) == len(seconds) else None
+    return Ask(tuple(_together(studies)), lacking, total, chips)
 
 
 def _like(method: str, query: Query, table: pd.DataFrame, store: Store) -> tuple[Training | None, str]:

@@ -76,8 +76,9 @@ class Panel:
     def query(self) -> Query:
         """Return the choice as the widgets stand."""
         c = {name: control.value for name, control in self.controls.items()}
+        network, dataset = c["network"]
         return Query(
-            *c["network"], c["device"], c["sigma_d"], c["reference"] if self._relative() else Query.reference,
+            network, dataset, c["device"], c["sigma_d"], c["reference"] if self._relative() else Query.reference,
             c["mapping"], tuple(c["method"]), c["protocol"], c["trained"] if c["protocol"] == "swept" else None,
             k=c["k"],
         )  # fmt: skip

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
+from typing import Any
 
 from nvlib import catalogue
 from nvlib.image_sets import IMAGE_SETS
@@ -31,7 +32,7 @@ class Query:
     method: tuple[str, ...] = FIRST
     protocol: str = "matched"
     train_sigma_d: float | None = None  # of swept models
-    setting: tuple[int | str, ...] | None = None  # values of SETTING; None where nothing is stored
+    setting: tuple[Any, ...] | None = None  # values of SETTING; None where nothing is stored
     k: float = 1.0
     range: str = "max"  # what the largest level of a chip stands for
     effects: str = ""  # what befalls chips after programming

@@ -82,5 +82,6 @@ def name(key: str) -> str:
 
 def ordinal(k: float) -> str:
     """Return ``1st``, ``2nd``, ``0.5th``, ..."""
-    last = {1: "st", 2: "nd", 3: "rd"}.get(k % 10 if k % 1 == 0 and k % 100 not in (11, 12, 13) else 0, "th")
+    digit = int(k % 10) if k % 1 == 0 and k % 100 not in (11, 12, 13) else 0
+    last = {1: "st", 2: "nd", 3: "rd"}.get(digit, "th")
     return f"{k:g}{last}"

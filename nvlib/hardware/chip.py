@@ -18,6 +18,7 @@ from __future__ import annotations
 import math
 from collections.abc import Sequence
 from dataclasses import dataclass, field
+from typing import Any
 
 import pandas as pd
 from torch import nn
@@ -102,12 +103,19 @@ class Accelerator:
         if p is None or p.input_bits is None or p.adc_bits is None:
             raise InputError(f"periphery {'none' if p is None else str(p)!r} has no converters to charge for; expected "
                              "input_bits and adc_bits, e.g. 'isaac'")  # fmt: skip
-        held = {
+        held: dict[str, Any] = {
             "rows": p.rows, "columns": p.columns, "cell_bits": crossbar.device.bits, "weight_bits": crossbar.bits,
             "activation_bits": p.input_bits, "serial_bits": p.serial_bits or p.input_bits, "adc_bits": p.adc_bits,
             "mapping": crossbar.mapping, "subtract": p.subtract,
         }  # fmt: skip
         return cls(**{**held, **_fields(changes)})
+
+    @property
+    def held_bits(self) -> int:
+        """Return M; InputError where neither the record nor a model says it."""
+        if self.weight_bits is None:
+            raise InputError("the accelerator does not say the bits of a weight; pass weight_bits= (8 in TSB)")
+        return self.weight_bits
 
     @property
     def sums(self) -> int:
@@ -202,7 +210,7 @@ def estimate(
     return Estimate(table, a, design, records)
 
 
-def _fields(changes: dict[str, object]) -> dict[str, object]:
+def _fields(changes: dict[str, Any]) -> dict[str, Any]:
     known = Accelerator.__dataclass_fields__
     for name in changes:
         if name not in known:
@@ -214,7 +222,7 @@ def _fields(changes: dict[str, object]) -> dict[str, object]:
 
 
 def _counts(layer: Layer, a: Accelerator) -> dict[str, object]:
-    columns = layer.columns * a.slices(a.weight_bits) * a.chains
+    columns = layer.columns * a.slices(a.held_bits) * a.chains
     blocks = -(-layer.rows // a.rows)
     arrays = layer.groups * blocks * -(-columns // a.columns)
     apart = layer.groups if layer.apart else 1

@@ -11,6 +11,7 @@ import math
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from functools import partial
+from typing import Any
 
 import torch
 from torch import Tensor, nn
@@ -97,7 +98,7 @@ def trace(
             layer = replace(layer, name=f"{first[own]} {part}".strip())
             ran = seen.get(layer.name)
             seen[layer.name] = replace(ran, vectors=ran.vectors + layer.vectors) if ran else layer
-        if name in also:
+        if name in also and isinstance(out, Tensor):
             outputs[name] = (out.shape[1], *_pair(out.shape[2:]))
 
     for name, module in model.named_modules():
@@ -127,8 +128,9 @@ def input_shape(model: nn.Module, shape: Sequence[int] | None) -> tuple[int, ...
     if not hasattr(model, "in_channels") or not hasattr(model, "input_size"):
         raise InputError(f"{type(model).__name__} does not say the shape of its inputs; pass shape=(channels, height, "
                          "width)")  # fmt: skip
-    size = model.input_size or 32
-    return (model.in_channels, size, size)
+    built: Any = model
+    size = built.input_size or 32
+    return (built.in_channels, size, size)
 
 
 def _pair(sizes: Sequence[int]) -> tuple[int, int]:
@@ -150,14 +152,15 @@ def _layers(name: str, module: nn.Module, inputs: list[Tensor], out: Tensor | tu
     if not inputs:
         return []
     x = inputs[0]
-    if isinstance(module, _CONVOLUTIONS):
+    if isinstance(module, _CONVOLUTIONS) and isinstance(out, Tensor):
         rows = module.in_channels // module.groups * math.prod(module.kernel_size)
-        sizes = (_pair(s) for s in (x.shape[2:], module.kernel_size, module.stride))
+        size, kernel, stride = (_pair(s) for s in (x.shape[2:], module.kernel_size, module.stride))
         padding = (0,) if isinstance(module.padding, str) else module.padding
         if module.padding == "same":
             padding = tuple(d * (k - 1) // 2 for d, k in zip(module.dilation, module.kernel_size, strict=True))
+        high, wide, *_ = (*padding, 0)
         return [Layer(f"{at}weight", rows, module.out_channels // module.groups, math.prod(out.shape[2:]),
-                      module.groups, *sizes, (*padding, 0)[:2])]  # fmt: skip
+                      module.groups, size, kernel, stride, (high, wide))]  # fmt: skip
     if isinstance(module, nn.Linear):
         return [Layer(f"{at}weight", module.in_features, module.out_features, x.numel() // module.in_features)]
     if isinstance(module, nn.MultiheadAttention):
@@ -187,9 +190,8 @@ def _pooled(layers: list[Layer]) -> tuple[Layer, ...]:
     marked = []
     for layer, after in zip(layers, [*layers[1:], None], strict=True):
         given = layer.vectors * layer.columns * layer.groups
-        mapped = math.prod(layer.size) > 1 and after is not None
-        name = layer.name.removesuffix(".weight")
-        marked.append(replace(layer, name=name, pooled=mapped and given > after.inputs * _tokens(after)))
+        pooled = after is not None and math.prod(layer.size) > 1 and given > after.inputs * _tokens(after)
+        marked.append(replace(layer, name=layer.name.removesuffix(".weight"), pooled=pooled))
     return tuple(marked)
 
 

@@ -111,4 +111,4 @@ def _block_cells(model: nn.Module | Estimate, block: TinySharedBlock | None, a: 
         if block is not None:
             raise
         return 0
-    return weights * a.slices(a.weight_bits) * a.chains
+    return weights * a.slices(a.held_bits) * a.chains

@@ -18,7 +18,7 @@ import re
 import secrets
 import socket
 import time
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import asdict, dataclass, field, fields
 from pathlib import Path
 from typing import Any
@@ -94,7 +94,7 @@ class Status:
     def of(cls, values: Mapping[str, Any]) -> Status:
         """Return the status in a progress.json."""
         known = {f.name for f in fields(cls)}
-        held = {key: tuple(v) if isinstance(v, list) else v for key, v in values.items() if key in known}
+        held: dict[str, Any] = {k: tuple(v) if isinstance(v, list) else v for k, v in values.items() if k in known}
         return cls(**held)
 
 
@@ -186,7 +186,7 @@ class Launch:
 
 
 def new(
-    runs: Path, studies: list[Mapping[str, Any]], executor: str, name: str | None, options: Mapping[str, Any]
+    runs: Path, studies: Sequence[Mapping[str, Any]], executor: str, name: str | None, options: Mapping[str, Any]
 ) -> Launch:
     """Make a launch's folder."""
     id = f"{time.strftime('%Y%m%d-%H%M%S', time.gmtime())}-{secrets.token_hex(2)}"
@@ -231,7 +231,7 @@ def alive(status: Status) -> bool | None:
     """Return whether the process that leads a launch runs; None if it is another machine's, which one cannot know."""
     if status.host != socket.gethostname():
         return None
-    born = birth(status.pid)
+    born = None if status.pid is None else birth(status.pid)
     return born is not None and (status.born is None or abs(born - status.born) < SAME)
 
 
@@ -264,12 +264,14 @@ _FAREWELL = re.compile(r"submitit |srun: (error: .* (Exited with|Terminated)|For
 
 def last_line(path: Path | None) -> str:
     """Return the last line of a log that says something; "" if there is none."""
+    if path is None:
+        return ""
     try:
         with path.open("rb") as file:  # the end is enough of a long one
             size = file.seek(0, 2)
             file.seek(max(0, size - 8192))
             lines = file.read().decode("utf-8", "replace").replace("\r", "\n").splitlines()
-    except (OSError, AttributeError):
+    except OSError:
         return ""
     said = [line.strip() for line in reversed(lines) if line.strip()]
     return next((line for line in said if not _FAREWELL.match(line)), said[0] if said else "")

@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 import sys
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
+from typing import Any
 
 from tqdm.auto import tqdm
 
@@ -62,5 +63,5 @@ class Show:
             self.bar.close()
 
 
-def _why(job: dict) -> str:
+def _why(job: Mapping[str, Any]) -> str:
     return f": {job['last']}" if job["last"] and job["state"] not in ("running", "queued", "done") else ""

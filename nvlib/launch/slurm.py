@@ -55,7 +55,8 @@ class Cluster(ClusterFields):
         for name in values:
             if name not in cls.__dataclass_fields__:
                 raise unknown("option of the cluster", name, cls.__dataclass_fields__)
-        return cls(**{key: tuple(v) if key == "setup" else v for key, v in values.items()})
+        held: dict[str, Any] = {key: tuple(v) if key == "setup" else v for key, v in values.items()}
+        return cls(**held)
 
     def parameters(self, name: str) -> dict[str, Any]:
         """Return them as submitit's SlurmExecutor has them."""
@@ -128,7 +129,7 @@ def submit(launch: Launch, work: Sequence[tuple[Desk, Task]], costs: Sequence[fl
 def share(work: Sequence[tuple[Desk, Task]], costs: Sequence[float], most: int) -> list[list[int]]:
     """Return the tasks of each job: whole trainings with their evaluations, evenly by cost."""
     units: dict[str, list[int]] = {}
-    trained_by = {}
+    trained_by: dict[str, str] = {}
     for index, (_, task) in enumerate(work):
         if task.kind == "training":
             units[task.name] = [index]
@@ -137,12 +138,13 @@ def share(work: Sequence[tuple[Desk, Task]], costs: Sequence[float], most: int) 
         if task.kind == "evaluation":
             trainer = trained_by.get(desk.evaluations[task.name].training)
             units.setdefault(trainer or task.name, []).append(index)
-    jobs = [[0.0, []] for _ in range(min(most, len(units)))]
+    jobs: list[list[int]] = [[] for _ in range(min(most, len(units)))]
+    loads = [0.0] * len(jobs)
     for unit in sorted(units.values(), key=lambda unit: -sum(costs[i] for i in unit)):
-        lightest = min(jobs, key=lambda job: job[0])
-        lightest[0] += sum(costs[i] for i in unit)
-        lightest[1] += unit
-    return [sorted(tasks) for _, tasks in jobs]
+        lightest = min(range(len(jobs)), key=loads.__getitem__)
+        loads[lightest] += sum(costs[i] for i in unit)
+        jobs[lightest] += unit
+    return [sorted(tasks) for tasks in jobs]
 
 
 def refreshed(launch: Launch, status: Status) -> Status:

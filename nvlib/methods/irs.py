@@ -30,7 +30,7 @@ from __future__ import annotations
 import math
 from dataclasses import dataclass
 from functools import partial
-from typing import TYPE_CHECKING, ClassVar
+from typing import TYPE_CHECKING, ClassVar, cast
 
 import torch
 from torch import Tensor, nn
@@ -75,7 +75,7 @@ class IntermediateSnapshots(Searched):
             raise InputError(f"n={self.n} snapshots do not fit the {len(names)} layers {', '.join(names)}")
         run.attached = Snapshots(run.model, names, training.x[:1], self.hidden).to(training.x)
         for name, like in run.attached.classifiers.named_parameters():
-            fan_in = run.attached.classifiers.get_submodule(name.rpartition(".")[0]).in_features
+            fan_in = cast(nn.Linear, run.attached.classifiers.get_submodule(name.rpartition(".")[0])).in_features
             u = philox.uniform(run.seeds, 0, f"irs/{name}", like.numel(), like.device)
             drawn = ((2 * u - 1) / math.sqrt(fan_in)).to(like.dtype)
             run.extra[name] = drawn.view(-1, *like.shape).requires_grad_()

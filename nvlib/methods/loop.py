@@ -14,8 +14,8 @@ validation)``, what it does with the rows then.
 from __future__ import annotations
 
 from collections.abc import Callable, Iterator, Mapping, Sequence
-from dataclasses import dataclass, field, replace
-from typing import Any, Protocol, Unpack
+from dataclasses import Field, dataclass, field, replace
+from typing import Any, ClassVar, Protocol, Unpack
 
 import numpy as np
 import torch
@@ -41,7 +41,12 @@ from nvlib.precision import products
 class Method(Protocol):
     """A training method: a frozen dataclass of parameters with a name and a loss."""
 
-    name: str
+    __dataclass_fields__: ClassVar[dict[str, Field]]
+
+    @property
+    def name(self) -> str:
+        """Its name in `nvlib.methods.METHODS`."""
+        ...
 
     def loss(self, run: Run, batch: Batch) -> Tensor:
         """Return each member's loss, (members,), differentiable in ``run.weights``."""
@@ -179,16 +184,17 @@ def train(
 
     population.usable(on)
     method, recipe, epochs = get(method), recipe or Recipe(), whole("epochs", epochs, 1)
-    several = isinstance(sigma_d, Sequence | np.ndarray)
-    crossbar = as_crossbar(crossbar, LEFT_OUT if several else sigma_d, **conditions)
+    several = list(sigma_d) if isinstance(sigma_d, Sequence | np.ndarray) else None
+    alone = LEFT_OUT if isinstance(sigma_d, Sequence | np.ndarray) else sigma_d
+    crossbar = as_crossbar(crossbar, alone, **conditions)
     crossbar.only_programming("training", effects=True)
-    sigmas = list(sigma_d) if several else [crossbar.sigma_d]
+    given = [crossbar.sigma_d] if several is None else several
     seeds = list(seed) if isinstance(seed, Sequence | np.ndarray) else [seed]
-    count = max(len(sigmas), len(seeds))
-    if {len(sigmas), len(seeds)} - {1, count} or not (sigmas and seeds):
-        raise InputError(f"{len(sigmas)} values of sigma_d and {len(seeds)} seeds do not pair; expected equal lengths")
-    sigmas, seeds = sigmas * (count // len(sigmas)), [philox.check_seed(s) for s in seeds * (count // len(seeds))]
-    sigmas = [crossbar.at(s).sigma_d for s in sigmas]  # checks them
+    count = max(len(given), len(seeds))
+    if {len(given), len(seeds)} - {1, count} or not (given and seeds):
+        raise InputError(f"{len(given)} values of sigma_d and {len(seeds)} seeds do not pair; expected equal lengths")
+    seeds = [philox.check_seed(s) for s in seeds * (count // len(seeds))]
+    sigmas = [crossbar.at(s).sigma_d for s in given * (count // len(given))]  # checks them
     fresh = models_of(model, seeds)
     template = fresh[0]
     crossbar = crossbar.on(template)
@@ -227,11 +233,13 @@ def train(
         precision=precision,
         compiled=torch.device(on).type == "cpu" and dtype == torch.float32 and layers.wanted(template),
     )
-    splits = [Split(s.x.to(on, dtype if s.x.is_floating_point() else s.x.dtype), s.y.to(on)) for s in parts]
-    probe.inspect(run.model, *splits)
-    felt.watch(run.model, modules.private(run.model), splits[0].x, replace(crossbar, sigma_d=max(sigmas)))
+    training, validation = (
+        Split(s.x.to(on, dtype if s.x.is_floating_point() else s.x.dtype), s.y.to(on)) for s in parts
+    )
+    probe.inspect(run.model, training, validation)
+    felt.watch(run.model, modules.private(run.model), training.x, replace(crossbar, sigma_d=max(sigmas)))
     if hasattr(method, "begin"):
-        method.begin(run, splits[0])
+        method.begin(run, training)
     if search is not None:
         run.memory["plan"] = torch.tensor([*search[:2], population.WAYS.index(search[2])])
     if recipe.clip != "none" and (made := [name for name in run.arrays if name not in run.weights]):
@@ -241,8 +249,8 @@ def train(
     if resume is not None:
         done = run.restore(resume)
         held.restore(resume)
-    _choose_way(run, splits[0], recipe, epochs - done, how)
-    return _epochs(method, run, *splits, recipe, range(done, epochs), held, validation_chips)
+    _choose_way(run, training, recipe, epochs - done, how)
+    return _epochs(method, run, training, validation, recipe, range(done, epochs), held, validation_chips)
 
 
 def _choose_way(run: Run, training: Split, recipe: Recipe, epochs: int, asked: str | None) -> None:
@@ -318,7 +326,7 @@ def _epochs(
         for b in range(batches):
             run.step = run.epoch * batches + b
             take = orders[:, b * size : (b + 1) * size]
-            for group in run.optimiser.param_groups:
+            for group in run.updater.param_groups:
                 group["lr"] = recipe.rate(run.step, epochs.stop * batches)
             # into the same memory each step; indexing takes twice as long
             taken = torch.index_select(training.x, 0, take.flatten(), out=taken)
@@ -327,7 +335,7 @@ def _epochs(
             with products(run.precision, training.x.device):
                 losses = method.loss(run, batch)
                 losses.sum().backward()  # w <- w - alpha d loss / d(w + dw), on the clean weights
-            update(run.optimiser)
+            update(run.updater)
             recipe.clipped([run.weights[name] for name in run.arrays if name in run.weights])
             run.loss += losses.detach()
         seconds = clock.seconds() - began

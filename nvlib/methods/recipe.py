@@ -63,10 +63,11 @@ class Recipe(RecipeFields):
         """Return the optimiser of stacked parameters (element-wise, so a member is as alone)."""
         # fused: one pass over all state; it rounds a vector's last elements otherwise, so not in float64, where members
         # of a population are compared with the same alone
-        options = {"weight_decay": self.weight_decay, "fused": all(p.dtype == torch.float32 for p in parameters)}
+        fused = all(p.dtype == torch.float32 for p in parameters)
         if self.optimiser == "adam":
-            return torch.optim.Adam(parameters, lr=self.lr, **options)
-        return torch.optim.SGD(parameters, lr=self.lr, momentum=self.momentum, **options)
+            return torch.optim.Adam(parameters, lr=self.lr, weight_decay=self.weight_decay, fused=fused)
+        return torch.optim.SGD(parameters, lr=self.lr, momentum=self.momentum, weight_decay=self.weight_decay,
+                               fused=fused)  # fmt: skip
 
     def rate(self, step: int, steps: int) -> float:
         """Return the learning rate of a step."""
@@ -99,12 +100,12 @@ def update(optimiser: torch.optim.Optimizer) -> None:
     """
     (group,) = optimiser.param_groups
     trained = [p for p in group["params"] if p.grad is not None]
-    states = [optimiser.state.get(p) for p in trained]
+    states = [optimiser.state.get(p, {}) for p in trained]
     if isinstance(optimiser, torch.optim.Adam) and group["fused"] and trained and all(states):
-        slots = [[state[key] for state in states] for key in ("exp_avg", "exp_avg_sq", "step")]
-        torch._foreach_add_(slots[2], 1)
+        means, squares, steps = ([state[key] for state in states] for key in ("exp_avg", "exp_avg_sq", "step"))
+        torch._foreach_add_(steps, 1)
         torch._fused_adam_(
-            trained, [p.grad for p in trained], *slots[:2], [], slots[2], lr=group["lr"], beta1=group["betas"][0],
+            trained, [p.grad for p in trained], means, squares, [], steps, lr=group["lr"], beta1=group["betas"][0],
             beta2=group["betas"][1], weight_decay=group["weight_decay"], eps=group["eps"], amsgrad=False,
             maximize=False,
         )  # fmt: skip

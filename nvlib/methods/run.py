@@ -74,6 +74,13 @@ class Run:
     loss: Tensor | None = None  # summed over the epoch, (members,)
     steppers: dict[Hashable, Callable[..., Tensor]] = field(default_factory=dict, repr=False)
 
+    @property
+    def updater(self) -> torch.optim.Optimizer:
+        """Return the optimiser, which a training has from its first step on."""
+        if self.optimiser is None:
+            raise RuntimeError("the training has not begun: it has no optimiser")
+        return self.optimiser
+
     # -- straying ----------------------------------------------------------------------------------------------------
 
     def noisy(
@@ -152,13 +159,13 @@ class Run:
     ) -> list[Tensor]:
         """Return what straying does to the values, by compiled code."""
         sigma = self.sigma_d if sigma is None else torch.as_tensor(sigma)
-        sizes, transform = sigma.expand(len(self.sigma_d)).tolist(), law and law.transform
+        sizes = sigma.expand(len(self.sigma_d)).tolist()
         held = []
         for name, w in clean.items():
             address = f"train/{stream}/{name}"
-            draw = law and Draw(self.seeds, self.step, address, transform, space == "conductance")
+            draw = None if law is None else Draw(self.seeds, self.step, address, law.transform, space == "conductance")
             tables = lookup(self.crossbar, w.dtype, w.device)
-            held.append(perturb(w.detach().contiguous(), self.crossbar.bits, *tables, sizes, draw))
+            held.append(perturb(w.detach().contiguous(), self.crossbar.weight_bits, *tables, sizes, draw))
         return held
 
     def chip(self, index: int) -> dict[str, Tensor]:
@@ -308,7 +315,7 @@ class Run:
         """Flatten weights, optimiser state and memory to named tensors (copies)."""
         state = {f"weights/{k}": v.detach().clone() for k, v in self.weights.items()}
         for name, tensor in self.parameters().items():
-            for key, value in self.optimiser.state[tensor].items():
+            for key, value in self.updater.state[tensor].items():
                 if isinstance(value, Tensor):
                     state[f"optimiser/{key}/{name}"] = value.detach().clone()
         state |= {f"extra/{k}": v.detach().clone() for k, v in self.extra.items()}
@@ -348,7 +355,7 @@ class Run:
                 _, slot, name = key.split("/", 2)
                 parameter = parameters[name]
                 value = value.to(parameter.device) if _rowed(value, parameter) else value
-                self.optimiser.state[parameter][slot] = value.clone()
+                self.updater.state[parameter][slot] = value.clone()
             elif key.startswith("memory/"):
                 self.memory[key.removeprefix("memory/")] = value.clone()
         if "result" in state:

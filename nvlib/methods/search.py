@@ -8,17 +8,15 @@ The chips of the search are not those of the reported validation accuracy, which
 
 from __future__ import annotations
 
-import math
 from collections.abc import Sequence
 from itertools import product
-from numbers import Real
 from typing import TYPE_CHECKING, Any, ClassVar
 
 import torch
 from torch import Tensor
 
 from nvlib import statistics
-from nvlib.errors import InputError
+from nvlib.errors import InputError, is_number
 from nvlib.methods.cost import Cost
 
 if TYPE_CHECKING:
@@ -39,7 +37,7 @@ class Searched:
         for axis in self.axes:
             given = getattr(self, axis)
             values = tuple(given) if isinstance(given, Sequence) and not isinstance(given, str) else (given,)
-            if not values or not all(isinstance(v, Real) and math.isfinite(v) and v >= 0 for v in values):
+            if not values or not all(is_number(v) and v >= 0 for v in values):
                 raise InputError(f"{axis}={given!r} is not usable; expected a number >= 0, or several to search over")
             object.__setattr__(self, axis, values if isinstance(given, Sequence) else given)
         if self.search_chips < 2:
@@ -66,7 +64,8 @@ class Searched:
 
     def after_epoch(self, run: Run, validation: Split) -> list[dict[str, Any]]:
         """Let the candidate with the highest mean accuracy be the result so far; returns the trace."""
-        grid, trace = self.grid, []
+        grid = self.grid
+        trace: list[dict[str, Any]] = []
         if len(grid) == 1:
             return trace
         chips = range(run.epoch * self.search_chips, (run.epoch + 1) * self.search_chips)

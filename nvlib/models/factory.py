@@ -130,10 +130,11 @@ def _complete(found: Own, model: nn.Module, bits: int | None, asked: bool, activ
     size = getattr(model, "input_size", None)
     if size is not None and (isinstance(size, bool) or not isinstance(size, int) or size < 1):
         raise InputError(f"input_size={size!r} of {found.network}: expected the pixels of a side, or None for any")
-    bits = bits if asked else getattr(model, "bits", BITS if bits is None else bits)
-    checked_bits(f"bits of {found.network}", bits)
+    wanted: Any = bits if asked else getattr(model, "bits", BITS if bits is None else bits)
+    checked_bits(f"bits of {found.network}", wanted)
+    given: Any = model
     with _watched(found, "an attribute of its network"):
-        model.bits, model.activation_bits, model.input_size = bits, held, size
+        given.bits, given.activation_bits, given.input_size = wanted, held, size
 
 
 def _watched(found: Own, what: str) -> AbstractContextManager[None]:

@@ -51,6 +51,7 @@ class ActivationQuantiser(nn.Module):
     """
 
     momentum = 0.1
+    range: Tensor
 
     def __init__(self, bits: int) -> None:
         super().__init__()
@@ -232,7 +233,7 @@ class BasicBlock(nn.Module):
         self.conv2 = nn.Conv2d(after, after, 3, padding=1, bias=False)
         self.norm2 = nn.BatchNorm2d(after)
         self.quant2 = quantiser()
-        self.shortcut = nn.Identity()
+        self.shortcut: nn.Module = nn.Identity()
         if stride != 1 or before != after:
             convolution = nn.Conv2d(before, after, 1, stride, bias=False)
             self.shortcut = nn.Sequential(OrderedDict(conv=convolution, norm=nn.BatchNorm2d(after)))
@@ -249,6 +250,11 @@ class ResNet18(Network):
     (batch, 3, height, width), of any size (32 for CIFAR, 64 for Tiny ImageNet), to (batch, classes). Biases
     and initial weights as in `VGG8`.
     """
+
+    layer1: nn.Sequential
+    layer2: nn.Sequential
+    layer3: nn.Sequential
+    layer4: nn.Sequential
 
     def __init__(
         self,

@@ -15,6 +15,7 @@ import shutil
 import stat
 import subprocess
 import tempfile
+from collections.abc import Callable
 from functools import lru_cache
 from pathlib import Path
 
@@ -93,7 +94,7 @@ def load(
     arguments: tuple[type, ...] = _RUN_CHIP,
     *,
     make: bool = True,
-) -> ctypes._CFuncPtr:
+) -> Callable[..., None]:
     """Return a function of generated code, compiled now or before.
 
     Args:

@@ -14,19 +14,20 @@ from nvlib.native.fuse import runs
 from nvlib.native.layout import Spot, Tiling
 
 if TYPE_CHECKING:
+    from nvlib.native.graph import Convolution
     from nvlib.native.kernels import Writer
 
 
-def tiled(writer: Writer) -> str:
+def tiled(writer: Writer, root: Convolution) -> str:
     """Return the kernel: loops over groups, rows and tiles, and the function of each size of tile."""
-    kernel, root, source = writer.kernel, writer.root, writer.buffers[writer.root.source]
-    tiling = Tiling.of(kernel, writer.machine)
+    kernel, source = writer.kernel, writer.buffers[root.source]
+    tiling = Tiling.of(kernel, root, writer.machine)
     groups, of_group = root.groups, root.result.channels // root.groups
     depth = source.value.channels // groups * math.prod(root.kernel)
     writer.constant(writer.packing.weights(root, tiling.channels * groups), "weight")
     if root.bias is not None:
         writer.constant(writer.packing.plain(root.bias), "bias")
-    tiles = [_tile(writer, channels, columns, tiling.blocks, depth)
+    tiles = [_tile(writer, root, channels, columns, tiling.blocks, depth)
              for channels in sorted(set(tiling.channels)) for columns in sorted(set(tiling.columns))]  # fmt: skip
     # the smaller of weights and images is the one that is gone through again and again
     rows_first = of_group * depth < source.plane * source.value.channels // groups
@@ -56,9 +57,9 @@ static void KERNEL(POINTERS) {{
 }}"""
 
 
-def _tile(writer: Writer, channels: int, columns: int, blocks: int, depth: int) -> str:
+def _tile(writer: Writer, root: Convolution, channels: int, columns: int, blocks: int, depth: int) -> str:
     """A function for ``channels`` channels of ``columns`` neighbours, of one pooling window, or of several blocks."""
-    root, source = writer.root, writer.buffers[writer.root.source]
+    source = writer.buffers[root.source]
     height, width = writer.kernel.pool.kernel if writer.kernel.pool else (1, columns)
     spots = [Spot(r, c, b) for r in range(height) for c in range(width) for b in range(blocks)]
     sums = [{spot: f"sum_{channel}_{i}" for i, spot in enumerate(spots)} for channel in range(channels)]

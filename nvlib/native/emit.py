@@ -38,7 +38,8 @@ def generate(network: Network, machine: Machine) -> Source:
         raise Unsupported("its result is also read inside")
     stored = [network.source, *(value for kernel in kernels for value in kernel.stored)]
     buffers = {value: Buffer(value, wide.get(value, Border()), machine.lanes) for value in stored}
-    packing, names = Packing(), {}
+    packing = Packing()
+    names: dict[str, str] = {}
     functions = [Writer(kernel, machine, buffers, packing).function(names, tiled) for kernel in kernels]
     texts = [text.replace("KERNEL", name) for text, name in names.items()]
     body, scratch = _calls(network, kernels, functions, buffers)

@@ -8,6 +8,7 @@ A diverged member's loss is NaN, as PyTorch has it.
 from __future__ import annotations
 
 import ctypes
+from collections.abc import Callable
 from functools import lru_cache
 
 import torch
@@ -61,6 +62,6 @@ def cross_entropy(outs: Tensor, y: Tensor) -> tuple[Tensor, Tensor]:
 
 
 @lru_cache
-def _kernel() -> ctypes._CFuncPtr:
+def _kernel() -> Callable[..., None]:
     pointers = _POINTER, _POINTER, _POINTER, _POINTER, ctypes.POINTER(ctypes.c_int64)
     return load(_SOURCE, machine(), "entropy", (*pointers, _SIZE, _SIZE, _SIZE))

@@ -82,10 +82,9 @@ def fuse(network: Network) -> list[Kernel]:
     for operation in network.operations:
         kernel = _joined(operation, kernels, home, users, network.result)
         if kernel is None:
-            root = None if isinstance(operation, Pointwise) else operation
-            kernel = Kernel(root, operation.result.shape)
+            kernel = Kernel(None if isinstance(operation, Pointwise) else operation, operation.result.shape)
             kernels.append(kernel)
-            if root is None:
+            if isinstance(operation, Pointwise):
                 kernel.before.append(operation)
         home[operation.result] = kernel
     for kernel in kernels:
@@ -143,7 +142,7 @@ def _takes_pool(kernel: Kernel, pool: Pool, users: dict[Value, list[Operation]],
     return all(v is not result and all(user in inside for user in users[v]) for v in kernel.made)
 
 
-def borders(operations: Iterable[Operation]) -> dict[Value, Border]:
+def borders(operations: Iterable[object]) -> dict[Value, Border]:
     """Return how wide a border of zeros each value needs."""
     found: dict[Value, Border] = {}
     for operation in operations:

@@ -7,7 +7,7 @@ constants follow from weights is the `Recipe`.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any
 
@@ -34,6 +34,12 @@ class Value:
     def shape(self) -> tuple[int, int, int]:
         """Channels, rows, columns."""
         return self.channels, self.rows, self.columns
+
+    @staticmethod
+    def of(shape: Sequence[int], mask: bool = False) -> Value:
+        """Return one of a shape: channels, rows, columns; flat features are one row and one column."""
+        channels, rows, columns = shape if len(shape) == 3 else (*shape, 1, 1)
+        return Value(channels, rows, columns, mask)
 
     def __str__(self) -> str:
         return "x".join(map(str, self.shape))
@@ -148,7 +154,9 @@ class Recipe:
     @staticmethod
     def _outcome(step: Step, named: Mapping[str, Tensor], done: Mapping[int, Tensor]) -> Tensor:
         if step.call is None:
-            return named[step.name] if step.name is not None else step.fixed
+            held = step.fixed if step.name is None else named[step.name]
+            assert held is not None, "a step has a name, a tensor or a call"
+            return held
         fill = lambda tree: torch.utils._pytree.tree_map_only(Ref, lambda ref: done[ref.step], tree)  # noqa: E731
         return step.call(*fill(step.arguments), **fill(dict(step.options)))
 

@@ -18,6 +18,7 @@ import types
 import weakref
 from collections.abc import Hashable, Mapping
 from dataclasses import is_dataclass
+from typing import cast
 
 import torch
 from torch import Tensor, nn
@@ -58,7 +59,7 @@ class Reader:
         if type(value) in _QUICK or isinstance(value, _PLAIN):
             return type(value), value
         if isinstance(value, weakref.ref) or id(value) in self.own:  # its parameters once more, as recurrent ones have
-            return type(value)
+            return cast(Hashable, type(value))
         key = (id(value), names if isinstance(value, types.ModuleType) else None)
         if key in self.seen:
             return "seen", self.seen[key][0]

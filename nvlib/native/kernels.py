@@ -41,13 +41,13 @@ class Writer:
         for number, value in enumerate(kernel.stored):
             self.values[value] = f"result_{number}"
 
-    def function(self, names: dict[str, str], convolution: Callable[[Writer], str]) -> Function:
+    def function(self, names: dict[str, str], convolution: Callable[[Writer, Convolution], str]) -> Function:
         """Write the kernel, unless ``names`` (text -> name) has one of the same text; returns how to call it.
 
         ``convolution`` writes the text of one whose root is a convolution.
         """
         kind = "pointwise" if self.root is None else "pooling" if isinstance(self.root, Pool) else "convolution"
-        text = convolution(self) if kind == "convolution" else self._simple()
+        text = convolution(self, self.root) if isinstance(self.root, Convolution) else self._simple()
         made = {o.result for o in self.kernel.operations}
         pointers = [f"{'' if v in made else 'const '}float* {name}" for v, name in self.values.items()]
         pointers += [f"const float* {name}" for name in self.constants.values()]
@@ -62,7 +62,9 @@ class Writer:
         """Element-wise work, pooling and storing for one channel; ``spots`` hold the root's results."""
         kernel, lines = self.kernel, []
         height, width = kernel.pool.kernel if kernel.pool else (1, 1)
-        names: dict[Value, dict[Spot, str]] = {self.root.result: spots} if self.root is not None else {}
+        names: dict[Value, dict[Spot, str]] = {}
+        if self.root is not None and spots is not None:
+            names[self.root.result] = spots
         places = list(spots) if spots is not None else [Spot()]
 
         def row_and_column(spot: Spot, scale: tuple[int, int]) -> tuple[str, str]:
@@ -123,9 +125,10 @@ class Writer:
 
     def _simple(self) -> str:
         channels, rows, columns = self.kernel.shape
-        lines, spots = [], None
-        if self.root is not None:
-            lines, spots = self._window(), {Spot(): "window"}
+        lines: list[str] = []
+        spots: dict[Spot, str] | None = None
+        if isinstance(self.root, Pool):
+            lines, spots = self._window(self.root), {Spot(): "window"}
         lines += self.finish("channel", spots)
         inner = "\n        ".join(lines)
         return f"""
@@ -138,9 +141,9 @@ static void KERNEL(POINTERS) {{
       }}
 }}"""
 
-    def _window(self) -> list[str]:
+    def _window(self, pool: Pool) -> list[str]:
         """The largest or the mean of a window, those of its elements that lie in the source."""
-        pool, source = self.root, self.root.source
+        source = pool.source
         (height, width), (down, right), (top, left) = pool.kernel, pool.stride, pool.padding
         _, rows, columns = pool.result.shape
         reach = (rows - 1) * down + height, (columns - 1) * right + width

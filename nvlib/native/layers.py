@@ -15,12 +15,12 @@ from __future__ import annotations
 
 import contextlib
 from collections.abc import Callable, Iterator, Mapping
-from typing import Any
+from typing import Any, TypeGuard
 
 import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
-from torch.autograd.function import FunctionCtx, once_differentiable
+from torch.autograd.function import once_differentiable
 from torch.overrides import TorchFunctionMode
 
 from nvlib.native.graph import Unsupported
@@ -137,7 +137,7 @@ def _relu(x: Tensor, inplace: bool = False) -> Tensor | None:
     return None if inplace or not _dense(x) else _Rectify.apply(x)
 
 
-_OWN = {
+_OWN: dict[Any, Callable[..., Tensor | None]] = {
     F.batch_norm: _batch_norm, F.max_pool2d: _max_pool, F.relu: _relu, torch.relu: _relu, Tensor.relu: _relu,
 }  # fmt: skip
 
@@ -146,17 +146,18 @@ def _both(value: int | tuple[int, ...], expected: int) -> bool:
     return value == expected or (isinstance(value, tuple | list) and tuple(value) == (expected, expected))
 
 
-def _fits(x: object) -> bool:
-    known = isinstance(x, Tensor) and x.dtype in (torch.float32, torch.bfloat16) and x.device.type == "cpu"
-    return known and x.numel() >= _FEW and torch.is_grad_enabled() and not torch.is_inference(x)
+def _fits(x: object) -> TypeGuard[Tensor]:
+    if not isinstance(x, Tensor) or x.dtype not in (torch.float32, torch.bfloat16) or x.device.type != "cpu":
+        return False
+    return x.numel() >= _FEW and torch.is_grad_enabled() and not torch.is_inference(x)
 
 
-def _last(x: object) -> bool:
+def _last(x: object) -> TypeGuard[Tensor]:
     """Whether a tensor is of images, channels last."""
     return _fits(x) and x.ndim == 4 and x.is_contiguous(memory_format=torch.channels_last)
 
 
-def _dense(x: object) -> bool:
+def _dense(x: object) -> TypeGuard[Tensor]:
     """Whether a tensor's numbers lie together, in one of both orders."""
     return _fits(x) and (x.is_contiguous() or _last(x))
 
@@ -169,7 +170,7 @@ def _like(g: Tensor, x: Tensor) -> Tensor:
 
 class _Normalise(torch.autograd.Function):
     @staticmethod
-    def forward(ctx: FunctionCtx, x: Tensor, weight: Tensor, bias: Tensor, eps: float) -> tuple[Tensor, Tensor]:
+    def forward(ctx: Any, x: Tensor, weight: Tensor, bias: Tensor, eps: float) -> tuple[Tensor, Tensor]:
         y, known = passes().normalise(x, weight, bias, eps)
         ctx.save_for_backward(x, weight, known)
         ctx.mark_non_differentiable(known)
@@ -177,48 +178,48 @@ class _Normalise(torch.autograd.Function):
 
     @staticmethod
     @once_differentiable
-    def backward(ctx: FunctionCtx, g: Tensor, _: object) -> tuple[Tensor | None, ...]:
+    def backward(ctx: Any, g: Tensor, _: object) -> tuple[Tensor | None, ...]:
         x, weight, known = ctx.saved_tensors
         return *passes().normalise_back(x, _like(g, x), weight, known), None
 
 
 class _Pool(torch.autograd.Function):
     @staticmethod
-    def forward(ctx: FunctionCtx, x: Tensor) -> Tensor:
+    def forward(ctx: Any, x: Tensor) -> Tensor:
         y = passes().pool(x)
         ctx.save_for_backward(x, y)
         return y
 
     @staticmethod
     @once_differentiable
-    def backward(ctx: FunctionCtx, g: Tensor) -> Tensor:
+    def backward(ctx: Any, g: Tensor) -> Tensor:
         x, y = ctx.saved_tensors
         return passes().pool_back(x, y, _like(g, y))
 
 
 class _Rectify(torch.autograd.Function):
     @staticmethod
-    def forward(ctx: FunctionCtx, x: Tensor) -> Tensor:
+    def forward(ctx: Any, x: Tensor) -> Tensor:
         y = passes().rectify(x)
         ctx.save_for_backward(y)
         return y
 
     @staticmethod
     @once_differentiable
-    def backward(ctx: FunctionCtx, g: Tensor) -> Tensor:
+    def backward(ctx: Any, g: Tensor) -> Tensor:
         (y,) = ctx.saved_tensors
         return passes().rectify_back(y, _like(g, y))
 
 
 class _Quantise(torch.autograd.Function):
     @staticmethod
-    def forward(ctx: FunctionCtx, x: Tensor, step: float, top: float) -> Tensor:
+    def forward(ctx: Any, x: Tensor, step: float, top: float) -> Tensor:
         ctx.save_for_backward(x)
         ctx.top = top
         return passes().quantise(x, step, top)
 
     @staticmethod
     @once_differentiable
-    def backward(ctx: FunctionCtx, g: Tensor) -> tuple[Tensor | None, ...]:
+    def backward(ctx: Any, g: Tensor) -> tuple[Tensor | None, ...]:
         (x,) = ctx.saved_tensors
         return passes().quantise_back(x, _like(g, x), ctx.top), None, None

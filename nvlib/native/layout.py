@@ -119,9 +119,8 @@ class Tiling:
     blocks: int
 
     @staticmethod
-    def of(kernel: Kernel, machine: Machine) -> Tiling:
+    def of(kernel: Kernel, convolution: Convolution, machine: Machine) -> Tiling:
         """Cut so that all sums of a tile fit in the registers set aside for them."""
-        convolution = kernel.root
         if kernel.pool:
             columns, positions = [1] * kernel.shape[2], kernel.pool.kernel[0] * kernel.pool.kernel[1]
         else:

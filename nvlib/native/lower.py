@@ -9,13 +9,14 @@ operations that are known (`operators`), and that treat each image by itself, ar
 from __future__ import annotations
 
 import warnings
+from typing import Any, Never
 
 import torch
 from torch import Tensor, fx, nn
 
 from nvlib import modules
 from nvlib.native.graph import Network, Ref, Step, Unsupported, Value
-from nvlib.native.nodes import BATCH, name_of, shape_of
+from nvlib.native.nodes import BATCH, name_of, operator_of, shape_of
 from nvlib.native.operators import Operators, Storage, View
 
 
@@ -45,14 +46,15 @@ def exported(module: nn.Module, images: Tensor) -> torch.export.ExportedProgram:
 
 def _network(program: torch.export.ExportedProgram) -> Network:
     """One pass over an exported graph."""
-    known, inputs = Operators(), program.graph_signature.user_inputs
-    source, result = None, ()
+    known, inputs = Operators[Never](), program.graph_signature.user_inputs
+    source: Value | None = None
+    result: tuple[Any, ...] = ()
     for node in program.graph.nodes:
         if node.op == "placeholder" and node.name in inputs:
             if source is not None:
                 raise Unsupported("more than one input")
             shape = shape_of(node)
-            source = Value(*shape) if len(shape) == 3 else Value(shape[0], 1, 1)
+            source = Value.of(shape)
             known.views[node] = View(Storage(source), flat=len(shape) == 1)
         elif node.op == "placeholder":
             known.steps[node] = known.recipe.add(leaf(node, program))
@@ -66,7 +68,7 @@ def _network(program: torch.export.ExportedProgram) -> Network:
             (result,) = node.args
         elif node.users:
             raise Unsupported(f"a node of kind {node.op}")
-    if len(result) != 1 or result[0] not in known.views:
+    if source is None or len(result) != 1 or result[0] not in known.views:
         raise Unsupported("it does not return one tensor that depends on its input")
     value = known.views[result[0]].value
     if value is source or value.mask:
@@ -86,11 +88,17 @@ def leaf(node: fx.Node, program: torch.export.ExportedProgram) -> Step:
     return Step(fixed=program.constants[lifted].detach().clone())
 
 
-def _constant(node: fx.Node, known: Operators) -> Step:
+def _constant(node: fx.Node, known: Operators[Never]) -> Step:
     """A call that no image takes part in."""
-    if torch.Tag.nondeterministic_seeded in node.target.tags:
+    call = operator_of(node)
+    if torch.Tag.nondeterministic_seeded in call.tags:
         raise Unsupported(f"{name_of(node)} draws random numbers")
-    if node.target._schema.is_mutable:
+    if call._schema.is_mutable:
         raise Unsupported(f"{name_of(node)} changes a tensor in place")
-    arguments, options = (fx.map_arg(given, lambda n: Ref(known.steps[n])) for given in (node.args, node.kwargs))
-    return Step(call=node.target, arguments=arguments, options=options)
+
+    def earlier(n: fx.Node) -> Any:
+        return Ref(known.steps[n])
+
+    arguments: Any = fx.map_arg(node.args, earlier)
+    options: Any = fx.map_arg(node.kwargs, earlier)
+    return Step(call=call, arguments=arguments, options=options)

@@ -13,16 +13,29 @@ from nvlib.native.graph import Unsupported
 BATCH = 2  # images that a module is traced on
 
 
-def name_of(node: fx.Node) -> str:
-    """Return the name of a node's operator; Unsupported if it is of another kind."""
+def operator_of(node: fx.Node) -> torch._ops.OpOverload:
+    """Return a node's operator; Unsupported if it is of another kind."""
     if not isinstance(node.target, torch._ops.OpOverload):
         raise Unsupported(f"operation {getattr(node.target, '__name__', node.target)}")
-    return node.target._schema.name.split("::")[1]
+    return node.target
+
+
+def source_of(node: fx.Node) -> fx.Node:
+    """Return the node that a call's first argument is."""
+    first = node.args[0]
+    if not isinstance(first, fx.Node):
+        raise Unsupported(f"operation {name_of(node)} of {first!r}")
+    return first
+
+
+def name_of(node: fx.Node) -> str:
+    """Return the name of a node's operator; Unsupported if it is of another kind."""
+    return operator_of(node)._schema.name.split("::")[1]
 
 
 def arguments_of(node: fx.Node) -> dict[str, Any]:
     """Return every argument of a call by its name, defaults filled in."""
-    known = node.target._schema.arguments
+    known = operator_of(node)._schema.arguments
     given = {argument.name: value for argument, value in zip(known, node.args, strict=False)}
     return {argument.name: argument.default_value for argument in known} | given | dict(node.kwargs)
 

@@ -7,9 +7,9 @@ with three axes, so that operations in place and views of one tensor mean what t
 from __future__ import annotations
 
 import math
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
-from typing import Any
+from typing import Any, Generic, Protocol, TypeVar
 
 import torch
 from torch import Tensor, fx
@@ -27,12 +27,24 @@ from nvlib.native.graph import (
     Unsupported,
     Value,
 )
-from nvlib.native.nodes import arguments_of, layer_of, name_of, shape_of
+from nvlib.native.nodes import arguments_of, layer_of, name_of, operator_of, shape_of, source_of
 from nvlib.native.pointwise import FORMULAS
 
 _VIEWS = {"view", "flatten", "reshape", "squeeze", "unsqueeze", "_unsafe_view", "unflatten", "detach", "alias", "clone",
           "contiguous", "lift_fresh_copy"}  # fmt: skip
 _DROPOUT = {"dropout", "feature_dropout", "alpha_dropout"}
+
+
+class Operates(Protocol):
+    """An operation with a result."""
+
+    @property
+    def result(self) -> Value:
+        """What it makes."""
+        ...
+
+
+More = TypeVar("More", bound=Operates)
 
 
 @dataclass
@@ -55,19 +67,22 @@ class View:
         return self.storage.value
 
 
-class Operators:
-    """What has been lowered so far: constants (steps of the recipe), views of activations, operations."""
+class Operators(Generic[More]):
+    """What has been lowered so far: constants (steps of the recipe), views of activations, operations.
+
+    ``More`` are operations beside those of inference.
+    """
 
     def __init__(self) -> None:
         self.recipe = Recipe()
         self.steps: dict[fx.Node, int] = {}
         self.views: dict[fx.Node, View] = {}
-        self.operations: list[Operation] = []
+        self.operations: list[Operation | More] = []
 
-    def take(self, node: fx.Node, source: Value) -> None:
+    def take(self, node: fx.Node, source: Value | None) -> None:
         """Turn a node that depends on the images (``source``) into operations."""
         name, arguments = name_of(node), arguments_of(node)
-        in_place = node.target._schema.is_mutable
+        in_place = operator_of(node)._schema.is_mutable
         if in_place:
             name = name.removesuffix("_")
         kept = node.meta["val"]
@@ -78,7 +93,7 @@ class Operators:
         if math.prod(shape_of(node)) != math.prod(view.value.shape):
             raise Unsupported(f"{name} gives {shape_of(node)}, not {view.value.shape}")
         if in_place:
-            changed = self.views[node.args[0]]
+            changed = self.views[source_of(node)]
             if changed.value is source:
                 raise Unsupported(f"{name} changes its input in place")
             changed.storage.value = view.value
@@ -108,14 +123,15 @@ class Operators:
             raise Unsupported(f"{'three axes' if flat else 'flat features'} where the other was expected")
         return self.views[node].value
 
-    def _weight(self, node: fx.Node | None) -> Constant | None:
-        if node is None:
-            return None
+    def _bias(self, node: fx.Node | None) -> Constant | None:
+        return None if node is None else self._weight(node)
+
+    def _weight(self, node: fx.Node) -> Constant:
         if node not in self.steps:
             raise Unsupported("weights that depend on the images")
         return Constant(self.steps[node], tuple(node.meta["val"].shape))
 
-    def _emit(self, operation: Operation, *, flat: bool = False) -> View:
+    def _emit(self, operation: Operation | More, *, flat: bool = False) -> View:
         self.operations.append(operation)
         return View(Storage(operation.result), flat)
 
@@ -123,7 +139,7 @@ class Operators:
         """Views that keep the order of elements, and what evaluation mode switches off."""
         if arguments.get("train"):
             raise Unsupported("dropout that is always on")
-        before = self.views[node.args[0]]
+        before = self.views[source_of(node)]
         shape = shape_of(node)
         flat = len(shape) == 1
         if math.prod(shape) != math.prod(before.value.shape) or not (flat or shape == before.value.shape):
@@ -133,20 +149,17 @@ class Operators:
 
     def _convolution(self, node: fx.Node, arguments: dict[str, Any]) -> View:
         source, weight = self._source(arguments["input"]), self._weight(arguments["weight"])
-        _, _, *kernel = weight.shape
-        stride, dilation, padding = (_pair(arguments[key]) for key in ("stride", "dilation", "padding"))
-        if padding in ("same", "valid"):  # PyTorch pads the far side more where the two differ
-            total = [d * (k - 1) for d, k in zip(dilation, kernel, strict=True)]
-            padding = tuple(t // 2 for t in total) if padding == "same" else (0, 0)
+        kernel, stride, dilation = _pair(weight.shape[2:]), _pair(arguments["stride"]), _pair(arguments["dilation"])
+        padding = _padding(arguments["padding"], kernel, dilation)
         convolution = Convolution(
-            layer_of(node), source, Value(*shape_of(node)), weight, self._weight(arguments["bias"]), tuple(kernel),
+            layer_of(node), source, Value.of(shape_of(node)), weight, self._bias(arguments["bias"]), kernel,
             stride, padding, dilation, arguments["groups"],
         )  # fmt: skip
         return self._emit(convolution)
 
     def _linear(self, node: fx.Node, arguments: dict[str, Any]) -> View:
         source = self._source(arguments["input"], flat=True)
-        weight, bias = self._weight(arguments["weight"]), self._weight(arguments["bias"])
+        weight, bias = self._weight(arguments["weight"]), self._bias(arguments["bias"])
         (features,) = shape_of(node)
         kernel = (source.rows, source.columns)
         return self._emit(Convolution(layer_of(node), source, Value(features, 1, 1), weight, bias, kernel), flat=True)
@@ -165,10 +178,10 @@ class Operators:
         channels = arguments["running_mean"].meta["val"].numel()
         shape = view.value.shape if view.flat else (channels, 1, 1)
         operands = (view.value, Constant(scale, shape), Constant(shift, shape))
-        return self._emit(Pointwise("scale_shift", operands, Value(*view.value.shape)), flat=view.flat)
+        return self._emit(Pointwise("scale_shift", operands, Value.of(view.value.shape)), flat=view.flat)
 
     def _pool(self, node: fx.Node, arguments: dict[str, Any]) -> View:
-        source, result = self._source(arguments["self"]), Value(*shape_of(node))
+        source, result = self._source(arguments["self"]), Value.of(shape_of(node))
         kernel, padding = _pair(arguments["kernel_size"]), _pair(arguments["padding"])
         stride = _pair(arguments["stride"]) if arguments["stride"] else kernel
         if _pair(arguments.get("dilation", 1)) != (1, 1):
@@ -184,7 +197,7 @@ class Operators:
         return self._emit(Pool(layer_of(node), kind, source, result, kernel, stride, padding))
 
     def _adaptive(self, node: fx.Node, arguments: dict[str, Any]) -> View:
-        source, result = self._source(arguments["self"]), Value(*shape_of(node))
+        source, result = self._source(arguments["self"]), Value.of(shape_of(node))
         if source.rows % result.rows or source.columns % result.columns:
             raise Unsupported("adaptive pooling to a size that does not divide the image's")
         kernel = (source.rows // result.rows, source.columns // result.columns)
@@ -215,7 +228,7 @@ class Operators:
 
     def _pointwise(self, node: fx.Node, arguments: dict[str, Any]) -> View:
         name = name_of(node)
-        name = name.removesuffix("_") if node.target._schema.is_mutable else name
+        name = name.removesuffix("_") if operator_of(node)._schema.is_mutable else name
         if arguments.get("rounding_mode") is not None or arguments.get("decimals"):
             raise Unsupported(f"{name} with rounding of its own")
         if name == "gelu" and arguments["approximate"] == "tanh":
@@ -250,7 +263,7 @@ class Operators:
         )
         if function == "where" and not (isinstance(numbers[0], Value) and numbers[0].mask):
             raise Unsupported("a choice that does not depend on the images")
-        return self._emit(Pointwise(function, numbers, Value(*shape, mask=FORMULAS[function].mask)), flat=flat)
+        return self._emit(Pointwise(function, numbers, Value.of(shape, FORMULAS[function].mask)), flat=flat)
 
     def _repeated(self, node: fx.Node, shape: tuple[int, int, int], flat: bool) -> Constant:
         """A constant beside activations: a number, one a channel, or one an element."""
@@ -275,8 +288,14 @@ def _norm_shift(bias: Tensor | None, mean: Tensor, scale: Tensor) -> Tensor:
     return -mean * scale if bias is None else bias - mean * scale
 
 
-def _pair(value: int | list[int] | str) -> Pair | str:
-    if isinstance(value, str):
-        return value
+def _pair(value: int | Sequence[int]) -> Pair:
     sizes = [value] if isinstance(value, int) else list(value)
-    return tuple(sizes * 2) if len(sizes) == 1 else tuple(sizes)
+    rows, columns = sizes * 2 if len(sizes) == 1 else sizes
+    return rows, columns
+
+
+def _padding(given: int | Sequence[int] | str, kernel: Pair, dilation: Pair) -> Pair:
+    if given == "same":  # PyTorch pads the far side more where the two differ
+        rows, columns = (d * (k - 1) // 2 for d, k in zip(dilation, kernel, strict=True))
+        return rows, columns
+    return (0, 0) if isinstance(given, str) else _pair(given)

@@ -320,7 +320,7 @@ class Passes:
     """The compiled functions on tensors; a tensor (images, channels, rows, columns) lies channels last."""
 
     def __init__(self) -> None:
-        def get(name: str, arguments: tuple[type, ...]) -> ctypes._CFuncPtr:
+        def get(name: str, arguments: tuple[type, ...]) -> Callable[..., None]:
             return load(_SOURCE, machine(), name, arguments)
 
         self._of = {

@@ -13,7 +13,7 @@ from __future__ import annotations
 
 import ctypes
 import hashlib
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from functools import lru_cache
 
@@ -238,7 +238,7 @@ def _words(name: str) -> tuple[int, int]:
 
 
 @lru_cache
-def _kernel() -> ctypes._CFuncPtr:
+def _kernel() -> Callable[..., None]:
     try:
         return load(PHILOX + _SOURCE, machine(), "perturb", _ARGUMENTS)
     except Unsupported:

@@ -15,7 +15,7 @@ from __future__ import annotations
 
 import ctypes
 from array import array
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 
 from torch import Tensor
@@ -109,7 +109,7 @@ extern "C" void uniform(
 class Kernel:
     """Compiled code."""
 
-    function: ctypes._CFuncPtr
+    function: Callable[..., None]
 
     def fill(self, out: Tensor, seeds: Sequence[int], indices: Sequence[int], stream: tuple[int, int]) -> None:
         """Write draws into ``out``, a row each.

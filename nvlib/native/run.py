@@ -40,7 +40,7 @@ class Program:
 
     source: Source
     recipe: Recipe
-    function: object
+    function: Callable[..., None]
     machine: Machine
 
     def chips(self, module: nn.Module, weights: Mapping[str, Tensor]) -> Tensor:
@@ -213,7 +213,8 @@ def structure(module: nn.Module) -> Hashable:
     Raises:
         Unsupported: where that cannot be told: hooks, tensors that are neither parameter nor buffer.
     """
-    parts, read = [], Reader({id(tensor) for tensor in (*module.parameters(), *module.buffers())})
+    parts: list[Hashable] = []
+    read = Reader({id(tensor) for tensor in (*module.parameters(), *module.buffers())})
     for name, part in module.named_modules(remove_duplicate=False):
         if isinstance(part, nn.RNNBase):
             raise Unsupported(f"{name or 'the module'} is recurrent")

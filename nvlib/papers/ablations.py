@@ -57,7 +57,9 @@ def _rows(variant: Variant, results: Evidence, setting: Protocol) -> pd.DataFram
             return None
         epochs = max(1, int(variant.share * scratch[0].epochs.iloc[0]))
         where = replace(where, where={**where.where, "epochs": epochs})
-    for parameters in filter(lambda given: given is not None, (variant.parameters, variant.on_vgg8)):
+    for parameters in (variant.parameters, variant.on_vgg8):
+        if parameters is None:
+            continue
         found = results.select([where], (variant.method,), {variant.method: parameters})
         if found is not None and (parameters is variant.parameters or found[0].network.str.startswith("vgg8").all()):
             return found[0]

@@ -27,9 +27,11 @@ if TYPE_CHECKING:
 TABLES = {"cost": "tsb-fig4", "learning": "tsb-text", "sweep": "swim-lenet3", "causes": "tsb-causes"}  # the folders
 ANALYSES = {"cost": "early-stops", "learning": "learning-curve", "sweep": "verify-sweep", "causes": "tsb-causes"}
 AT = 0.2  # sigma_d of cost and learning
-TSB = {"epochs": 5, "lr": 1e-2}  # as tsb-fig3's shipped chips; lr chosen on validation images
+TSB: dict[str, Any] = {"epochs": 5, "lr": 1e-2}  # as tsb-fig3's shipped chips; lr chosen on validation images
 SMALL = "lenet3"
-MODELS = {"dataset": "mnist", "device": "rram", "reference": "full_scale", "mapping": "signed", "images": 10_000}
+MODELS: dict[str, Any] = {
+    "dataset": "mnist", "device": "rram", "reference": "full_scale", "mapping": "signed", "images": 10_000,
+}  # fmt: skip
 
 
 @dataclass(frozen=True)

@@ -182,8 +182,8 @@ def quantised(model: nn.Module, bits: int, x: Tensor) -> nn.Module:
     made = models.build("lenet3", activation_bits=bits)
     made.load_state_dict(model.state_dict(), strict=False)
     made.eval()
-    for layer in (made.quant1, made.quant2):
-        layer.train()
+    for layer in ("quant1", "quant2"):
+        made.get_submodule(layer).train()
     with torch.no_grad():
         for part in x.split(100):
             made(part)

@@ -101,8 +101,9 @@ def distance_cut(method: str) -> Measure:
 
 def inverted(ratio: float, low: float | None, high: float | None) -> tuple[float, float | None, float | None]:
     """Return 1 / ratio with its limits; without an upper one where the ratio's lower limit is not above 0."""
-    limits = (None, None) if low is None else (1 / high, 1 / low if low > 0 else math.inf)
-    return (1 / ratio, *limits)
+    if low is None or high is None:
+        return 1 / ratio, None, None
+    return 1 / ratio, 1 / high, 1 / low if low > 0 else math.inf
 
 
 def varied(of: str, better: object, worse: object) -> Measure:
@@ -140,13 +141,13 @@ def varied(of: str, better: object, worse: object) -> Measure:
     return measure
 
 
-def value_of(of: str, changed: Mapping[str, object], network: str) -> object:
+def value_of(of: str, changed: Mapping[str, Any], network: str) -> Any:
     """Return what a parameter of the block is, given those that are not the default."""
     whole = {"layers": 1, "init": "identity", **WHOLE[network.partition(" x")[0]]}
     return changed[of] if changed.get(of) is not None else scaled(of, whole[of], network)
 
 
-def scaled(of: str, value: object, network: str) -> object:
+def scaled(of: str, value: Any, network: str) -> Any:
     """Return a value of the whole network as it is at the width in a network's name: channels scale."""
     width = float(network.partition(" x")[2] or 1)
     return max(1, round(value * width)) if of == "channels" else value

@@ -9,6 +9,7 @@ logits divided by a temperature, which changes no prediction.
 from __future__ import annotations
 
 from collections.abc import Sequence
+from typing import cast
 
 import numpy as np
 import pandas as pd
@@ -51,8 +52,9 @@ def ekl_by_temperature(
         if store.weights(str(first.training)) is None:
             continue
         record = store.training(str(first.training))
-        model, test = model_of(record, store), data.load(record.dataset, limit=images)
-        test = (test if model.input_size in (None, test.shape[-1]) else data.resize(test, model.input_size)).test
+        model, loaded = model_of(record, store), data.load(record.dataset, limit=images)
+        size = cast(int | None, model.input_size)
+        test = (loaded if size is None or size == loaded.shape[-1] else data.resize(loaded, size)).test
         device = device_of(record.device) if record.device else str(first.device)
         with torch.inference_mode():
             weights = crossbar.program(

@@ -36,7 +36,7 @@ def many_chips(where: tuple[Protocol, ...], preset: str, store: Store | None = N
     found = Evidence(store).select(where, ("gaussian",), sigma_d=sigma_d)
     names = [] if found is None else list(found[0].sort_values("train_seed").training.unique())
     name = next((n for n in names if store.weights(n) is not None), None)
-    if name is None:
+    if found is None or name is None:
         return pd.DataFrame(columns=["run", "chip", "method"])
     first, training = found[0][found[0].training == name].iloc[0], store.training(name)
     study = Study(
@@ -66,8 +66,8 @@ def widths(accuracy: pd.Series, chips: tuple[int, ...] = (400, 1000, 3000, 10_00
     rng, rows = np.random.default_rng(seed), []
     x = accuracy.to_numpy(float)
     for n in chips:
-        found = [statistics.kpp(rng.choice(x, n), k) for _ in range(draws)]
-        halves = [(e.high - e.low) / 2 for e in found if e.low is not None]
+        found = [statistics.kpp(rng.choice(x, n), k).interval for _ in range(draws)]
+        halves = [(limits[1] - limits[0]) / 2 for limits in found if limits is not None]
         if halves:
             low, middle, high = np.quantile(halves, [0.05, 0.5, 0.95])
             rows.append({"chips": n, "half_width": middle, "low": low, "high": high})

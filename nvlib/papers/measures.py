@@ -12,6 +12,7 @@ from __future__ import annotations
 import math
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, replace
+from typing import Any
 
 import numpy as np
 import pandas as pd
@@ -89,8 +90,8 @@ def gain(
         best = max(range(len(each)), key=lambda i: estimates[i].value)
         estimate = estimates[best]
         if len(each) > 1:  # together the intervals hold for all, so the largest limits hold for the largest difference
-            estimate = replace(estimate, low=_extreme(max, [e.low for e in estimates]),
-                               high=_extreme(max, [e.high for e in estimates]))  # fmt: skip
+            estimate = replace(estimate, low=extreme(max, [e.low for e in estimates]),
+                               high=extreme(max, [e.high for e in estimates]))  # fmt: skip
             if each.seeds.max() == 1:
                 estimate = replace(estimate, note=f"{estimate.note}, the largest of {len(each)}")
         at = f"sigma_d = {each.sigma_d.iloc[best]:g}"
@@ -116,8 +117,8 @@ def least_gain(a: str, rivals: Sequence[str], of: str = "kpp", sigma_d: float | 
         pairs = [differences(rows[rows.method.isin([a, r])], r, of).iloc[0] for r in rivals]
         estimates = [_over(pair, 0.95, sign) for pair in pairs]
         worst = min(range(len(rivals)), key=lambda i: estimates[i].value)
-        estimate = replace(estimates[worst], low=_extreme(min, [e.low for e in estimates]),
-                           high=_extreme(min, [e.high for e in estimates]))  # fmt: skip
+        estimate = replace(estimates[worst], low=extreme(min, [e.low for e in estimates]),
+                           high=extreme(min, [e.high for e in estimates]))  # fmt: skip
         return Finding(estimate, f"sigma_d = {max(shared):g}, over {name(rivals[worst])}", protocol(rows),
                        setting.substitute)  # fmt: skip
 
@@ -207,8 +208,8 @@ def fewer_failures(a: str, b: str, least: int = 5) -> Measure:
         rows, setting = found
         means = {m: part.groupby("train_seed").accuracy.mean() for m, part in rows.groupby("method", observed=True)}
         runs = min(len(means[m]) for m in (a, b))
-        counts = [not_converging(means[m].iloc[:runs]) for m in (b, a)]
-        return Finding(share_difference(*counts, runs), f"sigma_d = {rows.sigma_d.max():g}", protocol(rows),
+        one, other = (not_converging(means[m].iloc[:runs]) for m in (b, a))
+        return Finding(share_difference(one, other, runs), f"sigma_d = {rows.sigma_d.max():g}", protocol(rows),
                        setting.substitute)  # fmt: skip
 
     return measure
@@ -228,7 +229,8 @@ def half_width(of: str, chips: int, methods: Sequence[str]) -> Measure:
             for _, part in rows.groupby("run", observed=True):
                 if len(part) == chips:
                     e = statistics.kpp(part.accuracy) if of == "kpp" else statistics.mean(part.accuracy)
-                    halves.append((e.high - e.low) / 2)
+                    if e.interval is not None:
+                        halves.append((e.interval[1] - e.interval[0]) / 2)
             if halves:
                 estimate = Estimate(float(np.median(halves)), min(halves), max(halves), len(halves),
                                     f"median, narrowest and widest of {len(halves)} samples")  # fmt: skip
@@ -254,7 +256,7 @@ def protocol(rows: pd.DataFrame) -> str:
     return f"{what}; {how}; {size}; {tests}"
 
 
-def _over(row: object, confidence: float, sign: int) -> Estimate:
+def _over(row: Any, confidence: float, sign: int) -> Estimate:
     """Return a row of `differences` as an estimate: over trainings, or over chips where there is one training."""
     if row.seeds > 1:
         e = statistics.mean([sign * value for value in row.each], confidence)
@@ -265,5 +267,7 @@ def _over(row: object, confidence: float, sign: int) -> Estimate:
     return Estimate(sign * row.difference, low, high, 1, "one training: interval over chips")
 
 
-def _extreme(of: Callable[[list[float]], float], limits: list[float | None]) -> float | None:
-    return None if None in limits else of(limits)
+def extreme(of: Callable[[list[float]], float], limits: Sequence[float | None]) -> float | None:
+    """Return the least or the largest of some limits; None where one of them is missing."""
+    known = [limit for limit in limits if limit is not None]
+    return of(known) if len(known) == len(limits) else None

@@ -20,15 +20,19 @@ from nvlib.papers.substitutes import WIDTHS, whole
 from nvlib.papers.trice import LENET_MNIST
 
 NOTEBOOK = "04_nft"
-BASE = {"device": "rram", "reference": "full_scale", "mapping": "signed", "protocol": "matched", "bits": 8}
-PARAMETERS = {"ovf": {"n": 3, "step": 0.05, "reverse": False}, "irs": {"n": None, "reverse": False, "noisy": True}}
+BASE: dict[str, Any] = {
+    "device": "rram", "reference": "full_scale", "mapping": "signed", "protocol": "matched", "bits": 8,
+}  # fmt: skip
+PARAMETERS: dict[str, dict[str, Any]] = {
+    "ovf": {"n": 3, "step": 0.05, "reverse": False}, "irs": {"n": None, "reverse": False, "noisy": True},
+}  # fmt: skip
 PANELS = (
     ("vgg8", "mnist"), ("vgg8", "cifar10"), ("resnet18", "mnist"), ("resnet18", "cifar10"), ("resnet18", "cifar100"),
     ("resnet18", "tiny-imagenet"),
 )  # fmt: skip
 TRAINED = ("none", "gaussian", "ovf", "irs")
 SHOWN = ("gaussian", "ovf", "none", "irs")
-GAINS = {"baseline": "gaussian", "of": "mean"}
+GAINS: dict[str, Any] = {"baseline": "gaussian", "of": "mean"}
 _whole = partial(whole, BASE, parameters=PARAMETERS)
 
 

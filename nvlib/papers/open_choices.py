@@ -29,7 +29,7 @@ if TYPE_CHECKING:
     from nvlib.studies.analyses import Make
 
 _DECIDED = "as decided"
-_CONVENTIONS = {
+_CONVENTIONS: dict[str, dict[str, Any]] = {
     _DECIDED: {},
     "signed mapping": {"mapping": "signed"},
     "sigma_d of one level": {"reference": "level"},
@@ -111,7 +111,7 @@ def _study(name: str, choice: str) -> Study:
 
 def planned(name: str, where: Store | None = None) -> list[tuple[Analysis, Make]]:
     """Return the analyses of an artefact's choices, each with what makes it: its study, in the store, and its chips."""
-    wanted = []
+    wanted: list[tuple[Analysis, Make]] = []
     for choice in CHOICES[name]:
         study = _study(name, choice)
         of = tuple(digest(evaluation) for _, evaluation in study.pairs(study.data()))

@@ -91,7 +91,8 @@ def settle(entries: Sequence[Entry], where: Store, run: Run) -> list[Entry]:
     found = {name: written(name) for name in wanted}
     for name, held in climb({name: wanted[name] for name, at in found.items() if at is None}, where, run):
         found[name] = points(held.curve, held.chance)
-    return [_settled(entry, found) if "operating_points" in entry else entry for entry in entries]
+    known = {name: at for name, at in found.items() if at is not None}
+    return [_settled(entry, known) if "operating_points" in entry else entry for entry in entries]
 
 
 def written(name: str) -> tuple[float, float] | None:
@@ -111,8 +112,10 @@ def write(name: str, entry: Entry, held: Climb, folder: Path | None = None) -> P
     """Write an entry's study to its file, with its ladder and the two sigma_d, and return where."""
     from nvlib.studies import files
 
-    target = (folder or _place(name).parent) / f"{name}.toml"
-    at = points(held.curve, held.chance)
+    place, at = _place(name), points(held.curve, held.chance)
+    target = place if folder is None else folder / f"{name}.toml"
+    if target is None or at is None:
+        raise InputError(f"{name} has no place or no operating points yet; expected a folder and a whole ladder")
     study = as_study({**_settled(entry, {name: at}, "both"), "dataset": held.study.dataset})
     curve = ", ".join(f"{s:g}: {a:.2f}" for s, a in sorted(held.curve.items()))
     head = (
@@ -128,7 +131,7 @@ def write(name: str, entry: Entry, held: Climb, folder: Path | None = None) -> P
 def toml(study: Study) -> str:
     """Return a study as TOML: what differs from a study's defaults, and the axes always."""
     kept = ("network", "dataset", "methods", "sigma_d", "seeds")
-    defaults = {f.name: f.default if f.default is not MISSING else f.default_factory() for f in fields(study)}
+    defaults = {f.name: f.default if f.default_factory is MISSING else f.default_factory() for f in fields(study)}
     record = study.record()
     lines, tables = [], []
     for name, default in defaults.items():

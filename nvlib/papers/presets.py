@@ -26,14 +26,14 @@ ENOUGH = (1000, 2000, 5000, 10_000)  # test images: fewer are a smoke test's
 
 Entry = dict[str, Any]  # arguments of `nvlib.Study`, and what is resolved when it is run
 
-LENET = {
+LENET: dict[str, dict[str, Any]] = {
     "smoke": {"network": "lenet3", "images": 200, "epochs": 1, "chips": 8, "recipe": {"lr": 3e-3, "batch_size": 32}},
     "quick": {"images": 10_000, "epochs": 5, "chips": 400},
     "full": {"epochs": 10, "chips": 400, "seeds": (0, 1, 2)},
     "paper": {"epochs": 100, "chips": 1000, "seeds": (0, 1, 2, 3, 4)},  # 1,000 chips: trainings differ by more
 }
 _SMALL = {"width": 1 / 16, "dataset": "mnist", "recipe": {"lr": 3e-3, "batch_size": 32}}
-LARGE = {
+LARGE: dict[str, dict[str, Any]] = {
     "smoke": {**_SMALL, "images": 64, "epochs": 1, "chips": 3},
     "quick": {**_SMALL, "images": 2000, "epochs": 8, "chips": 200},
     "full": {  # bfloat16 does not pay for chips of networks this narrow (measured); all are scored in one precision

@@ -43,24 +43,24 @@ def judge(rule: str, estimate: Estimate | None, paper: float | None = None, subs
         raise unknown("rule", rule, RULES)
     if estimate is None:
         return MISSING
-    if estimate.low is None or estimate.high is None:
+    if estimate.interval is None:
         return UNDECIDED
-    verdict = _judged(rule, estimate, paper)
+    verdict = _judged(rule, estimate.value, *estimate.interval, paper)
     return {HOLDS: DIRECTION, FAILS: UNDECIDED}.get(verdict, verdict) if substitute else verdict
 
 
-def _judged(rule: str, ours: Estimate, paper: float | None) -> str:
+def _judged(rule: str, value: float, low: float, high: float, paper: float | None) -> str:
     neutral = 1 if rule == "ratio" else 0
     if paper is None or rule == "sign":
         paper = neutral
     elif rule == "bound":
-        return HOLDS if ours.high <= paper else DIRECTION if ours.value <= paper else FAILS
+        return HOLDS if high <= paper else DIRECTION if value <= paper else FAILS
     elif rule == "equal":
-        same = ours.low <= paper <= ours.high or abs(ours.value - paper) <= _half_digit(paper)
-        return HOLDS if same else DIRECTION if abs(ours.value - paper) <= abs(paper) / 10 else FAILS
-    if ours.low > neutral:
-        return HOLDS if ours.high >= paper else DIRECTION
-    return UNDECIDED if ours.high > neutral and ours.high >= paper else FAILS
+        same = low <= paper <= high or abs(value - paper) <= _half_digit(paper)
+        return HOLDS if same else DIRECTION if abs(value - paper) <= abs(paper) / 10 else FAILS
+    if low > neutral:
+        return HOLDS if high >= paper else DIRECTION
+    return UNDECIDED if high > neutral and high >= paper else FAILS
 
 
 def _half_digit(paper: float) -> float:

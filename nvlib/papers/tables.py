@@ -7,12 +7,14 @@ otherwise, so that anyone who has the project gets the same table.
 
 from __future__ import annotations
 
+import math
 import os
 from pathlib import Path
+from typing import Any
 
 import pandas as pd
 
-from nvlib.errors import unknown
+from nvlib.errors import InputError, unknown
 from nvlib.papers.artefact import Artefact, Claim, other_convention
 from nvlib.papers.measures import Finding
 from nvlib.papers.open_choices import outcome
@@ -66,12 +68,13 @@ def _rows(a: Artefact, results: Evidence) -> list[dict[str, object]]:
 def _measured(a: Artefact, results: Evidence) -> list[dict[str, object]]:
     made = []
     for i, claim in enumerate(a.claims):
-        found = claim.measure(results, claim.settings or a.settings) if claim.measure else None
+        measure = claim.measure
+        found = measure(results, claim.settings or a.settings) if measure else None
         made.append(_row(a, claim, found, i == 0, results.store))
         conventions = tuple(s for s in a.settings if "mapping" in s.where)
-        if found is None or not conventions or claim.settings:
+        if measure is None or found is None or not conventions or claim.settings:
             continue
-        other = claim.measure(results, tuple(map(other_convention, conventions)))
+        other = measure(results, tuple(map(other_convention, conventions)))
         if other is not None and other.protocol != found.protocol:
             made.append(_row(a, claim, other))
     return made
@@ -83,8 +86,9 @@ def _row(
     e = found.estimate if found else None
     printed = found.paper if found and found.paper is not None else claim.printed
     verdict = judge(claim.rule, e, printed, found.substitute if found else "")
-    notes = [found.substitute, e.note] if found else [a.lacking]
-    if found and claim.rule == "gain" and e.low is not None and e.low <= 0 < e.high < (printed or 0):
+    notes = [found.substitute, found.estimate.note] if found else [a.lacking]
+    low, high = e.interval if e and e.interval else (math.inf, -math.inf)
+    if claim.rule == "gain" and low <= 0 < high < (printed or 0):
         notes.append("so large a gain is excluded, whether there is any is not decided")
     if found and found.substitute and judge(claim.rule, e, printed) == FAILS:
         notes.append("does not hold on what stands in for the paper's")
@@ -105,7 +109,7 @@ def say(name: str, results: Evidence | None = None) -> str:
     return "\n".join(_said(row) for row in claims_table(results, [name]).itertuples())
 
 
-def _said(row: object) -> str:
+def _said(row: Any) -> str:
     paper = f" (printed: {row.printed:g} {row.unit})" if pd.notna(row.printed) else ""
     mark = " [our control]" if row.said_by == "this project" else ""
     if pd.isna(row.ours):
@@ -114,7 +118,7 @@ def _said(row: object) -> str:
     return f"{row.claim}{paper}{mark}: {ours}: {row.verdict.upper()}"
 
 
-def _value(row: object) -> str:
+def _value(row: Any) -> str:
     digits = 4 if row.unit in ("nats", "sigma_t") or abs(row.ours) < 0.1 else 1 if abs(row.ours) >= 10 else 2
     exact = pd.isna(row.low) or row.low == row.high
     limits = "" if exact else f" [{row.low:.{digits}f}, {row.high:.{digits}f}]"
@@ -130,8 +134,10 @@ def claims(results: Evidence | None = None) -> str:
 def _table1(results: Evidence) -> str:
     protocol = {"network": "lenet", "device": "rram", "mapping": "differential", "bits": 4, "images": 10_000,
                 "dataset": "mnist", "protocol": "matched", "reference": "full_scale"}  # fmt: skip
-    rows, _ = results.select([Protocol(protocol)], ("none", "gaussian"), zero=True)
-    both = beside("trice-table1", rows)
+    found = results.select([Protocol(protocol)], ("none", "gaussian"), zero=True)
+    if found is None:
+        raise InputError("there are no results of TRICE's Table I; run studies/ first")
+    both = beside("trice-table1", found[0])
     epochs, chips = both.attrs["epochs"], int(both.chips.max() / both.seeds.max())
     lines = [
         "TRICE's Table I, first-percentile accuracy (%) of LeNet on MNIST, RRAM, matched. Paper: 100 epochs, "
@@ -175,7 +181,7 @@ def _verdicts(table: pd.DataFrame) -> str:
     return "\n".join(lines)
 
 
-def _short(row: object) -> str:
+def _short(row: Any) -> str:
     """Return a protocol without what is the same in the whole table; what is needed where there is none yet."""
     if pd.isna(row.ours):
         command, *more = row.note.split("; ")

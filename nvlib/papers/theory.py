@@ -158,7 +158,7 @@ def planned(
 
     where, fingerprint = where or Store(), data.load("mnist").fingerprint
     found = trained(methods, sigma_d, seeds, where)
-    base = {"dataset": "mnist", "fingerprint": fingerprint, "device": "rram"}
+    base: dict[str, Any] = {"dataset": "mnist", "fingerprint": fingerprint, "device": "rram"}
     wanted: list[tuple[Analysis, Make]] = []
     for row in found.itertuples(index=False):
         parameters = {**base, "size": asdict(size("full")), "percentile": _CHIPS}

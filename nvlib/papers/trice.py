@@ -37,12 +37,15 @@ from nvlib.papers.trice_measures import (
 
 NOTEBOOK = "03_trice"
 BASE = {"reference": "full_scale", "mapping": "differential", "protocol": "matched"}
-LENET_MNIST = {**BASE, "network": "lenet", "dataset": "mnist", "device": "rram", "bits": 4, "images": 10_000}
-CIFAR = {**BASE, "device": "rram", "bits": 6}
+LENET_MNIST: dict[str, Any] = {
+    **BASE, "network": "lenet", "dataset": "mnist", "device": "rram", "bits": 4, "images": 10_000,
+}  # fmt: skip
+CIFAR: dict[str, Any] = {**BASE, "device": "rram", "bits": 6}
 GRID = {"ratio": (0.5, 1.0, 1.5, 2.0), "th": (0.5, 1.0, 1.5, 2.0, 2.5, 3.0)}  # of fig4, at sigma_d = 0.25
 _CUT = {"th": 2.0, "sigma_t": None, "ratio": 1.0, "space": "weight"}
 _FOUND = {"th": 2.0, "start": 0.0, "end": 2.0, "k": 1, "space": "weight"}
-PARAMETERS = {  # the paper's, where nothing else is asked for, whatever the classes' defaults become
+PARAMETERS: dict[str, dict[str, Any]] = {
+    # the paper's, where nothing else is asked for, whatever the classes' defaults become
     **dict.fromkeys(("rc", "lc", "rt", "lt"), _CUT), "trice": _FOUND, "trice_gauss": _FOUND,
 }  # fmt: skip
 
@@ -65,7 +68,7 @@ def large(network: str) -> tuple[Protocol, ...]:
 # -- studies ---------------------------------------------------------------------------------------------------------
 
 # Searches are scaled to the epochs there are: `warm`, chips of a KPP, the bracket's end.
-SEARCH = {
+SEARCH: dict[str, dict[str, Any]] = {
     "smoke": {"warm": 0, "n_train": 4, "images": 50, "tolerance": 0.02},
     "quick": {"warm": 1, "n_train": 100, "images": 500, "tolerance": 0.05},
     "full": {"warm": 2, "tolerance": 0.02, "images": 1000},

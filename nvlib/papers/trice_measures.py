@@ -5,18 +5,19 @@ from __future__ import annotations
 import math
 from collections.abc import Sequence
 from dataclasses import replace
+from typing import Any
 
 import pandas as pd
 
 from nvlib import devices, statistics, summary
 from nvlib.catalogue import span
 from nvlib.errors import InputError
-from nvlib.papers.measures import Finding, Measure, protocol
+from nvlib.papers.measures import Finding, Measure, extreme, protocol
 from nvlib.papers.select import Evidence, Protocol
 from nvlib.statistics import Estimate
 
 
-def share_below(k: float) -> object:
+def share_below(k: float) -> Measure:
     """Return the measure of the share of chips below a k-th percentile that other chips gave, in percent.
 
     Even chips give the percentile, odd ones are counted. Both are samples of n chips: the share's standard deviation
@@ -73,20 +74,23 @@ def interior(results: Evidence, settings: Sequence[Protocol]) -> Finding | None:
         for end in (points[0], points[-1]):
             inner = [_difference(part, axis, point, end, len(points) - 2) for point in points[1:-1]]
             best = max(inner, key=lambda e: e.value)
-            limits = [[e.low for e in inner], [e.high for e in inner]]
-            low, high = (None if None in side else max(side) for side in limits)
+            low, high = extreme(max, [e.low for e in inner]), extreme(max, [e.high for e in inner])
             found.append(replace(best, low=low, high=high))
     least = min(found, key=lambda e: e.value)
-    low, high = ([getattr(e, side) for e in found] for side in ("low", "high"))
-    least = replace(least, low=None if None in low else min(low), high=None if None in high else min(high))
+    least = replace(least, low=extreme(min, [e.low for e in found]), high=extreme(min, [e.high for e in found]))
     return Finding(least, "sigma_d = 0.25", protocol(rows))
+
+
+def _chips(rows: pd.DataFrame, axis: str, a: float, b: float) -> tuple[pd.Series, pd.Series]:
+    """Return the accuracies at two points of a grid, chip by chip."""
+    first, second = (rows[rows[axis] == point].sort_values("chip").accuracy for point in (a, b))
+    return first, second
 
 
 def _difference(part: pd.DataFrame, axis: str, a: float, b: float, looks: int) -> Estimate:
     """Return KPP at one point of a grid minus that at another, on the same chips, over seeds or one seed's chips."""
     seeds = [
-        statistics.kpp_difference(*(both[both[axis] == point].sort_values("chip").accuracy for point in (a, b)),
-                                  confidence=1 - 0.05 / looks)
+        statistics.kpp_difference(*_chips(both, axis, a, b), 1, 1 - 0.05 / looks)
         for _, both in part.groupby("train_seed")
     ]  # fmt: skip
     if len(seeds) == 1:
@@ -102,7 +106,7 @@ def law_mean(results: Evidence, settings: Sequence[Protocol]) -> Finding:
     return Finding(Estimate(value, value, value, 1, "closed form"), "th = 2", "closed form")
 
 
-_POINT = {"f1": 0.5, "f2": 4.0, "sigma": 0.1, "q": 0.01}
+_POINT: dict[str, Any] = {"f1": 0.5, "f2": 4.0, "sigma": 0.1, "q": 0.01}
 
 
 def eq6(results: Evidence, settings: Sequence[Protocol]) -> Finding:

@@ -75,14 +75,14 @@ def _gap(artefact: str, a: float, b: float) -> float:
 # -- studies ---------------------------------------------------------------------------------------------------------
 
 # what is trained on a chip; quick asks for what ships. The sigma_d of its ablations is not in the text at hand: 0.1
-_TINY = {"epochs": 1, "images": 32, "batch_size": 16, "redraws": 1}
-_DEPLOYED = {
+_TINY: dict[str, Any] = {"epochs": 1, "images": 32, "batch_size": 16, "redraws": 1}
+_DEPLOYED: dict[str, dict[str, Any]] = {
     "smoke": {name: _TINY for name in ("last_layer", "last_layers", "tsb")},
     "quick": {"last_layer": {"epochs": 5}, "last_layers": {"epochs": 5}, "tsb": {"epochs": 5, "lr": 1e-2}},
     "full": {name: {"images": None} for name in ("last_layer", "last_layers", "tsb")},
     "paper": {name: {"images": None} for name in ("last_layer", "last_layers", "tsb")},
 }
-_CHIPS = {
+_CHIPS: dict[str, dict[str, Any]] = {
     "smoke": {"images": 64, "epochs": 1, "chips": 2, "recipe": {"lr": 3e-3, "batch_size": 32}},
     "quick": {"epochs": 10, "chips": 20},
     "full": {"epochs": 20, "chips": 20, "seeds": (0, 1, 2)},
@@ -92,7 +92,7 @@ _CHIPS = {
 
 
 _SMALLER = {key: LARGE["full"][key] for key in ("width", "epochs", "seeds", "precision")}
-_RETRAINED = {  # on each chip of VGG-8 at an eighth of its width
+_RETRAINED: dict[str, dict[str, Any]] = {  # on each chip of VGG-8 at an eighth of its width
     "last_layer": {"images": 10_000}, "last_layers": {"images": 10_000},
     "tsb": {"epochs": 5, "images": 10_000, "lr": 1e-3, "redraws": 1},
 }  # fmt: skip
@@ -101,9 +101,11 @@ _RETRAINED = {  # on each chip of VGG-8 at an eighth of its width
 def _distance(preset: str) -> list[Entry]:
     """LeNet-3, and where it is not small VGG-8 and ResNet-18: mended chips, then the ideal of each network."""
     sigma_d = (0.2,) if preset == "smoke" else (0.1, 0.2, 0.3, 0.4)
-    vgg8 = {"recipe": "vgg8", **({**_SMALLER, "deployment_parameters": _RETRAINED} if preset == "full" else {})}
-    networks = [("lenet3", "mnist", {}), ("vgg8_tsb", "cifar10", vgg8),
-                ("resnet18", "tiny-imagenet", {"recipe": "resnet18"})]  # fmt: skip
+    smaller = {**_SMALLER, "deployment_parameters": _RETRAINED} if preset == "full" else {}
+    vgg8: dict[str, Any] = {"recipe": "vgg8", **smaller}
+    networks: list[tuple[str, str, dict[str, Any]]] = [
+        ("lenet3", "mnist", {}), ("vgg8_tsb", "cifar10", vgg8), ("resnet18", "tiny-imagenet", {"recipe": "resnet18"}),
+    ]  # fmt: skip
     made = []
     for network, dataset, more in networks[: {"smoke": 1, "quick": 1, "full": 2, "paper": 3}[preset]]:
         whole = {**_CHIPS[preset], "network": network, "dataset": dataset, "mapping": "signed", **more}
@@ -119,7 +121,8 @@ def _block(preset: str, of: str, values: tuple[Any, ...]) -> list[Entry]:
 
     ``values`` are those of the whole network, the default None; channels scale with the width.
     """
-    width, size, tsb = 1.0, {**_CHIPS[preset], "dataset": "cifar10", "recipe": "vgg8"}, {"images": None}
+    width, tsb = 1.0, {"images": None}
+    size = {**_CHIPS[preset], "dataset": "cifar10", "recipe": "vgg8"}
     if preset == "smoke":
         width, size, tsb, values = 1 / 16, _CHIPS[preset], _TINY, (None, values[-1])
     elif preset == "quick":

@@ -51,7 +51,8 @@ def compact_analyses(store: Store, target: Path, analyses: Iterable[Analysis]) -
     Raises:
         InputError: for an analysis that is not finished, or a damaged file.
     """
-    held, found, parts = records(store.shipped), {}, {}
+    held, found = records(store.shipped), {}
+    parts: dict[str, list[pd.DataFrame]] = {}
     for analysis in analyses:
         name = digest(analysis)
         home = store.runs / name

@@ -43,8 +43,8 @@ def verify(store: Store) -> Iterator[Finding]:
 
 def _folders(shipped: Path | None) -> list[Path]:
     """Return every folder that ships: whatever has records, sums or tables."""
-    names = ("records.json", checksums.SUMS, "*.parquet") if shipped else ()
-    return sorted({path.parent for name in names for path in shipped.glob(f"*/{name}")})
+    names = ("records.json", checksums.SUMS, "*.parquet")
+    return sorted({path.parent for name in names for path in shipped.glob(f"*/{name}")}) if shipped else []
 
 
 def seal(store: Store) -> int:

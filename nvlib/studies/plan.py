@@ -130,7 +130,8 @@ class Desk:
         """Whether a training's weights are there, to all appearance."""
         if (self.where.runs / name / "DONE").exists():
             return True
-        return bool(self.where.shipped) and any(self.where.shipped.glob(f"*/weights/{name}.safetensors"))
+        shipped = self.where.shipped
+        return shipped is not None and any(shipped.glob(f"*/weights/{name}.safetensors"))
 
     def done(self, task: Task) -> bool:
         """Whether all that a task should make is there."""
@@ -157,7 +158,7 @@ def plan(desk: Desk, pack: int | str = "auto", threads: int | None = None) -> li
     pack = pack if pack == "auto" else whole("pack", pack, 1, otherwise=", or 'auto'")
     threads = None if threads is None else whole("threads", threads, 1, otherwise=", or None")
     kind, threads = torch.device(desk.on).type, threads or torch.get_num_threads()
-    size = (PACK if kind == "cuda" else 1) if pack == "auto" else pack
+    size = pack if isinstance(pack, int) else PACK if kind == "cuda" else 1
     fitting = kind == "cuda" and pack == "auto"
     check_precision(desk.study.precision, desk.on)
     desk.where.restore([*desk.trainings.values(), *desk.evaluations.values()])  # records that were damaged
@@ -224,7 +225,8 @@ def precision_of_chips(desk: Desk) -> str:
 
 
 def _chosen(desk: Desk) -> str:
-    study, begun, ships = desk.study, {}, desk.where.shipped_records()
+    study, ships = desk.study, desk.where.shipped_records()
+    begun: dict[str, str] = {}
     for name, evaluation in desk.evaluations.items():
         held = desk.where.plan(evaluation) or ships.get(name, {}).get("plan")
         if held is not None and desk.chips(name):

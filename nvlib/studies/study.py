@@ -2,11 +2,10 @@
 
 from __future__ import annotations
 
-import math
 from collections.abc import Mapping, Sequence
 from dataclasses import MISSING, asdict, dataclass, field, fields, replace
 from itertools import product
-from typing import Any
+from typing import Any, cast
 
 from torch import nn
 
@@ -15,7 +14,7 @@ from nvlib.cards import card
 from nvlib.conditions import Crossbar
 from nvlib.data import Dataset
 from nvlib.declarations import StudyFields
-from nvlib.errors import InputError, unknown
+from nvlib.errors import InputError, is_number, unknown
 from nvlib.methods import Recipe
 from nvlib.methods.keep import Held, Selection
 from nvlib.models import factory, own
@@ -60,7 +59,7 @@ class Study(StudyFields):
         if any(self.deployments) and self.chip_precision not in (None, "float32"):
             raise InputError(f"chip_precision={self.chip_precision!r} with deployments, whose chips are scored in "
                              "float32: they could not be compared; leave chip_precision out")  # fmt: skip
-        bits = self.template().bits
+        bits = cast(int, self.template().bits)
         for name in self.methods:
             methods.get(name, **self.parameters.get(name, {}))
         for name in self.parameters:
@@ -158,8 +157,8 @@ class Study(StudyFields):
     def data(self) -> Dataset:
         """Load the data set, at the size the network takes; one's own network must take it."""
         loaded = data.load(self.dataset, limit=self.images)
-        size = self.template().input_size
-        loaded = loaded if size in (None, loaded.shape[-1]) else data.resize(loaded, size)
+        size = cast(int | None, self.template().input_size)
+        loaded = loaded if size is None or size == loaded.shape[-1] else data.resize(loaded, size)
         if own.is_own(self.network):
             model = self.template(loaded.classes, loaded.shape[0])
             factory.fits(self.network, model, loaded.test.x[:2], loaded.classes)
@@ -204,8 +203,8 @@ class Study(StudyFields):
             sigma_d=0.0 if quiet else float(sigma_d),
             reference=None if quiet else self.reference,
             mapping=None if quiet else self.mapping,
-            bits=network.bits,
-            activation_bits=network.activation_bits,
+            bits=cast(int, network.bits),
+            activation_bits=cast(int, network.activation_bits),
             epochs=self.epochs,
             recipe=values(self.recipe) | values(Selection(self.select, self.patience, self.target, self.start)),
             seed=seed,
@@ -245,7 +244,7 @@ AXES = {
 _KINDS = {"str": str, "int": int, "float": float}
 
 
-def numbers_of(device: str) -> dict[str, Any]:
+def numbers_of(device: str | devices.Device) -> dict[str, Any]:
     """Return what of a device goes into a record: its name and its numbers."""
     device = devices.get(device)
     return {"name": device.name, **device.numbers()}
@@ -329,7 +328,7 @@ def _of_kind(name: str, value: Any, kind: type) -> Any:
     """Return a value of a kind: a whole number is a number too, and True is none."""
     if kind is float and isinstance(value, int) and not isinstance(value, bool):
         value = float(value)
-    if not isinstance(value, kind) or isinstance(value, bool) or (kind is float and not math.isfinite(value)):
+    if not isinstance(value, kind) or isinstance(value, bool) or (kind is float and not is_number(value)):
         words = {str: "a text", int: "a whole number", float: "a number"}
         raise InputError(f"{name}={value!r} of the study is not usable; expected {words[kind]}")
     return value
@@ -347,4 +346,5 @@ def _recipe(value: Any) -> Recipe:
         default = known[name].default
         if default is not MISSING:
             _of_kind(f"recipe.{name}", item, type(default))
-    return Recipe(**{k: float(v) if isinstance(known[k].default, float) else v for k, v in value.items()})
+    held: dict[str, Any] = {k: float(v) if isinstance(known[k].default, float) else v for k, v in value.items()}
+    return Recipe(**held)

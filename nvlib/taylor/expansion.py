@@ -19,6 +19,7 @@ with standard errors. Eigenvectors: Lanczos (ARPACK through scipy).
 from __future__ import annotations
 
 import math
+from collections.abc import Callable
 from dataclasses import dataclass, field
 
 import numpy as np
@@ -233,7 +234,9 @@ def _flat(parts: dict[str, torch.Tensor]) -> NDArray[np.float64]:
     return torch.cat([t.double().flatten(1) for t in parts.values()], 1).cpu().numpy()
 
 
-def _blocks(loss: Loss, times: object, sizes: tuple[int, ...], probes: int, seed: int) -> dict[str, float]:
+def _blocks(
+    loss: Loss, times: Callable[[np.ndarray], np.ndarray], sizes: tuple[int, ...], probes: int, seed: int
+) -> dict[str, float]:
     """Estimate tr(A_LL^2) of each layer's own block."""
     v, ends, found = _flat(signs(loss, range(probes), seed + 1)), np.cumsum((0, *sizes)), {}
     for name, start, stop in zip(loss.point.centre, ends, ends[1:], strict=False):

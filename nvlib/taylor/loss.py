@@ -8,7 +8,7 @@ derivative almost everywhere: the kinks between the pieces are not in it (see `n
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 
 import torch
@@ -79,13 +79,13 @@ class Loss:
         """Return f', name -> float64 tensor of the weight's shape."""
         return self._sum(self._slopes(self.point.centre if weights is None else {**self.point.centre, **weights}))
 
-    def _slopes(self, weights: Mapping[str, Tensor]) -> Iterator[list[Tensor]]:
+    def _slopes(self, weights: Mapping[str, Tensor]) -> Iterator[tuple[Tensor, ...]]:
         for x, y in self.batches():
             leaves = {name: w.detach().requires_grad_() for name, w in weights.items()}
             yield torch.autograd.grad(self.each(self.outputs(leaves, x), y).sum(), list(leaves.values()),
                                       materialize_grads=True)  # fmt: skip
 
-    def _sum(self, parts: Iterator[list[Tensor]]) -> dict[str, Tensor]:
+    def _sum(self, parts: Iterator[Sequence[Tensor]]) -> dict[str, Tensor]:
         total = {name: torch.zeros_like(w, dtype=torch.float64) for name, w in self.point.centre.items()}
         for part in parts:
             for into, found in zip(total.values(), part, strict=True):

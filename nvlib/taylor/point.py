@@ -159,7 +159,8 @@ def point(
 
 def _slice_deviations(crossbar: Crossbar) -> np.ndarray:
     """Tabulate the deviation from each slice's cells at sigma_d = 1, in units of s: (slices, 2^M), by n."""
-    k, bits, spread = crossbar.device.bits, crossbar.bits, np.array(crossbar.device.spread(1.0, crossbar.reference))
+    k, bits = crossbar.device.bits, crossbar.weight_bits
+    spread = np.array(crossbar.device.spread(1.0, crossbar.reference))
     n, j = np.arange(2**bits), np.arange(bits // k)[:, None]
     idle = spread[0] ** 2 if crossbar.mapping == "differential" else 0.0
     return 2.0 ** (j * k) * np.sqrt(spread[(n >> (j * k)) % 2**k] ** 2 + idle)

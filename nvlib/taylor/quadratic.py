@@ -116,7 +116,7 @@ class Quadratic:
         """Third cumulant over the cube of the deviation."""
         return self.cumulants()[2] / self.deviation**3
 
-    def log_characteristic(self, t: NDArray[np.float64]) -> NDArray[np.complex128]:
+    def log_characteristic(self, t: np.ndarray) -> NDArray[np.complex128]:
         """Return ln E exp(i t (Q - mean)) for frequencies t (n,)."""
         out = np.zeros(len(t), dtype=complex)
         for lam, beta in zip(self.lam, self.beta, strict=True):

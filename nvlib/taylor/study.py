@@ -12,14 +12,14 @@ mechanism predicts -mu sigma_d, 0.0085 sigma_d for RC at th = 2. What zero-mean 
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterator
 from dataclasses import dataclass, field, replace
 from typing import Any, Unpack
 
 import numpy as np
 import pandas as pd
 import torch
-from torch import nn
+from torch import Tensor, nn
 
 from nvlib import methods, population
 from nvlib.conditions import LEFT_OUT, Conditions, Crossbar, as_crossbar
@@ -143,7 +143,7 @@ def analyse(
     )
 
 
-def _alone(loss: Loss, f0: float, sigma_d: float, chips: int, plan: Plan, **where: Sequence[Any]) -> dict[str, float]:
+def _alone(loss: Loss, f0: float, sigma_d: float, chips: int, plan: Plan, **where: Any) -> dict[str, float]:
     """Return mean rise and variance of the loss of chips that stray in one place only, with standard errors."""
     lost = chips_of.sample(loss, [sigma_d], chips=chips, plan=plan, **where).loss.to_numpy()
     off = (lost - lost.mean()) ** 2
@@ -172,7 +172,7 @@ def snapshot(
     where, f0 = loss.point, loss.value()
     first, second = loss.gradient(), diagonal(few).values
     shift = few.hessian_times({name: d.unsqueeze(0) for name, d in where.deviation.items()})
-    parts = {
+    parts: dict[str, tuple[Tensor, ...]] = {
         name: (first[name], second[name], where.deviation[name].double().cpu(), shift[name][0]) for name in where.centre
     }
     parts["all"] = tuple(torch.cat([part[i].flatten() for part in parts.values()]) for i in range(4))

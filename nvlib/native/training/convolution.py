@@ -51,7 +51,7 @@ class Passes:
         """C++: (x, w, bias, y, which); ``which`` holds the place in a window that a pooling took."""
         c, source = self.convolution, self.source
         inputs, outputs = self.of_group
-        height, width = self.pool.kernel if self.pool else (1, None)
+        height, width = self.pool.kernel if self.pool else (1, 1)
         (down, right), (dy, dx), (ky, kx) = c.stride, c.dilation, c.kernel
         top, left = source.border.rows - c.padding[0], source.border.columns - c.padding[1]
         rows, columns = self.result.value.rows, self.result.value.columns
@@ -102,10 +102,10 @@ static void KERNEL(const float* x, const float* w, const float* bias, float* y, 
   }}
 }}"""
 
-    def unpool(self) -> str:
+    def unpool(self, pool: Pool) -> str:
         """C++: the pooled gradient g, put where its maximum came from: (g, which, spread)."""
-        (height, width), pooled = self.pool.kernel, self.gradient_of_result
-        _, rows, columns = self.pool.result.shape
+        (height, width), pooled = pool.kernel, self.gradient_of_result
+        _, rows, columns = pool.result.shape
         (down, right), spread = self.convolution.stride, self.spread
         lines = []
         for place, (r, q) in enumerate((r, q) for r in range(height) for q in range(width)):
@@ -114,7 +114,7 @@ static void KERNEL(const float* x, const float* w, const float* bias, float* y, 
         inner = "\n        ".join(lines)
         return f"""
 static void KERNEL(const float* g, const int* which, float* spread) {{
-  for (int o = 0; o < {self.pool.result.channels}; o++)
+  for (int o = 0; o < {pool.result.channels}; o++)
     for (int row = 0; row < {rows}; row++)
       for (int column = 0; column < {columns}; column++) {{
         const vec value = load(g + {pooled.at("o", "row", "column")});

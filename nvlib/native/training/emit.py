@@ -55,10 +55,10 @@ class _Emitter(Layers):
         forward += [phase for ahead, _, result in groups if self.users.get(result) for phase in ahead()]
         self.started |= set(self.network.results)
         backward = [phase for _, back, result in reversed(groups) if result in self.started for phase in back()]
-        classes = {value.channels for value in self.network.results}
-        if len(classes) != 1 or any(self.gradient(v).border != Border() for v in self.network.results):
+        lengths = {value.channels for value in self.network.results}
+        if len(lengths) != 1 or any(self.gradient(v).border != Border() for v in self.network.results):
             raise Unsupported("results of different lengths")
-        (classes,) = classes
+        (classes,) = lengths
         text = self._text(forward, backward, classes)
         return Source(text, self.memory.sizes["kept"], self.memory.sizes["scratch"], tuple(self.parameters),
                       tuple(self.buffers), len(self.network.results), classes, self.of_images)  # fmt: skip
@@ -77,21 +77,24 @@ class _Emitter(Layers):
 
     def _only_user(self, operation: Operation) -> Operation | None:
         users = self.users.get(operation.result, [])
-        return users[0] if len(users) == 1 and users[0] != "result" else None
+        return users[0] if len(users) == 1 and not isinstance(users[0], str) else None
 
     def _of(self, chain: list[Operation]) -> tuple:
-        first = chain[0]
+        first, *rest = chain
+        pool = next((o for o in rest if isinstance(o, Pool)), None)
+        relu = next((o for o in rest if isinstance(o, Pointwise)), None)
+        quantiser = next((o for o in rest if isinstance(o, Quantiser)), None)
         if isinstance(first, Convolution):
             if is_linear(first) and self.buffer(first.source).border == Border():
                 return self.linear(first)
-            return self.convolution(*chain)
+            return self.convolution(first, pool)
         if isinstance(first, Pool):
             return self.pool(first)
         if isinstance(first, BatchNorm):
-            return self.norm(*chain)
+            return self.norm(first, pool, relu)
         if isinstance(first, Quantiser):
             return self.quantiser(first, first.source, relu=False)
-        return self.quantiser(chain[1], first.operands[0], relu=True) if len(chain) > 1 else self.pointwise(first)
+        return self.pointwise(first) if quantiser is None else self.quantiser(quantiser, first.values[0], relu=True)
 
     def _laid(self) -> str:
         """C++: a block of images laid out, images innermost."""

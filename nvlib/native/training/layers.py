@@ -70,7 +70,7 @@ class Layers(Names):
             else:
                 at = self.memory.once("scratch", ("spread", spread), spread.size)
                 if pool:
-                    phases.append(("block", self.call(passes().unpool(), self.of(result), self.which(pool), at)))
+                    phases.append(("block", self.call(passes().unpool(pool), self.of(result), self.which(pool), at)))
                 else:
                     phases.append(("block", self.call(_stretch(layer, self.gradient(result), spread), self.of(result), at)))
             w = self.sums(("weight", layer.name, weight), sums * self.machine.lanes)
@@ -174,7 +174,7 @@ class Layers(Names):
             source, x = self.buffer(norm.source), self.at(norm.source)
             weight, running = self.weight(norm.weight), (self.own(norm.mean), self.own(norm.variance))
             given = x, weight, self.valid, "block == 0", state()
-            sums = (form.pooled_sums(source), best(), self.which(pool)) if pool else (form.sums(source),)
+            sums = (form.pooled_sums(pool, source), best(), self.which(pool)) if pool else (form.sums(source),)
             taken = best() if pool else x
             return [
                 ("start", f"clear({state()}, {2 * channels * lanes});"),
@@ -226,7 +226,7 @@ def spread_gradient(layer: Convolution, lanes: int) -> Buffer:
         after = layer.source.shape[1 + axis] - 1 + layer.padding[axis] - (size - 1)
         sizes.append(size)
         reach.append(max(0, before, after))
-    return Buffer(Value(layer.result.channels, *sizes), Border(*reach), lanes)
+    return Buffer(Value.of((layer.result.channels, *sizes)), Border(*reach), lanes)
 
 
 def _stretch(layer: Convolution, gradient: Buffer, spread: Buffer) -> str:

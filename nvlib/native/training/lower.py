@@ -7,6 +7,7 @@ stacked, as methods that watch inner layers do. Only what has a derivative here 
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from typing import Any
 
 import torch
@@ -14,7 +15,7 @@ from torch import Tensor, fx, nn
 
 from nvlib.native.graph import Convolution, Pointwise, Step, Unsupported, Value
 from nvlib.native.lower import exported, leaf
-from nvlib.native.nodes import arguments_of, layer_of, name_of, shape_of
+from nvlib.native.nodes import arguments_of, layer_of, name_of, operator_of, shape_of
 from nvlib.native.operators import Operators, Storage, View
 from nvlib.native.training.derivatives import DERIVATIVES
 from nvlib.native.training.graph import BatchNorm, Quantiser, Training
@@ -27,14 +28,16 @@ def lower(module: nn.Module, images: Tensor) -> Training:
 
 def _network(program: torch.export.ExportedProgram) -> Training:
     known, inputs = TrainingOperators(), program.graph_signature.user_inputs
-    source, results, stacked = None, (), False
+    stacked = False
+    source: Value | None = None
+    results: Sequence[Any] = ()
     stacks: dict[fx.Node, list[fx.Node]] = {}
     for node in program.graph.nodes:
         if node.op == "placeholder" and node.name in inputs:
             if source is not None:
                 raise Unsupported("more than one input")
             shape = shape_of(node)
-            source = Value(*shape) if len(shape) == 3 else Value(shape[0], 1, 1)
+            source = Value.of(shape)
             known.views[node] = View(Storage(source), flat=len(shape) == 1)
         elif node.op == "placeholder":
             known.steps[node] = known.recipe.add(leaf(node, program))
@@ -53,7 +56,7 @@ def _network(program: torch.export.ExportedProgram) -> Training:
             raise Unsupported(f"a node of kind {node.op}")
     if len(results) == 1 and results[0] in stacks:
         results, stacked = stacks[results[0]], True
-    if not results or (len(results) > 1 and not stacked) or any(node not in known.views for node in results):
+    if source is None or not results or (len(results) > 1 and not stacked) or any(node not in known.views for node in results):
         raise Unsupported("it does not return one tensor that depends on its input")
     if any(len(shape_of(node)) != 1 for node in results):
         raise Unsupported("its result is not one vector of logits an image")
@@ -90,7 +93,7 @@ def _checked(known: TrainingOperators, names: dict[int, str]) -> None:
                 raise Unsupported(f"{operation.function} of different shapes")
 
 
-class TrainingOperators(Operators):
+class TrainingOperators(Operators[BatchNorm | Quantiser]):
     """Operators in training mode; counters beside."""
 
     def __init__(self) -> None:
@@ -100,11 +103,11 @@ class TrainingOperators(Operators):
     def count(self, node: fx.Node) -> None:
         """Take a call that no image takes part in: only that a buffer grows by a number is known."""
         name, arguments = name_of(node), arguments_of(node)
-        held = self.steps.get(arguments.get("self"))
-        buffer = None if held is None else self.recipe.steps[held].name
+        own = arguments.get("self")
+        buffer = self.recipe.steps[self.steps[own]].name if own in self.steps else None
         if name == "add_" and buffer is not None and isinstance(arguments["other"], int) and not node.users:
             self.counters.append((buffer, arguments["other"] * arguments["alpha"]))
-        elif node.users or node.target._schema.is_mutable:
+        elif node.users or operator_of(node)._schema.is_mutable:
             raise Unsupported(f"{name} of the module's own tensors")
 
     def _handler(self, name: str) -> Any:
@@ -126,14 +129,14 @@ class TrainingOperators(Operators):
         held = self.recipe.steps[self.steps[arguments["range"]]].name
         if held is None:
             raise Unsupported("a quantiser whose range is no buffer")
-        result = Value(*view.value.shape)
+        result = Value.of(view.value.shape)
         quantiser = Quantiser(layer_of(node), view.value, result, held, arguments["bits"], arguments["momentum"])
         return self._emit(quantiser, flat=view.flat)
 
     def _batch_norm(self, node: fx.Node, arguments: dict[str, Any]) -> View:
         if not arguments["training"]:
             raise Unsupported("batch normalisation with frozen statistics")
-        names = []
+        names: list[str | None] = []
         for key in ("weight", "bias", "running_mean", "running_var"):
             given = arguments[key]
             step = None if given is None else self.recipe.steps[self.steps[given]] if given in self.steps else Step()
@@ -143,6 +146,8 @@ class TrainingOperators(Operators):
         view = self.views[arguments["input"]]
         if view.flat and (view.value.rows, view.value.columns) != (1, 1):
             raise Unsupported("batch normalisation of flattened channels")
-        result = Value(*view.value.shape)
-        norm = BatchNorm(layer_of(node), view.value, result, *names, arguments["momentum"], arguments["eps"])
+        result = Value.of(view.value.shape)
+        weight, bias, mean, variance = names
+        norm = BatchNorm(layer_of(node), view.value, result, weight, bias, mean, variance, arguments["momentum"],
+                         arguments["eps"])  # fmt: skip
         return self._emit(norm, flat=view.flat)

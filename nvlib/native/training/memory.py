@@ -80,7 +80,8 @@ class Memory:
 
 def stretches(phases: Sequence[Phase], blocks: int) -> str:
     """Return the calls of a pass: neighbours that work block by block in one loop; ``start`` and ``end`` outside."""
-    lines, stretch = [text for mode, text in phases if mode == "start"], []
+    lines = [text for mode, text in phases if mode == "start"]
+    stretch: list[str] = []
 
     def close() -> None:
         if stretch:

@@ -7,7 +7,7 @@ import math
 from nvlib.native.fuse import Border, borders
 from nvlib.native.graph import Pointwise, Pool, Value
 from nvlib.native.layout import Buffer, Machine
-from nvlib.native.training.graph import Training
+from nvlib.native.training.graph import Operation, Training
 from nvlib.native.training.memory import Memory
 
 
@@ -22,7 +22,7 @@ class Names:
         self.buffers: list[str] = []
         self.functions: dict[str, str] = {}
         self.wide = borders(network.operations)
-        self.users: dict[Value, list[object]] = {}
+        self.users: dict[Value, list[Operation | str]] = {}
         for operation in network.operations:
             for value in operation.values if isinstance(operation, Pointwise) else [operation.source]:
                 self.users.setdefault(value, []).append(operation)

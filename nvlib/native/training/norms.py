@@ -87,9 +87,9 @@ class Norm:
   }}
 }}"""
 
-    def pooled_sums(self, source: Buffer) -> str:
+    def pooled_sums(self, pool: Pool, source: Buffer) -> str:
         """C++: (x, w, valid, first, state, best, which): also takes the window's x that is best once normalised."""
-        (height, width), (channels, rows, columns) = self.pool.kernel, self.shape
+        (height, width), (channels, rows, columns) = pool.kernel, self.shape
         lines = []
         for n, (r, q) in enumerate((r, q) for r in range(height) for q in range(width)):
             at = source.at("channel", f"row * {height} + {r}", f"column * {width} + {q}")

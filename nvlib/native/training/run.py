@@ -198,9 +198,9 @@ def _try(made: Program, module: nn.Module, weights: dict[str, Tensor], x: Tensor
     out, kept, rows = made.forward(x.contiguous(), held, buffers)
     gx = torch.empty_like(x) if of_images else None
     found = made.backward(g.view(out.shape), held, kept, rows, [True] * len(held), gx)
-    pairs = [("its values", expected.detach().reshape(out.shape), out)]
+    pairs: list[tuple[str, Tensor | None, Tensor]] = [("its values", expected.detach().reshape(out.shape), out)]
     pairs += [(f"the gradient of {name}", s, f) for name, s, f in
-              zip((*names, "the images"), slopes, [*found, *([gx] if of_images else [])], strict=False)]  # fmt: skip
+              zip((*names, "the images"), slopes, [*found, gx], strict=False) if f is not None]  # fmt: skip
     pairs += [(name, moved[name], b) for name, b in zip(made.source.buffers, buffers, strict=True)]
     largest = max(float(s.norm()) for s in slopes if s is not None)
     for what, mine, theirs in pairs:
