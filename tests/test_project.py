@@ -18,10 +18,10 @@ NOTEBOOKS = sorted((ROOT / "notebooks").glob("*.ipynb"))
 ORDER = [
     "errors", "fields", "cards", "clock", "code", "precision", "records", "declarations", "catalogue", "image_sets",
     "plugins", "statistics", "summary", "anova", "sequential", "devices", "modules", "operands", "native", "philox",
-    "effects", "ranges", "array", "conditions", "cells", "crossbar", "circuits", "noise", "models", "data", "population",
-    "felt", "probe", "rounding", "evaluate", "calibration", "curvature", "sweeps", "methods", "deploy", "hardware", "taylor",
-    "by_stage", "provenance", "locks", "store", "studies", "launch", "figures", "explore", "papers", "doctor",
-    "commands", "__main__",
+    "effects", "ranges", "array", "conditions", "cells", "crossbar", "circuits", "noise", "models", "data",
+    "population", "felt", "probe", "rounding", "evaluate", "calibration", "curvature", "sweeps", "methods", "deploy",
+    "hardware", "taylor", "by_stage", "provenance", "locks", "store", "studies", "launch", "figures", "explore",
+    "papers", "doctor", "commands", "__main__",
 ]  # fmt: skip
 HEAVY = {"plotly", "streamlit", "torchvision", "jupyterlab", "IPython", "ipywidgets", "papermill"}
 

@@ -90,8 +90,8 @@ def card(status: launch.Status) -> None:
             else:
                 button("Resume", launch.resume, status.id, "replay", "Goes on from the last epoch and chip.")
         if status.total:
-            known = status.eta is not None and not status.finished
-            left_over = f", about {in_words(status.eta)} left" if known else ""
+            known = None if status.finished else status.eta
+            left_over = f", about {in_words(known)} left" if known is not None else ""
             st.progress(min(1.0, status.done / status.total), f"{status.done:.1f} of {status.total} runs{left_over}")
         now = jobs.latest(status) if status.finished else status.what
         lines = [now, f"begun {status.started.replace('T', ' ').replace('Z', ' UTC')}"]

@@ -75,7 +75,8 @@ class Leader:
     def begin(self, studies: Sequence[Study]) -> None:
         """Find what is missing, and fix the plan that all workers follow."""
         asked, where = self.launch.asked(), self.launch.store()
-        self.desks, self.work = [Desk(study, where, asked["on"]) for study in studies], []
+        self.desks = [Desk(study, where, asked["on"]) for study in studies]
+        self.work: list[tuple[Desk, Task]] = []
         for desk in self.desks:
             known = {task for _, task in self.work}  # studies may share runs
             self.work += [(desk, task) for task in plan(desk, asked["pack"], asked["threads"]) if task not in known]
@@ -176,10 +177,12 @@ class Spawned:
         self.listener.start()
 
     def _listen(self, manifest: str) -> None:
+        pipe, lines = self.process.stdin, self.process.stdout
+        assert pipe is not None and lines is not None, "both are pipes"
         try:
-            with self.process.stdin as pipe:
+            with pipe:
                 pipe.write(manifest)
-            for line in self.process.stdout:
+            for line in lines:
                 self.said = json.loads(line)
         except (OSError, ValueError):
             return  # it is gone; `far` says how

@@ -152,7 +152,8 @@ def refreshed(launch: Launch, status: Status) -> Status:
     held = launch.read("slurm.json")
     if held is None or not held["jobs"] or status.finished:
         return status
-    queue, jobs, active = states(held["jobs"]), [], {}
+    queue, jobs = states(held["jobs"]), []
+    active: dict[str, Any] = {}
     for index, job in enumerate(held["jobs"]):
         said = {"state": "", "what": "", "done": 0.0, "total": len(held["shares"][index]), "partial": {}, "pid": None}
         said |= launch.read(f"workers/{index}.json") or {}

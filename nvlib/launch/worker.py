@@ -48,7 +48,8 @@ class Worker:
     ) -> None:  # fmt: skip
         self.launch, self.work, self.tell, self.say, self.parent = launch, work, tell, say, parent
         self.amounts = {(desk, task): 0 for desk, task in work}
-        self.said, self.told = {"state": "running", "what": "", "partial": {}}, 0.0
+        self.said: dict[str, Any] = {"state": "running", "what": "", "partial": {}}
+        self.told = 0.0
 
     def __call__(self, wait: bool = True) -> bool:
         """Do what can be done; returns whether all of it is there now."""

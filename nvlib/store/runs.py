@@ -328,7 +328,7 @@ def results(store: Store | None = None, **where: object) -> pd.DataFrame:
         (3, True)
     """
     store = store or Store()
-    runs = where.get("run")
+    runs: Any = where.get("run")
     runs = None if runs is None else {runs} if isinstance(runs, str) else set(runs)
     rows, local = store.table(runs), store.local(runs)
     rows = table.joined([rows, local]) if len(local) else rows

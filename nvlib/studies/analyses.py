@@ -77,4 +77,4 @@ def run(
     tasks = [task for task in tasks if not desk.done(task)]
     with Bars(tasks, progress) as bars:
         run_tasks([(desk, task) for task in tasks], bars.tell)
-    return [where.tables(name) for name in desk.wanted]
+    return [where.tables(name) or {} for name in desk.wanted]

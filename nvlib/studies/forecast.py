@@ -62,7 +62,9 @@ class Forecast:
     def text(self) -> str:
         """Return it in a few lines."""
         time_ = "unknown" if self.seconds is None else in_words(self.seconds)
-        shared = f", {in_words(self.wall)} with {self.workers} processes" if self.workers > 1 and self.seconds else ""
+        shared = ""
+        if self.workers > 1 and self.seconds and self.wall is not None:
+            shared = f", {in_words(self.wall)} with {self.workers} processes"
         return "\n".join([
             f"trainings    {self.trainings}, of which {self.trainings_done} exist; {self.epochs} epochs to go",
             f"evaluations  {self.evaluations}, of which {self.evaluations_done} exist; {self.chips} chips to go",
@@ -159,7 +161,8 @@ class _Speeds:
     """Seconds an image of each kind of work: remembered where the store knows them, measured where not."""
 
     def __init__(self, desk: Desk, calibrate: bool) -> None:
-        self.calibrate, self.held = calibrate, {}
+        self.calibrate = calibrate
+        self.held: dict[str, float | None] = {}
         self.stored = _stored(desk)
         self.used: set[str] = set()
 
@@ -206,7 +209,8 @@ class _Speeds:
             self.held[key] = _evaluate_a_little(desk, task) if self.calibrate else None
         self.used.add("measured on a few images" if self.calibrate else "not every speed is known")
         # at sigma_d = 0 all chips are one
-        return self.held[key] if evaluation.sigma_d or self.held[key] is None else self.held[key] / task.amount
+        spent = self.held[key]
+        return spent if evaluation.sigma_d or spent is None else spent / task.amount
 
 
 def searched(desk: Desk, training: Training) -> int:
@@ -260,7 +264,8 @@ def _evaluate_a_little(desk: Desk, task: Task, deployed: bool = True) -> float:
     training = desk.trainings[evaluation.training]
     model = desk.study.template(few.classes, few.shape[0], training.seed).eval()
     crossbar = crossbar_of(evaluation, desk.study.devices)
-    if evaluation.deployment is None or not deployed:
+    deployment = evaluation.deployment
+    if deployment is None or not deployed:
         held = Plan(**task.plan)
         chips = 1 if held.how == "loop" else min(task.amount, held.threads)
 
@@ -270,7 +275,7 @@ def _evaluate_a_little(desk: Desk, task: Task, deployed: bool = True) -> float:
         chips = 1
 
         def work() -> None:
-            method = desk.study.deployment(evaluation.deployment["name"])
+            method = desk.study.deployment(deployment["name"])
             list(method.apply(model, few, crossbar, index=range(1), on=desk.on))
 
     spent = []
@@ -283,6 +288,7 @@ def _evaluate_a_little(desk: Desk, task: Task, deployed: bool = True) -> float:
 
 def _some(loaded: Dataset, images: int) -> Dataset:
     """Return the first images of each split."""
-    splits = {p: Split(s.x[:images], s.y[:images]) for p in ("train", "validation", "test")
-              for s in [getattr(loaded, p)]}  # fmt: skip
-    return replace(loaded, **splits)
+    train, validation, test = (
+        Split(s.x[:images], s.y[:images]) for s in (loaded.train, loaded.validation, loaded.test)
+    )
+    return replace(loaded, train=train, validation=validation, test=test)

@@ -7,7 +7,7 @@ import time
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import suppress
 from dataclasses import MISSING, asdict, fields
-from typing import Any
+from typing import Any, Protocol
 
 import pandas as pd
 import torch
@@ -32,7 +32,25 @@ BLOCK = 100  # chips a file
 SECONDS = 30.0  # or as many as this; a fresh evaluation's first after FIRST, then twice as long each time
 FIRST = 3.0
 
-Tell = Callable[[Desk, Task, int, Mapping[str, Any]], None]  # so many epochs or chips more, and the latest numbers
+Tell = Callable[[Any, Task, int, Mapping[str, Any]], None]  # of a desk: so many epochs or chips more, latest numbers
+
+
+class Analyst(Protocol):
+    """A desk of analyses (`nvlib.studies.analyses`), each of which it carries out by itself."""
+
+    where: Store
+
+    def done(self, task: Task) -> bool:
+        """Whether an analysis' tables are there."""
+        ...
+
+    def ready(self, task: Task) -> bool:
+        """Whether an analysis has what it needs."""
+        ...
+
+    def carry_out(self, task: Task, tell: Tell) -> None:
+        """Make an analysis' tables and store them."""
+        ...
 
 
 class Lost(InputError):
@@ -54,7 +72,7 @@ def model_of(training: Training | str, where: Store | None = None) -> nn.Module:
     weights = where.weights(record)
     if weights is None:
         raise Lost(digest(record))
-    shape = {"width": record.width, "bits": record.bits, "activation_bits": record.activation_bits}
+    shape: dict[str, Any] = {"width": record.width, "bits": record.bits, "activation_bits": record.activation_bits}
     decided = where.about(digest(record)).get("network") if own.is_own(record.network) else None
     if decided:  # by the data set
         classes, channels = decided["classes"], decided["in_channels"]
@@ -166,7 +184,8 @@ def evaluate(desk: Desk, task: Task, count: Tell) -> None:
     recorded = where.plan(evaluation)
     plan = recorded if recorded and recorded.get("device") == torch.device(desk.on).type else task.plan
     lacking = desk.lacking(task.name)
-    held, began, have, patience = [], time.monotonic(), desk.study.chips - len(lacking), FIRST
+    held: list[Any] = []
+    began, have, patience = time.monotonic(), desk.study.chips - len(lacking), FIRST
     count(desk, task, 0, {"begun": True})
     if evaluation.deployment is None:
         with running(plan["threads"]):
@@ -232,7 +251,7 @@ def _parts(
 ) -> Iterator[Any]:
     """Yield scored blocks of chips, as programmed or deployed."""
     crossbar = crossbar_of(evaluation, desk.study.devices)
-    options = {"index": index, "seed": evaluation.seed, "on": desk.on}
+    options: dict[str, Any] = {"index": index, "seed": evaluation.seed, "on": desk.on}
     if evaluation.deployment is None:
         return blocks(model, desk.loaded, crossbar, plan=Plan(**plan), **options)
     method = desk.study.deployment(evaluation.deployment["name"])
@@ -243,8 +262,10 @@ def _frame(part: Any, desk: Desk, evaluation: Evaluation) -> pd.DataFrame:
     """Return a block as the store has it; deployed ones say which parameters are not the default."""
     if isinstance(part, Samples):
         frame = pd.DataFrame({"chip": part.index, "accuracy": part.accuracy, "loss": part.loss, "ekl": part.ekl})
-        return frame if part.plan.precision == "float32" else frame.assign(precision=part.plan.precision)
-    return part.frame().assign(deployment_parameters=_changed(desk.study.deployment(evaluation.deployment["name"])))
+        word = part.plan.precision if part.plan else "float32"
+        return frame if word == "float32" else frame.assign(precision=word)
+    name = (evaluation.deployment or {})["name"]
+    return part.frame().assign(deployment_parameters=_changed(desk.study.deployment(name)))
 
 
 def _changed(method: Any) -> str:

@@ -20,17 +20,17 @@ from nvlib.data import Dataset
 from nvlib.records import Training
 from nvlib.store import Store
 from nvlib.studies import perform
-from nvlib.studies.perform import Lost, Tell
+from nvlib.studies.perform import Analyst, Lost, Tell
 from nvlib.studies.plan import Desk, Task, plan
 from nvlib.studies.study import Study
 
 POLL = 0.5  # seconds between looks at work in other hands
-Failed = Callable[[Desk, Task, Exception | None], bool]
+Failed = Callable[[Any, Task, Exception | None], bool]
 UNITS = {"training": "epoch", "evaluation": "chip", "analysis": "table"}
 
 
 def run_tasks(
-    work: Sequence[tuple[Desk, Task]], tell: Tell, *, wait: bool = True, failed: Failed | None = None
+    work: Sequence[tuple[Desk | Analyst, Task]], tell: Tell, *, wait: bool = True, failed: Failed | None = None
 ) -> list[Task]:
     """Do tasks until none is left that this process can do.
 
@@ -44,9 +44,10 @@ def run_tasks(
     Returns:
         The tasks that others are doing, that failed, or that need something that failed.
     """
-    left, given_up, told = list(work), [], {}
+    left, given_up = list(work), []
+    told: dict[tuple[Desk | Analyst, Task], int] = {}
 
-    def count(desk: Desk, task: Task, n: int, latest: Mapping[str, Any]) -> None:
+    def count(desk: Desk | Analyst, task: Task, n: int, latest: Mapping[str, Any]) -> None:
         told[desk, task] = told.get((desk, task), 0) + n
         tell(desk, task, n, latest)
 
@@ -70,10 +71,10 @@ def run_tasks(
         with held:
             try:
                 if not desk.done(task):  # somebody may have finished it just before
-                    if task.kind == "analysis":
-                        desk.carry_out(task, count)
-                    else:
+                    if isinstance(desk, Desk):
                         (perform.train if task.kind == "training" else perform.evaluate)(desk, task, count)
+                    else:
+                        desk.carry_out(task, count)
                 for name in task.names:
                     store.sweep(desk.where.runs / name)
             except Lost as lost:  # its weights turned out to be damaged: train again
