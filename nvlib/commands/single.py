@@ -1,4 +1,4 @@
-"""One training, or one evaluation of a stored model, done as a study does them: claimed, checkpointed, in blocks."""
+"""One training, or one evaluation of a stored model, done as a study does them: locked, checkpointed, in blocks."""
 
 from __future__ import annotations
 
@@ -9,9 +9,8 @@ import torch
 from nvlib.errors import InputError
 from nvlib.records import Evaluation
 from nvlib.store import Store
-from nvlib.studies import Study
-from nvlib.studies.perform import model_of
-from nvlib.studies.plan import Desk, Task, plan, training_plan
+from nvlib.studies import Study, model_of, run
+from nvlib.studies.plan import Desk, Task, training_plan
 from nvlib.studies.runner import Bars, run_tasks
 
 
@@ -19,11 +18,11 @@ def train(study: Study, where: Store, on: str, threads: int | None, progress: bo
     """Train the one model of a study if it is not there, and return its hash."""
     desk = Desk(study, where, on)
     (name,) = desk.trainings
-    tasks = []
     if where.weights(name) is None:
         held = training_plan(desk, (name,), threads or torch.get_num_threads())
-        tasks = [Task("training", (name,), study.epochs, held)]
-    _do(desk, tasks, progress)
+        task = Task("training", (name,), study.epochs, held)
+        with Bars([task], progress) as bars:
+            run_tasks([(desk, task)], bars.tell)
     return name
 
 
@@ -77,11 +76,6 @@ class Model:
         """
         study = Study.of({**self.shape, **values, "chips": chips})
         desk = Desk(study, self.where, on, self.training, self.loaded)
-        _do(desk, plan(desk, threads=threads), progress)
+        run(study, self.where, on=on, progress=progress, threads=threads, of=self.training, loaded=self.loaded)
         (evaluation,) = desk.evaluations.values()
         return evaluation
-
-
-def _do(desk: Desk, tasks: list[Task], progress: bool) -> None:
-    with Bars(tasks, progress) as bars:
-        run_tasks([(desk, task) for task in tasks], bars.tell)
