@@ -1,4 +1,4 @@
-"""train, evaluate: one model, and its chips, done as a study does them: claimed, checkpointed, in blocks."""
+"""train, evaluate: one model, and its chips, done as a study does them: locked, checkpointed, in blocks."""
 
 from __future__ import annotations
 

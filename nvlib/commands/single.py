@@ -75,7 +75,6 @@ class Model:
             **values: of the study of one that it is, as `Study.of` takes them: devices, sigma_d, reference, ...
         """
         study = Study.of({**self.shape, **values, "chips": chips})
-        desk = Desk(study, self.where, on, self.training, self.loaded)
         run(study, self.where, on=on, progress=progress, threads=threads, of=self.training, loaded=self.loaded)
-        (evaluation,) = desk.evaluations.values()
+        (evaluation,) = Desk(study, self.where, on, self.training, self.loaded).evaluations.values()
         return evaluation
