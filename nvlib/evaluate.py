@@ -38,7 +38,7 @@ from nvlib.data import Dataset, Split
 from nvlib.data.given import split_of as as_split
 from nvlib.devices import Device
 from nvlib.errors import InputError, whole
-from nvlib.modules import evaluating, private
+from nvlib.modules import evaluating, private, usable
 from nvlib.philox import check_seed
 from nvlib.population import Plan
 from nvlib.precision import check as check_precision
@@ -312,6 +312,7 @@ def monte_carlo(
     """
     chips, max_chips, first = whole("chips", chips, 1), whole("max_chips", max_chips, 1), whole("first", first, 0)
     seed = check_seed(seed)
+    usable(model)
     rule = None if until is None else Until(until, of, k, confidence, chips, max_chips)
     crossbar = as_crossbar(crossbar, sigma_d, **conditions)
     calibration, data = _calibration(data, crossbar, calibration), as_split(data)

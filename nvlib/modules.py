@@ -117,6 +117,8 @@ def usable(model: nn.Module, *, values: bool = True) -> None:
             raise InputError(f"{name} of {type(model).__name__} has no shape yet; run the model on an image first")
         if values and parameter.is_meta:
             raise InputError(f"{name} of {type(model).__name__} is on the meta device, without values; load them")
+        if parameter.layout != torch.strided:
+            raise InputError(f"weights {name} are sparse; expected dense floats")
 
 
 def _makers(part: nn.Module) -> dict[str, Callable[[], Tensor]]:

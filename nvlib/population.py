@@ -428,6 +428,15 @@ def _native_pays(model: nn.Module, x: Tensor, count: int, images: int) -> bool:
     return generated < loop
 
 
+def backward(losses: Tensor) -> None:
+    """Leave the gradients of losses, (members,) or their sum, in the weights; InputError where none has one."""
+    if not losses.requires_grad:
+        by = "by a network whose outputs are detached or computed under torch.no_grad"
+        where = by if torch.is_grad_enabled() else "under torch.no_grad or inference_mode"
+        raise InputError(f"the loss depends on no weight: it was computed {where}; training needs gradients")
+    losses.sum().backward()
+
+
 def training_way(
     model: nn.Module, weights: Mapping[str, Tensor], x: Tensor, steps: int, precision: str = "float32"
 ) -> str:
@@ -446,7 +455,7 @@ def training_way(
     seeds = range(members(held))  # what it draws here is nobody's
 
     def step(how: str) -> None:
-        forward(model, held, x, per_member=True, how=how, seeds=seeds).square().mean().backward()
+        backward(forward(model, held, x, per_member=True, how=how, seeds=seeds).square().mean())
 
     loop = _seconds(lambda: step("loop"), budget=0.2)
     if loop * steps < _WORTH:

@@ -161,3 +161,23 @@ def test_normalisation_that_is_frozen_keeps_its_statistics():
 def test_a_network_without_anything_to_train_is_refused():
     with pytest.raises(InputError, match="all parameters of Sequential are frozen"):
         trained(network().requires_grad_(False), 0)
+
+
+class Detached(nn.Module):
+    """A network from whose outputs no gradient comes back."""
+
+    def __init__(self):
+        super().__init__()
+        self.f = nn.Linear(8, 4)
+
+    @torch.no_grad()
+    def forward(self, x):
+        return self.f(x)
+
+
+def test_a_training_without_gradients_is_refused():
+    with pytest.raises(InputError, match="a network whose outputs are detached"):
+        trained(Detached(), [0])
+    for nothing in (torch.no_grad, torch.inference_mode):
+        with nothing(), pytest.raises(InputError, match="the loss depends on no weight: it was computed under torch"):
+            trained(nn.Linear(8, 4), [0])

@@ -17,7 +17,7 @@ from torch import Tensor, nn
 from nvlib import clock
 from nvlib.errors import whole_field
 from nvlib.methods.loop import order
-from nvlib.methods.recipe import Recipe
+from nvlib.methods.recipe import Recipe, descend
 
 
 @dataclass(frozen=True)
@@ -86,15 +86,11 @@ def tune(
         for batch in range(batches):
             step = epoch * batches + batch
             take = shuffled[batch * size : (batch + 1) * size]
-            for group in optimiser.param_groups:
-                group["lr"] = recipe.rate(step, schedule.epochs * batches)
-            optimiser.zero_grad(set_to_none=True)
             outs = logits(step, take)
             labels = y[take].expand(len(outs), -1)
             nll = nn.functional.cross_entropy(outs.flatten(0, 1), labels.flatten(), reduction="none")
             losses = nll.view(labels.shape).mean(1)
-            losses.sum().backward()
-            optimiser.step()
+            descend(recipe, optimiser, losses, step, schedule.epochs * batches)
             total = total + losses.detach()
         spent += clock.seconds() - began
         yield Tuned(epoch + 1, (total / batches).cpu().numpy(), (epoch + 1) * batches * size, spent)

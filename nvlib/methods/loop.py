@@ -31,7 +31,7 @@ from nvlib.errors import InputError, unknown, whole
 from nvlib.evaluate import as_split, score
 from nvlib.methods.cost import cost_of
 from nvlib.methods.keep import Held
-from nvlib.methods.recipe import Recipe, update
+from nvlib.methods.recipe import Recipe, descend
 from nvlib.methods.run import Batch, Run
 from nvlib.native import layers
 from nvlib.precision import check as check_precision
@@ -326,16 +326,13 @@ def _epochs(
         for b in range(batches):
             run.step = run.epoch * batches + b
             take = orders[:, b * size : (b + 1) * size]
-            for group in run.updater.param_groups:
-                group["lr"] = recipe.rate(run.step, epochs.stop * batches)
             # into the same memory each step; indexing takes twice as long
             taken = torch.index_select(training.x, 0, take.flatten(), out=taken)
             x, y = taken.unflatten(0, take.shape), training.y.index_select(0, take.flatten()).view(take.shape)
             batch = Batch(recipe.images(x, run.seeds, run.step), y)
             with products(run.precision, training.x.device):
                 losses = method.loss(run, batch)
-                losses.sum().backward()  # w <- w - alpha d loss / d(w + dw), on the clean weights
-            update(run.updater)
+                descend(recipe, run.updater, losses, run.step, epochs.stop * batches)
             recipe.clipped([run.weights[name] for name in run.arrays if name in run.weights])
             run.loss += losses.detach()
         seconds = clock.seconds() - began

@@ -14,7 +14,7 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
-from nvlib import philox, ranges
+from nvlib import philox, population, ranges
 from nvlib.declarations import RecipeFields
 from nvlib.errors import InputError, unknown
 from nvlib.native import layers
@@ -113,6 +113,25 @@ def update(optimiser: torch.optim.Optimizer) -> None:
         optimiser.step()
     for parameter in group["params"]:
         parameter.grad = None
+
+
+def descend(recipe: Recipe, optimiser: torch.optim.Optimizer, losses: Tensor, step: int, steps: int) -> None:
+    """Take one step: gradients of losses, at the rate that the schedule has there, and let go of them.
+
+    Args:
+        recipe: whose schedule.
+        optimiser: of `Recipe.build`.
+        losses: one a member, (members,).
+        step: which, from 0.
+        steps: of the whole training.
+
+    Raises:
+        InputError: where no weight has a gradient.
+    """
+    for group in optimiser.param_groups:
+        group["lr"] = recipe.rate(step, steps)
+    population.backward(losses)  # w <- w - alpha d loss / d(w + dw), on the clean weights
+    update(optimiser)
 
 
 # NFT's authors' published ones (VGG-8 for 200 epochs); for the LeNets the papers say "best practice", taken as Adam's.
