@@ -14,7 +14,7 @@ from __future__ import annotations
 import importlib
 import tomllib
 from collections.abc import Callable, Sequence
-from functools import partial
+from functools import cache, partial
 from pathlib import Path
 from typing import Any
 
@@ -87,22 +87,18 @@ def span(values: Sequence[float], unit: str = "") -> str:
     return f"{text} {unit}{'' if text == '1' else 's'}" if unit else text
 
 
-def methods() -> dict[str, type]:
-    """Return the classes of nvlib's training methods, imported; likewise `deployments`."""
-    return {name: _class("methods", home) for name, (_, home) in _METHODS.items()}
+def classes(kind: str) -> dict[str, Callable[..., Any]]:
+    """Return nvlib's own ``methods``, ``networks`` or ``deployments`` by name, imported: classes, or what makes one."""
+    return dict(_classes(kind))
 
 
-def deployments() -> dict[str, type]:
-    """Return the classes of nvlib's deployment methods."""
-    return {name: _class("deploy", home) for name, (_, home) in _DEPLOYMENTS.items()}
-
-
-def networks() -> dict[str, Callable[..., Any]]:
-    """Return what makes nvlib's networks."""
-    found = {name: (_class("models", home), given) for name, (_, home, given) in _NETWORKS.items()}
-    return {name: partial(kind, **given) if given else kind for name, (kind, given) in found.items()}
-
-
-def _class(package: str, home: str) -> type:
-    file, _, name = home.partition(":")
-    return getattr(importlib.import_module(f"nvlib.{package}.{file}"), name)
+@cache
+def _classes(kind: str) -> dict[str, Callable[..., Any]]:
+    package, held = {"methods": ("methods", _METHODS), "networks": ("models", _NETWORKS),
+                     "deployments": ("deploy", _DEPLOYMENTS)}[kind]  # fmt: skip
+    found = {}
+    for name, (_, home, *given) in held.items():
+        file, _, made = home.partition(":")
+        thing = getattr(importlib.import_module(f"nvlib.{package}.{file}"), made)
+        found[name] = partial(thing, **given[0]) if given and given[0] else thing
+    return found

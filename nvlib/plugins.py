@@ -209,11 +209,12 @@ def shown(network: str, source: Source) -> str:
 
 
 def _refuse_ours() -> None:
-    """Refuse what stands in place of nvlib's own: tables and figures would hold both under one name."""
+    """Put back what a file took the place of, and refuse it: tables would hold both under one name."""
     for kind, module, attribute, _ in _REGISTRIES:
         registry = getattr(sys.modules.get(module), attribute, {})
         for name in _OURS[kind] & set(registry):
             if source := source_of(registry[name]):
+                registry[name] = catalogue.classes(f"{kind}s")[name]
                 raise InputError(f"{Path(source.path).name} puts a {kind} of its own in place of nvlib's {name!r}; "
                                  "expected a name of its own")  # fmt: skip
 

@@ -148,6 +148,9 @@ def test_nvlibs_own_names_are_not_replaced(mine):
     mine.write_text(mine.read_text().replace('METHODS["louder"]', 'METHODS["rc"]'))
     with pytest.raises(InputError, match=r"mine\.py puts a method of its own in place of nvlib's 'rc'"):
         plugins.load(mine)
+    assert nvlib.METHODS["rc"].__module__ == "nvlib.methods.censored"
+    mine.write_text(mine.read_text().replace('METHODS["rc"]', 'METHODS["louder"]'))
+    assert plugins.load(mine).name == "mine" and "louder" in catalogue.METHODS
 
 
 def test_a_class_of_a_session_has_its_text():

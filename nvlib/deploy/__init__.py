@@ -28,7 +28,7 @@ from nvlib import catalogue, plugins
 from nvlib.deploy.deployed import Deployed
 from nvlib.errors import unknown
 
-DEPLOYMENTS: dict[str, type] = catalogue.deployments()
+DEPLOYMENTS: dict[str, type] = catalogue.classes("deployments")
 globals().update({method.__name__: method for method in DEPLOYMENTS.values()})
 
 __all__ = ["DEPLOYMENTS", "Deployed", "get", *(method.__name__ for method in DEPLOYMENTS.values())]

@@ -26,7 +26,7 @@ from nvlib.methods.recipe import RECIPES, Recipe, preset
 from nvlib.methods.run import Batch, Run
 from nvlib.methods.search import BETAS
 
-METHODS: dict[str, type] = catalogue.methods()
+METHODS: dict[str, type] = catalogue.classes("methods")
 globals().update({method.__name__: method for method in METHODS.values()})
 
 __all__ = [

@@ -13,7 +13,7 @@ from nvlib.errors import InputError, unknown, whole
 from nvlib.models import factory, own
 from nvlib.models.networks import checked_bits
 
-MODELS: dict[str, Callable[..., nn.Module]] = catalogue.networks()
+MODELS: dict[str, Callable[..., nn.Module]] = catalogue.classes("networks")
 _OURS = dict(MODELS)
 
 
