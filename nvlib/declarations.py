@@ -62,7 +62,7 @@ class StudyFields:
         peripheries: round the arrays, tiles, converters, wires: none (default), isaac, rows=64,adc_bits=6, ...
         train_range: of forwards in training (default: that of the chips).
         train_effects: that noisy forwards in training meet, e.g. drift:time=3600 (default: none).
-        deployments: what is done to each chip.
+        deployments: what is done to each chip, of `nvlib.DEPLOYMENTS` (default: none).
         parameters: of methods, by name.
         deployment_parameters: of deployments, by name.
         width: channels, as a multiple.

@@ -39,7 +39,7 @@ LISTED = ("network", "method", "deploy")  # whose help says what there is
 
 def name_of(kind: str) -> Any:
     """Return the type of a name that a shell completes to the known ones; any other text, a path, is one too."""
-    return Annotated[Literal[tuple(KNOWN[kind])] | str, Parameter(show_choices=False, metavar="NAME")]
+    return Annotated[Literal[tuple(KNOWN[kind])] | str, Parameter(show_choices=kind in LISTED, metavar="NAME")]
 
 
 def told(kind: Any, text: str | None = None, **how: Any) -> Any:
@@ -106,13 +106,11 @@ def option(word: str, kind: Any, text: str | None, group: Group, default: str = 
         default: as the help says it; "": not at all.
         several: whether a tuple takes all words that follow.
     """
-    if word in LISTED:
-        text = f"{(text or '').rstrip('.')} ({', '.join(KNOWN[word])})."
     if word in KNOWN:
         kind = tuple[name_of(word), ...] if typing.get_origin(kind) is tuple else name_of(word)
     return Annotated[kind, Parameter(
-        name=f"--{word.replace('_', '-')}", help=text, group=group, show_default=default or False, show_choices=False,
-        consume_multiple=1 if several else False, metavar="NAME" if word in KNOWN else None,
+        name=f"--{word.replace('_', '-')}", help=text, group=group, show_default=default or False,
+        show_choices=word in LISTED, consume_multiple=1 if several else False, metavar="NAME" if word in KNOWN else None,
     )]  # fmt: skip
 
 

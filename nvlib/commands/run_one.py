@@ -108,7 +108,7 @@ def evaluate(
         max_chips: where --until gives up.
         precision: of the products: float32, bf16, or tf32 on cuda.
         dataset: path of the image folder, if it has moved.
-        deploy: none (default), write_verify, swim, normalise, compensate, last_layer, last_layers, tsb.
+        deploy: what is done to each chip (default: none).
     """
     from nvlib import statistics
     from nvlib.commands import single
