@@ -110,7 +110,8 @@ def option(word: str, kind: Any, text: str | None, group: Group, default: str = 
         kind = tuple[name_of(word), ...] if typing.get_origin(kind) is tuple else name_of(word)
     return Annotated[kind, Parameter(
         name=f"--{word.replace('_', '-')}", help=text, group=group, show_default=default or False,
-        show_choices=word in LISTED, consume_multiple=1 if several else False, metavar="NAME" if word in KNOWN else None,
+        show_choices=word in LISTED, consume_multiple=1 if several else False,
+        metavar="NAME" if word in KNOWN else None,
     )]  # fmt: skip
 
 
