@@ -49,7 +49,7 @@ class Layer:
     def __post_init__(self) -> None:
         """Refuse what is no layer."""
         for key in ("rows", "columns", "vectors", "groups"):
-            object.__setattr__(self, key, whole(f"{key} of layer {self.name!r}", getattr(self, key), 1))
+            object.__setattr__(self, key, whole(f"layer {self.name!r}: {key}", getattr(self, key), 1))
 
     @property
     def weights(self) -> int:
