@@ -177,12 +177,31 @@ def kpp_difference(
     rng, rows, lows, highs = np.random.default_rng(seed), max(1, 4_000_000 // n), [], []  # rows: bounds the memory
     for start in range(0, resamples, rows):
         chips = rng.integers(0, n, (min(rows, resamples - start), n))
-        a_low, a_high = np.partition(a[chips], places, axis=1)[:, places].T
-        b_low, b_high = np.partition(b[chips], places, axis=1)[:, places].T
+        a_low, a_high = _drawn(a, chips, places)
+        b_low, b_high = _drawn(b, chips, places)
         lows.append(a_low - b_high)
         highs.append(a_high - b_low)
     low, high = np.quantile(np.concatenate(lows), alpha), np.quantile(np.concatenate(highs), 1 - alpha)
     return Estimate(value, float(low), float(high), n)
+
+
+def _drawn(x: NDArray[np.float64], chips: NDArray[np.int64], places: list[int]) -> NDArray[np.float64]:
+    """Return which values of x, (n,), lie in these places (from zero) among each row's of chips, (places, rows).
+
+    A percentile lies low, so the lowest ranks are counted, in a third of the time that ordering takes.
+    """
+    n, rows, last, order = len(x), len(chips), max(places), np.argsort(x)
+    below = last + 40 + 8 * math.isqrt(last + 1)  # so many ranks hold more than ``last`` of n draws, nearly surely
+    if below < n // 2:
+        rank = np.empty(n, dtype=np.int32)
+        rank[order] = np.arange(n)
+        ranks = rank[chips]
+        low = ranks < below
+        cells = np.repeat(np.arange(0, rows * below, below), low.sum(axis=1)) + ranks[low]
+        count = np.bincount(cells, minlength=rows * below).reshape(rows, below).cumsum(axis=1)
+        if (count[:, -1] > last).all():
+            return x[order[[(count > place).argmax(axis=1) for place in places]]]
+    return np.partition(x[chips], places, axis=1)[:, places].T
 
 
 def index(k: float, n: int) -> int:

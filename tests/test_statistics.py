@@ -112,6 +112,15 @@ def test_kpp_difference_is_paired_and_near_the_naive_bootstrap():
     assert got.high - got.low < 0.7 * (unpaired.high - unpaired.low)  # shared chips: their luck has cancelled
 
 
+@pytest.mark.parametrize(("n", "places"), [(400, [0, 9]), (1000, [3, 17]), (1000, [480, 530]), (20, [0, 5])])
+def test_resampled_places_are_those_of_sorted_draws(n, places):
+    rng = np.random.default_rng(0)
+    x, chips = np.round(rng.normal(80, 5, n), 1), rng.integers(0, n, (300, n))  # with ties
+    assert np.array_equal(statistics._drawn(x, chips, places), np.sort(x[chips], axis=1)[:, places].T)
+    few = np.full((2, n), x.argmax())  # none of the lowest ranks is drawn
+    assert np.array_equal(statistics._drawn(x, few, places), np.full((2, 2), x.max()))
+
+
 @pytest.mark.parametrize("k", [1, 50, 99])
 def test_kpp_difference_from_a_constant_is_the_order_statistics_interval(k):
     x = np.arange(1000.0)  # a value is its rank
