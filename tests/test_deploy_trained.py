@@ -109,7 +109,7 @@ def test_identity_leaves_the_network_bit_equal(network, options, dtype):
 )
 def test_share_of_the_backbones_weights(network, share, width):
     with torch.device("meta"):
-        model = models.MODELS[network][0](**models.MODELS[network][1])
+        model = models.MODELS[network]()
     method = deploy.get("tsb")
     assert method.width(model) == width and round(method.share(model), 2) == share
     assert method.training(model).recipe.lr == {"lenet3": 1e-3, "vgg8_tsb": 1e-4, "resnet18": 1e-3}[network]
