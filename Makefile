@@ -33,6 +33,7 @@ reproduce: $(SETUP)  ## the main job: the notebook of every paper; PRESET=tour|s
 # notebooks run on throw-away results: nothing of a test reaches runs/
 test: $(SETUP)  ## lint, unit tests, pages of the app, every notebook
 	$(PY) -m ruff check .
+	$(PY) -m mypy
 	$(PY) -m pytest $(SPREAD)
 	scratch=$$(mktemp -d) && trap 'rm -rf "$$scratch"' EXIT && \
 	  NVLIB_RUNS="$$scratch" $(PY) -m pytest -n $(WORKERS) --dist loadfile --nbval-lax --nbval-cell-timeout=600 \

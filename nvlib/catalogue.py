@@ -44,7 +44,7 @@ _METHODS = {
     "irs": ("IRS", "irs:IntermediateSnapshots"),
 }
 # likewise of `nvlib.models`, and what of the class makes the network of that name
-_NETWORKS = {
+_NETWORKS: dict[str, tuple[str, str, dict[str, Any]]] = {
     "lenet": ("LeNet", "networks:LeNet", {}),
     "lenet5": ("LeNet 5x5", "networks:LeNet", {"kernel": 5}),
     "lenet3": ("LeNet-3", "networks:LeNet3", {}),

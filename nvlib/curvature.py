@@ -23,6 +23,8 @@ Both give the same sum; the tests hold them to each other and to curvlinops.
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping, Sequence
+from functools import reduce
+from typing import cast
 
 import torch
 from torch import Tensor, nn
@@ -63,7 +65,7 @@ def by_image(call: Call, at: Mapping[str, Tensor], x: Tensor, said: Tensor, colu
     """
 
     def squares(image: Tensor, told: Tensor) -> dict[str, Tensor]:
-        out, back = vjp(lambda w: call(w, image.unsqueeze(0).clone())[0], dict(at))
+        out, back, *_ = vjp(lambda w: call(w, image.unsqueeze(0).clone())[0], dict(at))
         total: dict[str, Tensor] = {}
         for column in columns(out.detach(), told):
             (gradient,) = back(column)
@@ -128,7 +130,8 @@ class ByLayer:
                 if len(uses) == 1:
                     found = _squares(*uses[0][:2], next(slopes))
                 else:  # an image's gradient is the sum over the uses
-                    found = sum(_each(*use[:2], next(slopes)) for use in uses).square().sum(0, dtype=torch.float64)
+                    each = reduce(torch.add, (_each(*use[:2], next(slopes)) for use in uses))
+                    found = each.square().sum(0, dtype=torch.float64)
                 total[name].add_(found.view_as(total[name]))
         return True
 
@@ -153,7 +156,9 @@ def _each(layer: nn.Module, inputs: Tensor, slope: Tensor) -> Tensor:
     """Return each image's gradient, (images, out, in): of a weight that is used more than once."""
     if isinstance(layer, nn.Linear):
         return torch.einsum("b...o,b...i->boi", slope, inputs)
-    patches = nn.functional.unfold(inputs, layer.kernel_size, layer.dilation, layer.padding, layer.stride)
+    layer = cast(nn.Conv2d, layer)  # `plain`, so its padding is no text
+    padding = cast(tuple[int, ...], layer.padding)
+    patches = nn.functional.unfold(inputs, layer.kernel_size, layer.dilation, padding, layer.stride)
     return slope.flatten(2) @ patches.transpose(1, 2)  # (images, out channels, inputs of a kernel)
 
 

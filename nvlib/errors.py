@@ -105,8 +105,7 @@ def number(
     Raises:
         InputError: for anything else, True among it.
     """
-    good = isinstance(value, Real) and not isinstance(value, bool) and math.isfinite(value)
-    if not good or not least <= value <= most or (above and value == least):
+    if not is_number(value) or not least <= value <= most or (above and value == least):
         span = f"from {least:g} to {most:g}" if most < math.inf else f"{'above' if above else 'of at least'} {least:g}"
         raise InputError(f"{name}={value!r} is not usable; expected a number {span}{otherwise}")
     return float(value)

@@ -157,7 +157,7 @@ def source_of(thing: Any) -> Source | None:
     name = getattr(thing, "__module__", None) or ""
     if name not in _held and any(name == package or name.startswith(f"{package}.") for package in _packages):
         with contextlib.suppress(InputError):
-            _held[name] = _read(Path(sys.modules[name].__file__), name)
+            _held[name] = _read(Path(str(sys.modules[name].__file__)), name)
     return _held.get(name)
 
 

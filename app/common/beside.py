@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from typing import Any
 
 import pandas as pd
 import streamlit as st
@@ -29,6 +30,6 @@ def beside(query: Query) -> list[str]:
                   placeholder=f"{len(known)} other stored settings: epochs, ranges, parameters")  # fmt: skip
 
 
-def laid(query: Query, labels: Sequence[str], *, clean: bool = False, **where: object) -> pd.DataFrame:
+def laid(query: Query, labels: Sequence[str], *, clean: bool = False, **where: Any) -> pd.DataFrame:
     """Return the rows that a query shows over all sigma_d or those of ``where``, and those laid beside them."""
     return overlay.laid(stored(), query, labels, clean=clean, **where)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import replace
+from typing import Any
 
 import pandas as pd
 import streamlit as st
@@ -46,7 +47,7 @@ def ideal(query: Query) -> float:
     return round(float(rows["accuracy"].mean()), 4)
 
 
-def chips(query: Query, **where: object) -> pd.DataFrame:
+def chips(query: Query, **where: Any) -> pd.DataFrame:
     """Return the rows that a query shows, over all sigma_d or those of ``where`` (column=value)."""
     return select.chips(stored(), query, **where)
 

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Collection
 from dataclasses import replace
 from typing import Any
 
@@ -20,7 +20,7 @@ def sidebar() -> Query:
     table, first = stored(), "query" not in st.session_state
     bad: list[str] = []
 
-    def options(column: str, known: Sequence) -> list:
+    def options(column: str, known: Collection) -> list:
         held = [v for v in table[column].unique().tolist() if v not in known] if len(table) else []
         return [*known, *sorted(held)]
 

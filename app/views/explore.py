@@ -1,5 +1,7 @@
 """Explore: one choice seen as curves over sigma_d, distribution, cumulative distribution, fan, EKL and table."""
 
+from typing import Any
+
 import common
 import streamlit as st
 
@@ -31,7 +33,8 @@ if df.empty:
     st.stop()
 chosen = common.beside(query)
 if chosen:
-    df = common.laid(query, chosen, **({"sigma_d": query.sigma_d} if one_sigma else {}))
+    where: dict[str, Any] = {"sigma_d": query.sigma_d} if one_sigma else {}
+    df = common.laid(query, chosen, **where)
 if view == "Distribution":
     fig = figures.accuracy_distribution(df, query.k)
     common.show(fig, df, query, f"figures.accuracy_distribution(df, k={query.k:g})", view, chosen)

@@ -92,13 +92,14 @@ def run(words: Sequence[str]) -> int:
         for name in COMMANDS.keys() - GROUPS.keys():
             root()[name]  # imported, for the first line of its docstring
     command(*bound.args, **bound.kwargs)
-    print(f"\n{examples(apps[-1].default_command, chain) if chain else EXAMPLES}")
+    last = apps[-1].default_command
+    print(f"\n{examples(last, chain) if chain and last else EXAMPLES}")
     raise SystemExit(0)
 
 
 def examples(command: Callable[..., Any], chain: Sequence[str]) -> str:
     """Return what stands under ``Examples`` in a command's docstring, line by line as it is, else its name alone."""
-    found = re.search(r"^Examples:\n((?:[ ]+.*\n|\n)+)", inspect.getdoc(command) + "\n", re.M)
+    found = re.search(r"^Examples:\n((?:[ ]+.*\n|\n)+)", (inspect.getdoc(command) or "") + "\n", re.M)
     lines = re.sub(r"^  ", "", found[1].rstrip(), flags=re.M) if found else f"  python -m nvlib {' '.join(chain)}"
     return f"examples:\n{lines}"
 
@@ -117,16 +118,16 @@ def _said(error: CycloptsError) -> str:
     name = (token and token.keyword) or (argument and argument.name) or ""
     match error:
         case exceptions.UnknownCommandError() | exceptions.UnusedCliTokensError() if known:
-            said = str(unknown("command", error.unused_tokens[0], known))
+            said = str(unknown("command", (error.unused_tokens or [""])[0], known))
             return f"invalid choice: {said.removeprefix('unknown command ')}"
-        case exceptions.UnknownOptionError():
+        case exceptions.UnknownOptionError() if token is not None:
             word = token.keyword or token.value
             options = [name for option in error.argument_collection for name in option.names]
             near = difflib.get_close_matches(word.partition("=")[0], options, n=1)
             return f"unrecognized arguments: {word}" + (f" (did you mean {near[0]}?)" if near else "")
         case exceptions.UnusedCliTokensError():
-            return f"unrecognized arguments: {' '.join(error.unused_tokens)}"
-        case exceptions.MissingArgumentError() if argument.field_info.is_positional:
+            return f"unrecognized arguments: {' '.join(error.unused_tokens or ())}"
+        case exceptions.MissingArgumentError() if argument is not None and argument.field_info.is_positional:
             return f"the following arguments are required: {name.lstrip('-').lower()}"
         case exceptions.MissingArgumentError():
             return f"argument {error.keyword or name}: expected a value"

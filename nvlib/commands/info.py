@@ -6,7 +6,7 @@ import importlib.util
 import os
 import subprocess
 import sys
-from typing import Annotated
+from typing import Annotated, Any, cast
 
 from cyclopts import Parameter
 
@@ -115,5 +115,5 @@ def completion(shell: str, /) -> int:
 
     if shell not in SHELLS:
         raise unknown("shell", shell, SHELLS)
-    print(commands.root().generate_completion(shell=shell))
+    print(commands.root().generate_completion(shell=cast(Any, shell)))
     return 0

@@ -4,11 +4,10 @@ from __future__ import annotations
 
 from cyclopts import App
 
-from nvlib.commands.options import told
+from nvlib.commands.options import Job
 
 app = App(name="jobs")
 FAILED = ("failed", "lost", "cancelled")
-Job = told(str, "the first letters of its id")
 
 
 @app.default

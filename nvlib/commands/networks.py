@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import traceback
+from typing import cast
 
 from cyclopts import App
 
@@ -56,7 +57,7 @@ def check(network: str, /, *, dataset: Dataset = "mnist") -> int:
     except plugins.Broken as error:
         traceback.print_exception(error.__cause__)
         raise
-    table = mapping(model, bits=model.bits)
+    table = mapping(model, bits=cast(int, model.bits))
     size, held = model.input_size, model.activation_bits
     activations = f"of {held} bits" if held else "not quantised"
     images = f"scaled to {size} x {size}" if size else "as they are"

@@ -1,16 +1,17 @@
 """Options that are fields of what they stand for, and the values of the library that they mean.
 
-A command takes fields of a dataclass as ``**asked: Unpack[Asked]`` with ``Asked = options(fields_of(...), ...)``. Name,
-type, default and help of each are the field's own; ``asked`` holds what was given, and nothing else.
+A command takes fields of a dataclass as ``**asked``: ``@taking(Asked)`` with ``Asked = options(fields_of(...), ...)``.
+Name, type, default and help of each are the field's own; ``asked`` holds what was given, and nothing else.
 """
 
 from __future__ import annotations
 
+import inspect
 import types
 import typing
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import MISSING, asdict, fields
-from typing import TYPE_CHECKING, Annotated, Any, Literal, TypedDict
+from typing import TYPE_CHECKING, Annotated, Any, Literal, TypedDict, TypeVar, Unpack
 
 from cyclopts import Group, Parameter
 from docstring_parser.google import parse
@@ -31,8 +32,11 @@ ONE, GRID, CHIPS, TRAINED, HOW, DEPLOYED, WHERE, WHO, SLURM, FILTERS = map(Group
 WORDS = {"methods": "method", "devices": "device", "ranges": "range", "peripheries": "periphery",
          "deployments": "deploy", "plugins": "plugin"}  # fmt: skip
 ONE_EACH = ("plugins", "setup")  # given again for another, where other options take several words
-KNOWN = {"network": catalogue.NETWORKS, "dataset": image_sets.IMAGE_SETS, "method": catalogue.METHODS,
-         "device": catalogue.DEVICES, "deploy": ("none", *catalogue.DEPLOYMENTS)}  # fmt: skip
+KNOWN: dict[str, Iterable[str]] = {
+    "network": catalogue.NETWORKS, "dataset": image_sets.IMAGE_SETS, "method": catalogue.METHODS,
+    "device": catalogue.DEVICES, "deploy": ("none", *catalogue.DEPLOYMENTS),
+}  # fmt: skip
+Command = TypeVar("Command", bound=Callable[..., Any])
 
 LISTED = ("network", "method", "deploy")  # whose help says what there is
 
@@ -50,6 +54,7 @@ def told(kind: Any, text: str | None = None, **how: Any) -> Any:
 Flag = told(bool, show_default=False)
 Network, Dataset, Method, Device, Deploy = map(name_of, KNOWN)
 K = told(float, "percentile, in percent")
+Job = told(str, "the first letters of its id")
 Hash = told(str, "of a run, or its first digits")
 Quiet = told(Flag, "print the hash alone, and no progress")
 Sets = told(list[str] | None, "a parameter of the method, e.g. th=2, or of one of several: trice.warm=2; may be given "
@@ -62,10 +67,28 @@ Threads = told(int | None, "of a process (default: the machine's, shared by the 
 Workers = told(int | None, "processes; jobs of the array with slurm", group=WHO)
 
 
+def several_of(kind: Any) -> Any:
+    """Return the type of any number of values of a kind."""
+    return types.GenericAlias(tuple, (kind, ...))
+
+
+def taking(kind: Any) -> Callable[[Command], Command]:
+    """Say what options a command's ``**asked`` are: of `options`, whose fields no type checker can know."""
+
+    def marked(command: Command) -> Command:
+        name = inspect.getfullargspec(command).varkw
+        assert name is not None, "it takes options by name"
+        command.__annotations__[name] = Unpack[kind]
+        return command
+
+    return marked
+
+
 def options(*parts: Mapping[str, Any]) -> Any:
     """Return the type of a command's ``**asked``: options by name, none of them required."""
     held = {name: kind for part in parts for name, kind in part.items()}
-    return TypedDict("Asked", held, total=False)
+    make: Any = TypedDict  # its fields are known when the program runs
+    return make("Asked", held, total=False)
 
 
 def fields_of(
@@ -107,7 +130,7 @@ def option(word: str, kind: Any, text: str | None, group: Group, default: str = 
         several: whether a tuple takes all words that follow.
     """
     if word in KNOWN:
-        kind = tuple[name_of(word), ...] if typing.get_origin(kind) is tuple else name_of(word)
+        kind = several_of(name_of(word)) if typing.get_origin(kind) is tuple else name_of(word)
     return Annotated[kind, Parameter(
         name=f"--{word.replace('_', '-')}", help=text, group=group, show_default=default or False,
         show_choices=word in LISTED, consume_multiple=1 if several else False,
@@ -120,7 +143,7 @@ def _plain(kind: Any) -> Any:
     if typing.get_origin(kind) in (types.UnionType, typing.Union):
         kind = next(part for part in typing.get_args(kind) if part is not type(None))
     if typing.get_origin(kind) is tuple:
-        return tuple[_plain(typing.get_args(kind)[0]), ...]
+        return several_of(_plain(typing.get_args(kind)[0]))
     return kind if kind in (int, float, str) else None
 
 

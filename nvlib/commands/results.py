@@ -6,7 +6,7 @@ import json
 import sys
 from collections import Counter
 from pathlib import Path
-from typing import Any, Unpack
+from typing import Any
 
 from cyclopts import App
 
@@ -14,7 +14,7 @@ from nvlib import statistics
 from nvlib import store as stored
 from nvlib.commands import tables
 from nvlib.commands.format import columns, estimate
-from nvlib.commands.options import FILTERS, Flag, Hash, K, option, options
+from nvlib.commands.options import FILTERS, Flag, Hash, K, option, options, several_of, taking
 from nvlib.errors import InputError, unknown
 from nvlib.records import Evaluation
 from nvlib.store import Store, results
@@ -28,7 +28,7 @@ KINDS = {"i": int, "f": float}
 def _filters() -> dict[str, Any]:
     """Return a filter for each column of the table, of its type; ``--seed`` is the training's."""
     kinds = {column: KINDS.get(kind.kind, str) for column, kind in empty().dtypes.items() if column not in SCORES}
-    return {column: option("seed" if column == "train_seed" else column, tuple[kind, ...], None, FILTERS)
+    return {column: option("seed" if column == "train_seed" else column, several_of(kind), None, FILTERS)
             for column, kind in kinds.items()}  # fmt: skip
 
 
@@ -37,7 +37,8 @@ Filters = options(_filters())
 
 @app.default
 @app.command(name="list")
-def list_(*, k: K = 1, runs: Flag = False, trainings: Flag = False, **where: Unpack[Filters]) -> int:
+@taking(Filters)
+def list_(*, k: K = 1, runs: Flag = False, trainings: Flag = False, **where: Any) -> int:
     """Print mean and KPP of what is stored, shipped and local, with 95 % intervals.
 
     Examples:
@@ -111,7 +112,8 @@ def show(hash: Hash, /, *, k: K = 1) -> int:
 
 
 @app.command
-def compare(a: str, b: str, /, *, of: str | None = None, k: K = 1, **where: Unpack[Filters]) -> int:
+@taking(Filters)
+def compare(a: str, b: str, /, *, of: str | None = None, k: K = 1, **where: Any) -> int:
     """Print how far A lies above B on the same chips, with 95 % intervals.
 
     Examples:
@@ -150,7 +152,8 @@ def verify(*, set_aside: Flag = False, seal: Flag = False) -> int:
         set_aside: move damaged files to .damaged/, to be computed again.
         seal: list checksums of shipped files that have none.
     """
-    store, found, bad = Store(), Counter(), 0
+    store, bad = Store(), 0
+    found: Counter[str] = Counter()
     if seal:
         print(f"listed the checksums of {stored.seal(store)} files that had none")
     for finding in stored.verify(store):
@@ -170,7 +173,8 @@ def verify(*, set_aside: Flag = False, seal: Flag = False) -> int:
 
 
 @app.command
-def export(file: Path, /, *, table: Flag = False, k: K = 1, **where: Unpack[Filters]) -> int:
+@taking(Filters)
+def export(file: Path, /, *, table: Flag = False, k: K = 1, **where: Any) -> int:
     """Write results to a file, a row a chip.
 
     Examples:
@@ -195,7 +199,8 @@ def export(file: Path, /, *, table: Flag = False, k: K = 1, **where: Unpack[Filt
 
 
 @app.command
-def compact(target: Path, /, *, no_weights: Flag = False, replace: Flag = False, **where: Unpack[Filters]) -> int:
+@taking(Filters)
+def compact(target: Path, /, *, no_weights: Flag = False, replace: Flag = False, **where: Any) -> int:
     """Write runs as one folder to ship: samples, records, weights, checksums.
 
     Examples:
@@ -225,7 +230,8 @@ def compact(target: Path, /, *, no_weights: Flag = False, replace: Flag = False,
 
 
 @app.command
-def remove(*hash: Hash, yes: Flag = False, **where: Unpack[Filters]) -> int:
+@taking(Filters)
+def remove(*hash: Hash, yes: Flag = False, **where: Any) -> int:
     """Delete local runs; with a training go its evaluations.
 
     Examples:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import sys
-from typing import Annotated, Unpack
+from typing import Annotated, Any
 
 from cyclopts import Parameter
 
@@ -28,6 +28,7 @@ Conditions = options.options(
 )  # fmt: skip
 
 
+@options.taking(Asked)
 def train(
     *,
     method: Annotated[options.Method, Parameter(group=ONE)] = "gaussian",
@@ -36,7 +37,7 @@ def train(
     recipe: Kind = None,
     on: On = "cpu",
     threads: Threads = None,
-    **asked: Unpack[Asked],
+    **asked: Any,
 ) -> int:
     """Train one model, keep it, and print its hash.
 
@@ -69,6 +70,7 @@ def train(
     return 0
 
 
+@options.taking(Conditions)
 def evaluate(
     hash: str,
     /,
@@ -88,7 +90,7 @@ def evaluate(
     deploy_set: DeploySets = None,
     on: On = "cpu",
     threads: Threads = None,
-    **conditions: Unpack[Conditions],
+    **conditions: Any,
 ) -> int:
     """Program a stored model on many chips and score each.
 

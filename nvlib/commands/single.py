@@ -44,7 +44,7 @@ class Model:
             raise InputError(f"no weights for training {name[:12]}; run its study first")
         # every split is limited by as many images as were trained on, or none is
         for images in (self.training.images, None):
-            self.shape = {
+            self.shape: dict[str, Any] = {
                 "network": self.training.network, "dataset": dataset or self.training.dataset, "methods": ("none",),
                 "width": self.training.width, "bits": self.training.bits, "images": images,
                 "activation_bits": self.training.activation_bits,

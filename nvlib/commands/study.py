@@ -6,7 +6,7 @@ import os
 from collections.abc import Mapping
 from dataclasses import replace
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated, Any, Unpack
+from typing import TYPE_CHECKING, Annotated, Any
 
 from cyclopts import Parameter
 
@@ -31,6 +31,7 @@ Asked = options.options(
 )  # fmt: skip
 
 
+@options.taking(Asked)
 def study(
     file: Path | None = None,
     /,
@@ -48,7 +49,7 @@ def study(
     detach: Annotated[Flag, WHO] = False,
     name: Annotated[str | None, WHO] = None,
     no_follow: Annotated[Flag, WHO] = False,
-    **asked: Unpack[Asked],
+    **asked: Any,
 ) -> int:
     """Train and evaluate what is missing of a grid, and print its table.
 

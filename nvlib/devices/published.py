@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Sequence
+from typing import cast
 
 from nvlib.devices.files import get
 from nvlib.devices.laws import AnyReadNoise, Drift, Laws, LogReadNoise, Retention
@@ -51,20 +52,26 @@ _WAN = "Wan et al., Nature 608, 504 (2022), Extended Data Fig. 3"
 _WAN_AIHWKIT = f"{_WAN}, as fitted in IBM aihwkit (ReRamWan2022NoiseModel)"
 _SONOS = "Agrawal et al., IEDM 2022, 21.7, as fitted in CrossSim (SONOS)"
 
-DRIFT = {
-    "pcm": get("pcm").effects.drift,
+
+def _laws(name: str) -> Laws:
+    """Return the laws that a built-in device's file has."""
+    return get(name).effects or Laws()
+
+
+DRIFT: dict[str, Drift] = {
+    "pcm": cast(Drift, _laws("pcm").drift),
     "hermes": Drift(
         300.0, (-0.0387, -0.0182, 0.072, 0.13), (-0.0117, -0.0057, 0.0091, 0.04), _TWO,
         (0.0945, 0.0736, -0.0126, -0.0436), (0.3055, 0.0073, 0.0093, -0.0118),
     ),
 }  # fmt: skip
-READ_NOISE: dict[str, AnyReadNoise | None] = {
-    "pcm": (get("pcm").effects or Laws()).read_noise,
+READ_NOISE: dict[str, AnyReadNoise] = {
+    "pcm": cast(AnyReadNoise, _laws("pcm").read_noise),
     "hermes": LogReadNoise(512e-9, 300.0, (-0.0117, -0.0069, 0.015, 0.04), _TWO,
                            (0.16, 0.0123, 0.0211, -0.0280, 0.0069)),
     "hermes_one": LogReadNoise(512e-9, 200.0, (-0.0078, 0.0038, 0.0179, 0.04), _ONE,
                                (0.1591, 0.0088, 0.0768, -0.1352, 0.0664)),
-    "sonos": get("sonos").effects.read_noise,
+    "sonos": cast(AnyReadNoise, _laws("sonos").read_noise),
 }  # fmt: skip
 
 # Wan: t (s) -> deviation c0 + c1 x + ... in uS, x = g / 40 uS

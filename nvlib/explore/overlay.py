@@ -80,7 +80,7 @@ def beside(table: pd.DataFrame, query: Query, store: Store | None = None) -> dic
         store: where records lie; None: the usual one.
     """
     base, others = _sorted_out(table, query, store or Store())
-    found = {}
+    found: dict[str, Variant] = {}
     for variant in others:
         known = base.get(variant.method) or _first(others, variant.method)
         alike = [*([known] if variant.method in base else []), *(v for v in others if v.method == variant.method)]

@@ -20,6 +20,7 @@ import socket
 import time
 from collections.abc import Mapping, Sequence
 from dataclasses import asdict, dataclass, field, fields
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -199,6 +200,10 @@ def new(
     return launch
 
 
+def _put(content: bytes, file: str | Path) -> None:
+    Path(file).write_bytes(content)
+
+
 def _with_files(home: Path, study: Mapping[str, Any]) -> Mapping[str, Any]:
     """Return a study whose plug-ins are copies in the launch's folder: edits while it waits change nothing."""
     copies = []
@@ -208,7 +213,7 @@ def _with_files(home: Path, study: Mapping[str, Any]) -> Mapping[str, Any]:
             continue
         content = path.read_bytes()
         copy = home / "plugins" / hashlib.sha256(content).hexdigest()[:16] / path.name
-        write_whole(copy, lambda file, content=content: Path(file).write_bytes(content))
+        write_whole(copy, partial(_put, content))
         copies.append(str(copy.absolute()))
     return {**study, "plugins": copies} if copies else study
 

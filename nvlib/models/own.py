@@ -74,6 +74,8 @@ def given(network: str) -> Own:
         Broken: if the file fails.
     """
     match = _FILE.fullmatch(network)
+    if match is None:
+        raise InputError(f"network {network!r} is no file; expected e.g. mine.py:small")
     source = plugins.load(match[1])
     module = plugins.module_of(source)
     known = [name for name, thing in vars(module).items() if isinstance(thing, FunctionType | type)

@@ -132,7 +132,7 @@ def _by_layer(loss: Loss, watched: curvature.ByLayer) -> dict[str, Tensor] | Non
     total: dict[str, Tensor] = {name: torch.zeros_like(w, dtype=torch.float64) for name, w in loss.point.centre.items()}
     for x, y in loss.batches():
         weights = {name: w.detach().requires_grad_() for name, w in loss.point.centre.items()}
-        if not watched(partial(loss.outputs, weights, x), lambda outputs, y=y: _factor(loss, outputs, y), total):
+        if not watched(partial(loss.outputs, weights, x), partial(_factor, loss, y=y), total):
             return None
     return total
 
