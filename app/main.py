@@ -16,6 +16,7 @@ try:
             st.Page("views/compare.py", title="Compare", icon=":material/balance:"),
             st.Page("views/why.py", title="Why (Taylor)", icon=":material/function:"),
             st.Page("views/device_lab.py", title="Device lab", icon=":material/memory:"),
+            st.Page("views/life.py", title="Life", icon=":material/schedule:"),
             st.Page("views/deploy.py", title="Deploy", icon=":material/build:"),
             st.Page("views/run.py", title="Run", icon=":material/play_circle:"),
             st.Page("views/reproduce.py", title="Reproduce", icon=":material/fact_check:"),

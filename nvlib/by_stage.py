@@ -22,7 +22,7 @@ import numpy as np
 import torch
 from torch import Tensor, nn
 
-from nvlib import population, probe, statistics
+from nvlib import population, probe, summary
 from nvlib.conditions import LEFT_OUT, Conditions, Crossbar, as_crossbar
 from nvlib.crossbar import array_weights, own_weights
 from nvlib.data import Dataset, Split
@@ -95,7 +95,7 @@ def stages(
     rows, before = [], None
     run = partial(monte_carlo, model, data, seed=seed, on=on, calibration=calibration)
     for stage, accuracy in _accuracies(model, as_split(data), crossbar, chips, run, on, plan, progress):
-        rows.append({"stage": stage, **_row(accuracy, before, k, confidence)})
+        rows.append({"stage": stage, **summary.stage_row(accuracy, before, k, confidence)})
         before = accuracy
     return pd.DataFrame(rows).assign(k=k)
 
@@ -142,27 +142,3 @@ def _clean(model: nn.Module, split: Split, on: str | torch.device) -> np.ndarray
     own = {name: w.detach()[None] for name, w in own_weights(model, array_weights(model, warn=False)).items()}
     plan = population.plan(model, split.x, 1)
     return score(model, own, split, plan.images, plan.how)[0].numpy()
-
-
-def _row(accuracy: np.ndarray, before: np.ndarray | None, k: float, confidence: float) -> dict[str, object]:
-    """Return the statistics of a stage, against the one before."""
-    found: dict[str, object] = {}
-    if len(accuracy) == 1:  # all chips are alike: no interval is needed
-        value = float(accuracy[0])
-        found |= dict.fromkeys(("mean", "mean_low", "mean_high", "kpp", "kpp_low", "kpp_high"), value)
-        tail = value
-    else:
-        mean, tail_ = statistics.mean(accuracy, confidence), statistics.kpp(accuracy, k, confidence)
-        found |= {"mean": mean.value, "mean_low": mean.low, "mean_high": mean.high}
-        found |= {"kpp": tail_.value, "kpp_low": tail_.low, "kpp_high": tail_.high}
-        tail = tail_.value
-    lost = dict.fromkeys(("lost", "lost_low", "lost_high", "kpp_lost"), 0.0)
-    if before is not None:
-        was = np.broadcast_to(before, np.broadcast_shapes(before.shape, accuracy.shape))
-        now = np.broadcast_to(accuracy, was.shape)
-        off = statistics.paired(was, now, confidence)
-        limits = (off.value, off.value) if len(was) == 1 else (off.low, off.high)
-        was_tail = statistics.kpp(before, k).value if len(before) > 1 else float(before[0])
-        lost = {"lost": off.value, "lost_low": limits[0], "lost_high": limits[1], "kpp_lost": was_tail - tail}
-    numbers = {key: np.nan if value is None else value for key, value in {**found, **lost}.items()}
-    return {**numbers, "chips": len(accuracy)}

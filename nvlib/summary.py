@@ -10,6 +10,7 @@ a ratio of means: r -+ t sd(a_i - r b_i) / (mean(b) sqrt(n)), a and b the distan
 
     results_table     mean and KPP a method and sigma_d         differences    of methods, on the same chips
     distance_table    deployed chips against the ideal          by_range       of each weight range
+    stage_row         of a stage of a chip's life
 
 >>> from nvlib import store, summary
 >>> ships = store.results(network="lenet", sigma_d=0.2, epochs=10, images=10_000, origin="shipped", range="max")
@@ -243,6 +244,37 @@ def _pool(estimates: Sequence[Estimate]) -> Estimate:
         sum(e.n for e in estimates),
         next((e.note for e in estimates if e.low is None), ""),
     )
+
+
+def stage_row(accuracy: np.ndarray, before: np.ndarray | None, k: float, confidence: float) -> dict[str, object]:
+    """Return the statistics of a stage of a chip's life, against the one before (`nvlib.stages`).
+
+    Args:
+        accuracy: of the same chips as before, percent; one where all chips are alike.
+        before: of the stage before; None: there is none.
+        k: percentile of the KPP.
+        confidence: of the intervals.
+    """
+    found: dict[str, object] = {}
+    if len(accuracy) == 1:  # all chips are alike: no interval is needed
+        value = float(accuracy[0])
+        found |= dict.fromkeys(("mean", "mean_low", "mean_high", "kpp", "kpp_low", "kpp_high"), value)
+        tail = value
+    else:
+        mean, tail_ = statistics.mean(accuracy, confidence), statistics.kpp(accuracy, k, confidence)
+        found |= {"mean": mean.value, "mean_low": mean.low, "mean_high": mean.high}
+        found |= {"kpp": tail_.value, "kpp_low": tail_.low, "kpp_high": tail_.high}
+        tail = tail_.value
+    lost = dict.fromkeys(("lost", "lost_low", "lost_high", "kpp_lost"), 0.0)
+    if before is not None:
+        was = np.broadcast_to(before, np.broadcast_shapes(before.shape, accuracy.shape))
+        now = np.broadcast_to(accuracy, was.shape)
+        off = statistics.paired(was, now, confidence)
+        limits = (off.value, off.value) if len(was) == 1 else (off.low, off.high)
+        was_tail = statistics.kpp(before, k).value if len(before) > 1 else float(before[0])
+        lost = {"lost": off.value, "lost_low": limits[0], "lost_high": limits[1], "kpp_lost": was_tail - tail}
+    numbers = {key: np.nan if value is None else value for key, value in {**found, **lost}.items()}
+    return {**numbers, "chips": len(accuracy)}
 
 
 # -- distance to the ideal accuracy ----------------------------------------------------------------------------------

@@ -12,7 +12,8 @@ from nvlib import devices
 
 APP = Path(__file__).parents[1] / "app"
 PAGES = tuple(f"views/{name}.py" for name in
-              ("overview", "explore", "compare", "why", "device_lab", "deploy", "run", "reproduce"))  # fmt: skip
+              ("overview", "explore", "compare", "why", "device_lab", "life", "deploy", "run",
+               "reproduce"))  # fmt: skip
 
 
 CLAIMS = pd.DataFrame({

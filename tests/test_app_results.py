@@ -23,7 +23,7 @@ TABLE = results(STORE)
 
 def choices():
     """Return what the sidebar can ask for of what ships, its sigma_d, methods and settings apart."""
-    rows = TABLE[(TABLE["deployment"] == "") & (TABLE["range"] == "max")]
+    rows = TABLE[(TABLE["deployment"] == "") & (TABLE["range"] == "max") & (TABLE["effects"] == "")]
     rows = rows.assign(train_sigma_d=rows["train_sigma_d"].where(rows["protocol"] == "swept"))
     found = rows[KEYS].drop_duplicates().astype(object)
     return [{k: v for k, v in choice.items() if pd.notna(v)} for choice in found.to_dict("records")]
@@ -47,7 +47,7 @@ def usual(rows):
 
 def rows_of(choice, **more):
     """Return the rows that a choice asks for, of chips as they were programmed: of each seed the largest training."""
-    keep = (TABLE["deployment"] == "") & (TABLE["range"] == "max")
+    keep = (TABLE["deployment"] == "") & (TABLE["range"] == "max") & (TABLE["effects"] == "")
     for key, value in (choice | more).items():
         if key == "protocol" and value == "swept":
             continue  # trained at train_sigma_d, or without noise
@@ -143,3 +143,20 @@ def test_mended_chips_are_shown_wherever_some_ship(place):
     ideal = not rows_of({"network": network, "mapping": mapping, "method": "none", "sigma_d": 0.0}).empty
     assert not at.error and bool(charts(at)) == ideal
     assert [("without noise" in e.value) for e in at.info] == [True] * (not ideal)
+
+
+def test_life_opens_on_a_picture_whatever_the_device():
+    """What ships is PCM's, shown at once; any other device gets an offer, and PCM's meanwhile."""
+    at = sound(launched().run())
+    at = sound(at.switch_page("views/life.py").run())
+    assert len(charts(at)) == 2 and any("Compute it now" in b.label for b in at.button) and at.subheader
+    at = sound(at.selectbox(key="device").set_value("pcm").run())
+    assert len(charts(at)) == 2 and not at.info
+    for age in ("as programmed", "1 year"):
+        at = sound(at.select_slider(key="age").set_value(age).run())
+        assert len(charts(at)) == 2
+    at = sound(at.button_group(key="befalls").set_value(["Stuck cells", "Drift"]).run())
+    assert "not computed yet" in at.info[0].value and any("Compute it now" in b.label for b in at.button)
+    for device in ("sonos", "rram_wan2022", "fefet1"):
+        at = sound(at.selectbox(key="device").set_value(device).run())
+        assert any("Compute it now" in b.label for b in at.button) and charts(at)

@@ -1,7 +1,8 @@
 """Where nothing is stored: an offer to compute it in place, and what comes of it while one watches.
 
 An offer is a launch of its own (`nvlib.launch`), named by what it computes: who asks for the same finds it, after a
-reload or from another window, and what it computes is in the store for everyone. At most a few run at once.
+reload or from another window, and what it computes is in the store for everyone. One process answers all of them in
+turn, and stays warm for a while (`nvlib.launch.warm`).
 """
 
 from __future__ import annotations
@@ -18,9 +19,11 @@ from common.query import Query
 from common.reading import stored
 from common.show import told
 from nvlib import figures, launch, statistics
+from nvlib.catalogue import MARKS
 from nvlib.clock import in_words
 from nvlib.errors import InputError
 from nvlib.explore.ask import Ask, ask
+from nvlib.launch import warm
 from nvlib.store import Store
 
 EVERY = 1.0  # seconds between looks at what is under way
@@ -33,6 +36,11 @@ def offer(query: Query, methods: Sequence[str], deployments: Sequence[str | None
     except InputError as error:
         st.error(told(error))
         return
+    offered(wanted, query)
+
+
+def offered(wanted: Ask, query: Query) -> None:
+    """Offer to compute what is asked for, or show how far that is."""
     name = f"answer {hashlib.sha256(json.dumps(wanted.studies, sort_keys=True).encode()).hexdigest()[:12]}"
     status = next((s for s in launch.jobs() if s.name == name), None)
     if status is not None and not status.finished:
@@ -43,15 +51,18 @@ def offer(query: Query, methods: Sequence[str], deployments: Sequence[str | None
     word = {None: "Compute it now", "cancelled": "Go on computing"}.get(status.state if status else None, "Try again")
     with st.container(horizontal=True, vertical_alignment="center"):
         if st.button(word, type="primary", icon=":material/play_arrow:", key=f"compute-{name}",
-                     help="In a process of its own; what is finished stays if you stop it or leave."):  # fmt: skip
-            launch.start(list(wanted.studies), "here", name=name)
+                     help="In another process; what is finished stays if you stop it or leave."):  # fmt: skip
+            own = any(study.get("plugins") for study in wanted.studies)  # what it registers stays in its process
+            (launch.start(list(wanted.studies), "here", name=name) if own else warm.ask(wanted.studies, name))
             st.rerun()
         st.caption(_takes(wanted))
 
 
 def _takes(wanted: Ask) -> str:
     """Say what an answer takes."""
-    chips = f"{wanted.chips:,} chips"
+    chips, ways = f"{wanted.chips:,} chips", sum(len(study["effects"]) for study in wanted.studies)
+    if not wanted.trainings and ways > len(wanted.studies):
+        return f"{chips} of a stored model, {ways} times: some seconds each on a small network."
     if not wanted.trainings:
         return f"{chips} of a stored model: seconds on a small network."
     trained = "1 training" if wanted.trainings == 1 else f"{wanted.trainings} trainings"
@@ -69,6 +80,7 @@ def _follow(id: str, query: Query) -> None:
     if status.finished:
         stored.clear()
         st.rerun()
+    warm.tend()  # if whoever served was killed
     left = f", about {in_words(status.eta)} left" if status.eta is not None else ""
     share = min(1.0, status.done / status.total) if status.total else 0.0
     with st.container(border=True):
@@ -93,8 +105,14 @@ def _chips(status: launch.Status) -> pd.DataFrame:
     store, parts = Store(), []
     for run in status.runs:
         rows, record = store.samples(run), store.record(run)
-        if len(rows) and record:
+        if len(rows) and record and record["sigma_d"]:  # without variation there is one chip, which says nothing yet
             training = store.training(record["training"])
+            deployed = (record["deployment"] or {}).get("name", "")
+            befell = deployed or " + ".join(held["effect"] for held in record.get("effects", ()))
             parts.append(rows[["chip", "accuracy"]].assign(method=training.method, sigma_d=record["sigma_d"],
-                                                           train_seed=training.seed))  # fmt: skip
+                                                           train_seed=training.seed, befell=befell))  # fmt: skip
+    if len(kinds := {text: place for place, text in enumerate(dict.fromkeys(p["befell"].iloc[0] for p in parts))}) > 1:
+        for part in parts:  # told apart, as settings of one method are
+            text = part["befell"].iloc[0]
+            part["method"] += f" {MARKS[min(kinds[text], len(MARKS) - 1)]} {text or 'as programmed'}"
     return pd.concat(parts, ignore_index=True) if parts else pd.DataFrame({"method": [], "accuracy": []})

@@ -49,6 +49,13 @@ def deviations(training: str, device: Device, sigma_d: float, query: Query) -> p
     return deviations(model_of(training), device, sigma_d, reference=query.reference, mapping=query.mapping)
 
 
+def saturating(training: str, span: str) -> tuple[pd.DataFrame, pd.DataFrame]:
+    """Return how the weights of a stored model are spread, and what a range saturates of each layer."""
+    from nvlib.explore import saturation
+
+    return saturation.spread(model_of(training)), saturation.saturation(model_of(training), span)
+
+
 def scored(
     training: str, device: Device, sigma_d: float, query: Query, chips: int, images: int,
     progress: Callable[[int, int], object],

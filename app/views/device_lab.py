@@ -1,16 +1,21 @@
 """Device lab: a device's levels, the noise of training, and what a device does to the weights and chips of a model."""
 
+from dataclasses import replace
 from functools import partial
 
 import common
 import pandas as pd
 import streamlit as st
 from common import live, own
+from common.answers import offered
 
 from nvlib import devices, figures, summary
 from nvlib.devices import Device
+from nvlib.errors import InputError
+from nvlib.explore import ask
 
-VIEWS = ("Levels", "Training noise", "Weights of a model", "Chips of a model")
+VIEWS = ("Levels", "Training noise", "Weights of a model", "Weight range", "Chips of a model")
+SPANS = ("max", *(f"deviations:{n}" for n in (5, 4, 3.5, 3, 2.5, 2, 1.5, 1)))
 SOURCES = ("Sidebar", "Edit a table", "Upload a file")
 
 
@@ -121,6 +126,50 @@ def weights(training: str) -> None:
     )  # fmt: skip
 
 
+def span(training: str) -> None:
+    """Show a model's weights against a range, how many saturate, and how chips score under the ranges stored."""
+    text = "What the largest level stands for: max|w|, or so many root mean squares of a tensor; beyond, they saturate."
+    chosen = common.choice(st.select_slider, "Weight range", "span", SPANS, "deviations:3", text)
+    try:
+        with st.spinner("Reading the model"), live.turn():
+            spread, layers = live.saturating(training, chosen)
+    except InputError as error:
+        st.info(f"The weights of this model are not here: {common.told(error)}", icon=":material/hourglass_empty:")
+        return
+    common.figure(
+        figures.weights_and_range(spread, layers, f"{figures.name(query.network)} · range {chosen}"), "saturation",
+        table=layers, note=f"exact: no chip is drawn · training `{training[:10]}` · other weights stray by "
+        "`quieter` of what they do at max",
+        code=live.code(training, device, "from nvlib.explore import saturation\n\nfigures.weights_and_range(\n    "
+                       f"saturation.spread(model), saturation.saturation(model, {chosen!r}),\n)"),
+    )  # fmt: skip
+    table = common.stored()
+    rows = table[(table["training"] == training) & (table["device"] == device.name) & (table["sigma_d"] == sigma_d)
+                 & (table["deployment"] == "") & (table["effects"] == "") & (table["periphery"] == "")
+                 & (table["mapping"] == query.mapping) & (table["reference"] == query.reference)]  # fmt: skip
+    rows = rows[rows["images"] == rows["images"].max()]
+    under = rows[rows["range"] == chosen]["accuracy"]
+    share = (layers["saturated"] * layers["weights"]).sum() / layers["weights"].sum()
+    quieter = (layers["quieter"] * layers["weights"]).sum() / layers["weights"].sum()
+    tiles = st.columns(3)
+    for tile, (label, value, text) in zip(tiles, (
+        ("Saturated weights", f"{100 * share:.2f} %", "held at the top level"),
+        ("Deviation of all weights", f"× {quieter:.2f}", "of what it is at max, on average over weights"),
+        ("Mean over chips", f"{under.mean():.2f} %" if len(under) else "–",
+         f"{len(under):,} chips" if len(under) else "not computed"),
+    ), strict=True):  # fmt: skip
+        tile.metric(label, value, text, delta_color="off", delta_arrow="off", border=True)
+    if rows["range"].nunique() > 1:
+        runs = sorted(rows["run"].unique())
+        common.figure(figures.range_curves(rows, query.k), "ranges", table=summary.by_range(rows, query.k), chips=rows,
+                      code=f"from nvlib import figures, results\n\nfigures.range_curves(results(run={runs}), "
+                      f"k={query.k:g})")  # fmt: skip
+    if chosen not in set(rows["range"]) and not mine:
+        st.info(f"**No chip of this model under range {chosen} yet.**", icon=":material/hourglass_empty:")
+        own = replace(query, range=chosen, sigma_d=sigma_d)
+        offered(ask.aged(training, own, [""]), own)
+
+
 def chips(training: str) -> None:
     """Program some chips now and show how they score."""
     left, middle, right = st.columns([2, 2, 2], vertical_alignment="bottom")
@@ -178,5 +227,4 @@ if mine:
 if view == VIEWS[0]:
     levels()
 elif training := model():
-    show = weights if view == VIEWS[2] else chips
-    show(training)
+    dict(zip(VIEWS[2:], (weights, span, chips), strict=True))[view](training)

@@ -60,11 +60,11 @@ st.markdown(
     "- **Raise k** from 1 to 50: the percentile becomes the median, and the problem seems to vanish.\n"
     "- **Change the device**: FeFET1 strays four times as far in its middle levels; PCM and SONOS are measured.\n"
     "- **Follow the curves** over sigma_d, set methods side by side, ask why the tail falls, bring a device of yours, "
-    "mend a chip after it is programmed, run a study, or check what the papers claim:"
+    "follow a chip as it ages, mend a chip after it is programmed, run a study, or check what the papers claim:"
 )
 PAGES = {"explore": ("Explore", "query_stats"), "compare": ("Compare", "balance"), "why": ("Why", "function"),
-         "device_lab": ("Device lab", "memory"), "deploy": ("Deploy", "build"), "run": ("Run", "play_circle"),
-         "reproduce": ("Reproduce", "fact_check")}  # fmt: skip
+         "device_lab": ("Device lab", "memory"), "life": ("Life", "schedule"), "deploy": ("Deploy", "build"),
+         "run": ("Run", "play_circle"), "reproduce": ("Reproduce", "fact_check")}  # fmt: skip
 with st.container(horizontal=True):
     for page, (label, icon) in PAGES.items():
         st.page_link(f"views/{page}.py", label=label, icon=f":material/{icon}:")

@@ -79,6 +79,22 @@ def ask(
     return Ask(tuple(_together(studies)), lacking, total, chips)
 
 
+def aged(training: str, query: Query, effects: Sequence[str], *, chips: int = CHIPS, store: Store | None = None) -> Ask:
+    """Return the study that scores chips of a stored training on a query's device under several effects, each alone.
+
+    Args:
+        training: its hash.
+        query: device, sigma_d, reference, mapping, range.
+        effects: what befalls the chips, as texts; "" is nothing.
+        chips: of each evaluation.
+        store: where records lie; None: the usual one.
+    """
+    like = (store or Store()).training(training)
+    own = replace(query, protocol="swept", train_sigma_d=like.sigma_d, setting=None)
+    study = _study(like.method, own, like, chips, (None,))
+    return Ask(({**study, "sigma_d": [query.sigma_d], "effects": list(effects)},), 0, 0.0, chips)
+
+
 def _like(method: str, query: Query, table: pd.DataFrame, store: Store) -> tuple[Training | None, str]:
     """Return the stored training that a method's would be like, or is, and its hash.
 

@@ -68,6 +68,7 @@ _HOME = {
     "noise_laws": "device",
     "difference_curves": "compare",
     "layer_deviations": "weights",
+    "weights_and_range": "weights",
     "waterfall": "stages",
     "setting_curves": "settings",
     "ranks": "places",
@@ -115,6 +116,7 @@ __all__ = [
     "mean_panels", "noise_grid",
     "difference_curves", "ranks", "ranking", "device_levels", "noise_laws", "search_trace", "to_png", "picture",
     "lacking", "share_map", "share_table", "sigma_title", "detach_title", "layer_deviations", "waterfall",
+    "weights_and_range",
     "setting_curves",
     "one_weight", "slope_effect", "loss_cut", "loss_percentiles", "loss_quantiles",
     "chip_losses", "variance_shares", "loss_and_accuracy", "derivatives_by_epoch",
@@ -149,7 +151,7 @@ if TYPE_CHECKING:
     from nvlib.figures.taylor_map import share_map, share_table
     from nvlib.figures.taylor_shares import derivatives_by_epoch, loss_and_accuracy, variance_shares
     from nvlib.figures.tsb import training_cost, tsb_ablation, tsb_causes, tsb_learning
-    from nvlib.figures.weights import layer_deviations
+    from nvlib.figures.weights import layer_deviations, weights_and_range
 
 
 def __getattr__(key: str) -> object:

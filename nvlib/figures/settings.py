@@ -15,7 +15,7 @@ _WORDS = {
     "serial_bits": "bits of an input fed at a time", "adc_range": "range of an ADC",
     "wire_column": "resistance of a column's wire (ohm a cell)", "wire_row": "resistance of a row's wire (ohm a cell)",
     "adc_gain": "deviation of ADCs' gains", "adc_offset": "deviation of ADCs' offsets (steps)",
-    "on_resistance": "resistance of a cell at the top level (ohm)",
+    "time": "time after programming", "on_resistance": "resistance of a cell at the top level (ohm)",
 }  # fmt: skip
 
 
@@ -47,6 +47,6 @@ def setting_curves(table: pd.DataFrame, note: str = "") -> go.Figure:
     fig.update_xaxes(type="category", title=_WORDS.get(rows["field"].iloc[0], rows["field"].iloc[0]))
     fig.update_yaxes(title="accuracy (%)", gridcolor=FRAME, gridwidth=0.3)
     chips = int(rows["chips"].max())
-    parts = [note, f"{chips:,} chips, the same at every value", "bars: 95 % intervals over chips",
-             "dotted: exact products"]  # fmt: skip
+    dotted = "dotted: exact products" if (table["value"] == "exact").any() else ""
+    parts = [note, f"{chips:,} chips, the same at every value", "bars: 95 % intervals over chips", dotted]
     return finish(fig, f"Accuracy against the {_WORDS.get(rows['field'].iloc[0], rows['field'].iloc[0])}", wrap(parts))

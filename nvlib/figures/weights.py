@@ -1,4 +1,4 @@
-"""How far the weights of each layer stray on a device, beside how large they are."""
+"""How far the weights of each layer stray on a device, beside how large they are; weights against their range."""
 
 from __future__ import annotations
 
@@ -7,7 +7,7 @@ import plotly.graph_objects as go
 
 from nvlib.errors import InputError
 from nvlib.figures.layout import finish, wrap
-from nvlib.figures.names import GREY, VERMILLION
+from nvlib.figures.names import BLUE, GREY, VERMILLION
 
 _NEEDED = ("name", "weights", "typical", "deviation", "ratio")
 
@@ -42,3 +42,36 @@ def layer_deviations(table: pd.DataFrame, note: str = "") -> go.Figure:
     fig.update_layout(bargap=0.35)
     parts = [note, "numbers: deviation as a share of the weights"]
     return finish(fig, "How far the weights of each layer stray", wrap([p for p in parts if p]))
+
+
+def weights_and_range(spread: pd.DataFrame, saturation: pd.DataFrame, note: str = "") -> go.Figure:
+    """Return the sizes of a model's weights, the range as a line, and the weights that saturate beyond it.
+
+    Args:
+        spread: of `nvlib.explore.saturation.spread`.
+        saturation: of `nvlib.explore.saturation.saturation`.
+        note: which model, which range.
+
+    Raises:
+        InputError: for other tables.
+    """
+    if lacking := [c for c in ("size", "share") if c not in spread] + [c for c in ("range", "saturated", "weights")
+                                                                       if c not in saturation]:  # fmt: skip
+        raise InputError(f"the tables lack {', '.join(lacking)}; expected those of nvlib.explore.saturation")
+    at = (saturation["range"] * saturation["weights"]).sum() / saturation["weights"].sum()
+    beyond = (saturation["saturated"] * saturation["weights"]).sum() / saturation["weights"].sum()
+    fig = go.Figure()
+    for label, rows, colour, pattern in (
+        ("on their own level", spread[spread["size"] <= at], BLUE, ""),
+        ("saturated", spread[spread["size"] > at], VERMILLION, "/"),
+    ):
+        fig.add_bar(x=rows["size"], y=100 * rows["share"], name=label,
+                    marker={"color": colour, "pattern": {"shape": pattern}},
+                    hovertemplate="|w| = %{x:.2f}<br>%{y:.3g} % of the weights<extra></extra>")  # fmt: skip
+    fig.add_vline(x=at, line={"color": VERMILLION, "width": 2},
+                  annotation_text=f"range {at:.3g}", annotation_position="top right")
+    fig.update_xaxes(title="size of a weight |w| (root mean squares of its tensor)")
+    fig.update_yaxes(title="weights (%, log scale)", type="log", range=[-3.2, 1.4], dtick=1)
+    fig.update_layout(bargap=0.05)
+    parts = [note, f"{100 * beyond:.3g} % of the weights saturate", "the range of each layer: in the table"]
+    return finish(fig, "A model's weights against the range", wrap([p for p in parts if p]))

@@ -12,6 +12,7 @@ from a spawned process, and written to a file by who is detached. This package n
     run       what is said above
     lead      leading a launch to its end
     worker    who does tasks, and tells how far it is
+    warm      one process that answers question after question
     slurm     SLURM, through submitit
 
 >>> from nvlib import launch

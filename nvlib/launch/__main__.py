@@ -1,4 +1,4 @@
-"""What a launch's own processes run: ``python -m nvlib.launch work|lead FOLDER ...``."""
+"""What a launch's own processes run: ``python -m nvlib.launch work|lead|serve FOLDER ...``."""
 
 from __future__ import annotations
 
@@ -14,6 +14,10 @@ def main(arguments: list[str]) -> int:
         from nvlib.launch.worker import main as work
 
         return work(*rest)
+    if what == "serve":
+        from nvlib.launch.warm import serve
+
+        return serve(*rest)
     from nvlib.launch.run import main as detached
 
     return detached(*rest)

@@ -8,6 +8,7 @@ import subprocess
 import sys
 import time
 from collections.abc import Callable, Mapping, Sequence
+from contextlib import ExitStack
 from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -77,7 +78,7 @@ def run(
     studies = [_read(each) for each in _several(study)]
     for each in studies if executor != "here" else ():
         each.travels()
-    launch = _asked(studies, executor, workers, where, on, pack, threads, cluster, name)
+    launch = asked_for(studies, executor, workers, where, on, pack, threads, cluster, name)
     with Show(progress) as show:
         status = lead(launch, show, studies)
         if executor == "slurm" and follow:
@@ -101,7 +102,7 @@ def start(study: Asked, executor: str = "here", workers: int | None = None, **op
     for each in _several(study):
         if not isinstance(each, Mapping):
             _read(each).travels()
-    launch = _asked(study, executor, workers, **options)
+    launch = asked_for(study, executor, workers, **options)
     environment = os.environ | {"OMP_WAIT_POLICY": "passive", "PYTHONUNBUFFERED": "1"}
     launch.note(replace(launch.status(), pid=None))  # not this process's any more
     with launch.log.open("a") as log:
@@ -179,16 +180,9 @@ def forget(id: str, where: Store | None = None) -> None:
 def main(home: str) -> int:
     """Lead a launch, once it is its turn: what ``python -m nvlib.launch lead`` does."""
     launch = Launch(Path(home))
-    turn = None
-    while turn is None:
-        if launch.cancelled():
-            launch.note(replace(launch.status(), state="cancelled"))
-            return 0
-        limit = int(os.environ.get("NVLIB_JOBS", LIMIT))
-        turn = next(filter(None, (locks.take(launch.home.parent, [f"turn-{i}"]) for i in range(limit))), None)
-        if turn is None:
-            launch.note(replace(launch.status(), state="waiting", what=f"{limit} others run", **process()))
-            time.sleep(1.0)
+    turn = turn_of(launch)
+    if turn is None:
+        return 0
     from nvlib.launch.lead import lead
     from nvlib.launch.worker import traced
 
@@ -203,6 +197,20 @@ def main(home: str) -> int:
     return 0
 
 
+def turn_of(launch: Launch) -> ExitStack | None:
+    """Wait until fewer than `LIMIT` launches run, and return what ends its turn; None if it was cancelled before."""
+    while True:
+        if launch.cancelled():
+            launch.note(replace(launch.status(), state="cancelled", what=""))
+            return None
+        limit = int(os.environ.get("NVLIB_JOBS", LIMIT))
+        turn = next(filter(None, (locks.take(launch.home.parent, [f"turn-{i}"]) for i in range(limit))), None)
+        if turn is not None:
+            return turn
+        launch.note(replace(launch.status(), state="waiting", what=f"{limit} others run", **process()))
+        time.sleep(1.0)
+
+
 # -- inside ----------------------------------------------------------------------------------------------------------
 
 
@@ -214,7 +222,7 @@ def _several(study: Asked) -> list[Any]:
     return several
 
 
-def _asked(
+def asked_for(
     study: Asked, executor: str, workers: int | None, where: Store | None = None, on: str = "cpu",
     pack: int | str = "auto", threads: int | None = None, cluster: Cluster | Mapping[str, Any] | None = None,
     name: str | None = None,

@@ -1,0 +1,106 @@
+"""Life: what befalls a chip after it is programmed: time on a slider, effects as switches, where the accuracy goes."""
+
+import common
+import pandas as pd
+import streamlit as st
+from common import live
+from common.answers import offered
+
+from nvlib import devices, figures
+from nvlib.errors import InputError
+from nvlib.explore import ask, life
+
+CHIPS = 100
+EXAMPLE = "pcm"  # whose life ships
+
+
+def best(found: pd.DataFrame) -> str:
+    """Return the label of the model whose life is stored, else of the one trained nearest to the sidebar's sigma_d."""
+    known = live.labels(found)
+    stored = {label: life.held(common.stored(), name, query)["effects"].nunique() for label, name in known.items()}
+    label = max(stored, key=stored.get)
+    return label if stored[label] > 1 else live.near(found, query)
+
+
+def drawn(training: str, effects: tuple[str, ...], on: list[str], of: common.Query) -> bool:
+    """Show the waterfall at the time and the accuracy along time, of stored chips; returns whether there were any."""
+    table = common.stored()
+    stages, along = (life.stages(table, training, of, effects), life.along(table, training, of, on))
+    known = table[table["training"] == training]
+    where = f"{figures.style(known['method'].iloc[0]).label}, {figures.name(of.network)} on {figures.name(of.dataset)}"
+    where += f" · {figures.name(of.device)}, sigma_d = {of.sigma_d:g}"
+    start = f"from nvlib import explore, figures, results\nfrom nvlib.explore import life\n\nquery = {said(of)}\n"
+    rows = life.held(table, training, of)
+    if len(stages):
+        used = rows[rows["effects"].isin(life.stages_of(effects))]
+        common.figure(
+            figures.waterfall(stages, where), "waterfall", table=stages, chips=used,
+            code=f"{start}figures.waterfall(life.stages(results(), {training!r}, query, {effects!r}))",
+        )  # fmt: skip
+    if len(along) > 1:
+        used = rows[rows["effects"].isin([" + ".join(life.chain(of.device, on, t)) for t in along["seconds"]])]
+        common.figure(
+            figures.setting_curves(along, where), "along", table=along, chips=used,
+            code=f"{start}figures.setting_curves(life.along(results(), {training!r}, query, {on!r}))",
+        )  # fmt: skip
+    return bool(len(stages) or len(along) > 1)
+
+
+def said(of: common.Query) -> str:
+    """Return a query as Python."""
+    fields = ("network", "dataset", "device", "sigma_d", "reference", "mapping", "range", "k")
+    return f"explore.Query({', '.join(f'{name}={getattr(of, name)!r}' for name in fields)})"
+
+
+def example(found: pd.DataFrame) -> None:
+    """Show the life that ships, where there is none of the sidebar's choice."""
+    if query.device == EXAMPLE and query.sigma_d == 1.0:
+        return
+    other = common.Query(device=EXAMPLE, sigma_d=1.0, k=query.k)
+    for training in found.index:
+        if life.held(common.stored(), training, other)["effects"].nunique() > 1:
+            st.subheader(f"Meanwhile: a life of {figures.name(EXAMPLE)}, as measured", anchor=False)
+            effects = life.chain(EXAMPLE, life.first(EXAMPLE), life.TIMES["1 day"])
+            drawn(training, effects, life.first(EXAMPLE), other)
+            return
+
+
+query = common.query()
+st.title("A chip's life", anchor=False)
+st.markdown(
+    "After it was programmed a chip ages: conductances drift, each cell by an exponent of its own; some cells are "
+    "stuck; every reading differs from the last. The same chips are followed from stage to stage."
+)
+if query.device not in devices.names():
+    raise InputError("the numbers of this device are not built in; choose another in the sidebar")
+found = live.trained(query)
+if found.empty:
+    common.missing(query, pd.DataFrame(columns=["method"]))
+    st.stop()
+labels = live.labels(found)
+model, when = st.columns(2, vertical_alignment="bottom")
+with model:
+    label = common.choice(st.selectbox, "Model", "life_model", list(labels), best(found),
+                          "Stored trainings of the sidebar's network, data set and methods.")  # fmt: skip
+ages = life.times(query.device)
+with when:
+    age = common.choice(st.select_slider, "Time after programming", "age", list(ages),
+                        "1 day" if "1 day" in ages else list(ages)[-1], "The same chip at every time.")  # fmt: skip
+own = devices.get(query.device).effects
+on = common.choice(
+    st.pills, "What befalls it", "befalls", list(life.switches(query.device)), life.first(query.device),
+    f"By the numbers of the device where it has some, else by {figures.name(life.BORROWED)}'s law. Stuck: 9 % of the "
+    "cells at high resistance, 1.75 % at low. Common: 30 % of the variance is the die's, the two chains apart.",
+    selection_mode="multi",
+)  # fmt: skip
+on = [name for name in life.switches(query.device) if name in on]
+training, effects = labels[label], life.chain(query.device, on, ages[age])
+if not own and {"Drift", "Read noise"} & set(on):
+    st.caption(f"No life of {figures.name(query.device)} was measured: it drifts and is read by "
+               f"{figures.name(life.BORROWED)}'s law.")  # fmt: skip
+lacking = life.lacking(common.stored(), training, query, on, ages[age])
+if lacking:
+    st.info(f"**{len(lacking)} of the stages and times are not computed yet.**", icon=":material/hourglass_empty:")
+    offered(ask.aged(training, query, lacking, chips=CHIPS), query)
+if not drawn(training, effects, on, query):
+    example(found)
