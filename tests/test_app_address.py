@@ -32,18 +32,14 @@ STATES = {  # what leads to the controls of each page, beside those of the sideb
     "run": ({},),
     "reproduce": ({},),
 }
-FILES = {"overview": "common/sidebar.py", "deploy": "common/onchip.py"}  # whose controls a page shows beside its own
+FILES = {"overview": "common/sidebar.py", "compare": "common/beside.py", "deploy": "common/onchip.py"}  # whose controls a page shows beside its own
 PLACES = {"choice": 2, "choose": 2, "number": 1}  # of a control's key among the arguments
 NEXT = {"network": OWN, "device": "fefet1"}  # a measured device has no reference to choose
 VIEWS = ("protocol", "compare", "why", "lab", "from", "deploy")  # fixed by a state, which its address must set
 UNBOUND = {  # what an address does not hold, by page or file and label, and why
-    **dict.fromkeys((("device_lab", "A device as CSV or TOML"), ("run", "A Python file with a factory")),
-                    "a file is not part of an address"),
+    ("device_lab", "A device as CSV or TOML"): "a file is not part of an address",
     **dict.fromkeys((("device_lab", label) for label in ("Name", "Unit of conductance",
                     "Deviations are multiples of sigma_d", "")), "a device under way: it is kept as a file"),
-    **dict.fromkeys((("run", label) for label in ("Factory", "Name",
-                    "I have read this code, and agree that it runs with my rights")),
-                    "what code may run is decided by a person, never by a link"),
     **dict.fromkeys((("run", label) for label in ("Network", "Data set", "Training methods", "Device", "sigma_d",
                     "On each chip", "Epochs", "Trainings (seeds)", "Chips a training", "Images of each split",
                     "Mapping", "sigma_d is relative to")), "a form that is not sent yet; it starts as the sidebar"),
@@ -199,7 +195,7 @@ def test_every_control_is_bound_to_the_address_or_has_a_reason():
 def test_every_file_with_controls_is_looked_at():
     looked = {file for page in STATES for file in files(page)}
     paths = {str(path.relative_to(APP)) for path in APP.rglob("*.py")}
-    assert len(looked) == 10 and looked <= paths
+    assert len(looked) == 12 and looked <= paths
     assert not {path for path in paths - looked if keys(path)}
 
 
