@@ -32,7 +32,7 @@ STATES = {  # what leads to the controls of each page, beside those of the sideb
     "run": ({},),
     "reproduce": ({},),
 }
-FILES = {"overview": "common/sidebar.py", "compare": "common/beside.py", "deploy": "common/onchip.py"}  # whose controls a page shows beside its own
+FILES = {"overview": "common/sidebar.py", "compare": "common/beside.py", "deploy": "common/onchip.py"}  # shown too
 PLACES = {"choice": 2, "choose": 2, "number": 1}  # of a control's key among the arguments
 NEXT = {"network": OWN, "device": "fefet1"}  # a measured device has no reference to choose
 VIEWS = ("protocol", "compare", "why", "lab", "from", "deploy")  # fixed by a state, which its address must set

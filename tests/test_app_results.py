@@ -1,6 +1,7 @@
 """Every page on every choice of the sidebar that has a result that ships: it is shown, and nothing else is."""
 
 import gc
+import itertools
 import json
 import re
 
@@ -8,9 +9,10 @@ import pandas as pd
 import pytest
 from appkit import APP, PAGES, charts, launched, sound
 
-from nvlib import summary
-from nvlib.explore import SETTING, select
+from nvlib import devices, summary
+from nvlib.explore import MEASURED, METHODS, RELATIVE, SETTING, Query, ask, select
 from nvlib.store import Store, results
+from nvlib.studies import Study
 
 pytest.importorskip("streamlit")
 import streamlit as st
@@ -160,3 +162,49 @@ def test_life_opens_on_a_picture_whatever_the_device():
     for device in ("sonos", "rram_wan2022", "fefet1"):
         at = sound(at.selectbox(key="device").set_value(device).run())
         assert any("Compute it now" in b.label for b in at.button) and charts(at)
+
+
+def test_every_device_method_and_sigma_d_has_chips_or_a_study_that_gives_them():
+    """The decision behind each page, for every choice that the sidebar offers first."""
+    slim, small = TABLE.drop_duplicates(["training", "mapping", "protocol"]), 0
+    for device, method in itertools.product(devices.names(), METHODS):
+        for sigma_d in RELATIVE if devices.get(device).relative else MEASURED:
+            query = Query(device=device, sigma_d=sigma_d, method=(method,))
+            if rows_there(query):
+                continue
+            asked = ask.ask(query, (method,), slim, store=STORE)
+            assert asked.studies and asked.trainings <= 1 and asked.chips == 400
+            small += 1
+        study = Study.of(asked.studies[0])  # it is one that can run
+        assert study.methods == (method,) and study.devices == (device,)
+    assert small > 900
+
+
+def rows_there(query):
+    keep = (TABLE["device"] == query.device) & (TABLE["sigma_d"] == query.sigma_d) & (TABLE["network"] == "lenet")
+    return (keep & (TABLE["method"] == query.method[0]) & (TABLE["protocol"] == "matched")).any()
+
+
+def test_pages_show_or_offer_whatever_device_and_sigma_d():
+    """One app moved through every device, at its smallest, usual and largest sigma_d, all methods chosen."""
+    at = launched()
+    at.query_params["method"] = list(METHODS)
+    at = sound(at.run())
+    for device in devices.names():
+        at = sound(at.selectbox(key="device").set_value(device).run())
+        usual = at.select_slider(key="sigma_d").value
+        options = at.select_slider(key="sigma_d").options
+        for sigma_d in {float(options[1]), usual, float(options[-1])}:
+            at = answered(sound(at.select_slider(key="sigma_d").set_value(sigma_d).run()))
+        at = sound(at.select_slider(key="sigma_d").set_value(usual).run())
+        for page in ("explore", "compare", "deploy", "life"):
+            at = answered(sound(at.switch_page(f"views/{page}.py").run()))
+        at = sound(at.switch_page("views/overview.py").run())
+
+
+def answered(at):
+    """Return the page, which shows a figure of chips or offers to compute them."""
+    assert at.metric or charts(at) or any(b.label == "Compute it now" for b in at.button)
+    lacking = [i.value for i in at.info if "No result yet" in i.value or "No deployed chips" in i.value]
+    assert not lacking or any(b.label == "Compute it now" for b in at.button), lacking
+    return at

@@ -30,7 +30,8 @@ def server(tmp_path_factory):
     with socket.socket() as probe:
         probe.bind(("127.0.0.1", 0))
         port = probe.getsockname()[1]
-    environment = {**os.environ, "NVLIB_RESULTS": str(root), "NVLIB_RUNS": str(root / "runs"), "OMP_NUM_THREADS": "1"}
+    environment = {**os.environ, "NVLIB_RESULTS": str(root), "NVLIB_RUNS": str(root / "runs"), "OMP_NUM_THREADS": "1",
+                   "NVLIB_WARM": "20"}
     (root.parent / "mine.py").write_text("""from torch import nn
 def small(classes=10, in_channels=1):
     return nn.Sequential(nn.Conv2d(in_channels, 2, 5, stride=4), nn.Flatten(), nn.Linear(2 * 36, classes))
@@ -210,6 +211,19 @@ def test_what_is_not_stored_is_computed_while_one_watches(page, server):
     page.wait_for_selector(CHART)
     counted = page.get_by_text(re.compile(r"n = [\d,]+ chips · results: yours")).first.inner_text()
     assert 0 < int(re.search(r"n = ([\d,]+)", counted)[1].replace(",", "")) <= 400
+
+
+@pytest.mark.parametrize("device", ["rram", "fefet2", "nft_rram4", "rram_milo2021"])
+def test_a_device_of_each_kind_is_answered(page, server, device):
+    """Without a profile, with one, of levels of its own, measured: the offer is pressed, and answered with chips."""
+    sigma_d = 1 if device == "rram_milo2021" else 0.15
+    page.goto(f"{server}/?device={device}&method=none&sigma_d={sigma_d}")
+    page.get_by_role("button", name="Compute it now").click()
+    page.get_by_text(re.compile(r"\d+ chips, mean \d")).first.wait_for(timeout=180_000)
+    page.get_by_text("Mean over chips").first.wait_for(timeout=180_000)
+    idle(page)
+    assert not page.get_by_test_id("stException").count()
+    assert page.get_by_text(re.compile(r"n = 400 chips · results: yours")).count()
 
 
 def test_bad_address_is_answered(page, server):
