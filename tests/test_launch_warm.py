@@ -21,7 +21,7 @@ SMALL = {"network": "lenet3", "methods": ["none"], "images": 40, "epochs": 1, "c
 
 @pytest.fixture
 def where(tmp_path, monkeypatch):
-    monkeypatch.setenv("NVLIB_WARM", "3")
+    monkeypatch.setenv("NVLIB_WARM", "6")
     monkeypatch.delenv("NVLIB_JOBS", raising=False)
     store = Store(tmp_path / "runs", None)
     yield store
@@ -53,6 +53,8 @@ def test_ten_readers_ask_at_once_and_one_process_answers_each(where):
     held = ended(ids, where)
     assert {status.state for status in held} == {"done"}, [status.line() for status in held]
     assert len({status.pid for status in held}) == 1 and os.getpid() not in {status.pid for status in held}
+    again, = ended([warm.ask([asked[0] | {"sigma_d": [0.15]}], "again", where)], where)
+    assert again.pid == held[0].pid  # still warm
     for study, status in zip(asked, held, strict=True):
         rows = results(where, run=list(status.runs))
         assert set(rows["device"]) == set(study["devices"]) and set(rows["sigma_d"]) == set(study["sigma_d"])
@@ -60,8 +62,6 @@ def test_ten_readers_ask_at_once_and_one_process_answers_each(where):
     alone = run(Study.of(asked[4]), Store(where.runs.parent / "alone", None), progress=False)
     same = results(where, run=list(held[4].runs))
     assert same["accuracy"].tolist() == alone["accuracy"].tolist()
-    again, = ended([warm.ask([asked[0] | {"sigma_d": [0.15]}], "again", where)], where)
-    assert again.pid == held[0].pid  # still warm
 
 
 def test_a_bad_question_and_a_stopped_one_leave_the_line_going(where):
