@@ -6,12 +6,13 @@ from typing import Any
 
 import torch
 
+from nvlib import bars
 from nvlib.errors import InputError
 from nvlib.records import Evaluation
 from nvlib.store import Store
 from nvlib.studies import Study, model_of, run
 from nvlib.studies.plan import Desk, Task, training_plan
-from nvlib.studies.runner import Bars, run_tasks
+from nvlib.studies.runner import UNITS, Bars, run_tasks
 
 
 def train(study: Study, where: Store, on: str, threads: int | None, progress: bool) -> str:
@@ -21,8 +22,8 @@ def train(study: Study, where: Store, on: str, threads: int | None, progress: bo
     if where.weights(name) is None:
         held = training_plan(desk, (name,), threads or torch.get_num_threads())
         task = Task("training", (name,), study.epochs, held)
-        with Bars([task], progress) as bars:
-            run_tasks([(desk, task)], bars.tell)
+        with bars.counted(UNITS, progress) as tell, Bars([task], tell) as told:
+            run_tasks([(desk, task)], told.tell)
     return name
 
 
@@ -75,6 +76,7 @@ class Model:
             **values: of the study of one that it is, as `Study.of` takes them: devices, sigma_d, reference, ...
         """
         study = Study.of({**self.shape, **values, "chips": chips})
-        run(study, self.where, on=on, progress=progress, threads=threads, of=self.training, loaded=self.loaded)
+        with bars.counted(UNITS, progress) as tell:
+            run(study, self.where, on=on, progress=tell, threads=threads, of=self.training, loaded=self.loaded)
         (evaluation,) = Desk(study, self.where, on, self.training, self.loaded).evaluations.values()
         return evaluation

@@ -91,7 +91,7 @@ def fetch(url: str, path: Path, md5: str) -> None:
     Raises:
         InputError: if it cannot be fetched, or is not the published file; nothing is left at ``path`` then.
     """
-    from tqdm import tqdm
+    from nvlib import bars
 
     if path.exists() and hashlib.md5(path.read_bytes(), usedforsecurity=False).hexdigest() == md5:
         return
@@ -101,11 +101,12 @@ def fetch(url: str, path: Path, md5: str) -> None:
         path.parent.mkdir(parents=True, exist_ok=True)
         with urllib.request.urlopen(url, timeout=60) as answer, part.open("wb") as file:
             size = int(answer.headers.get("Content-Length") or 0) or None
-            with tqdm(total=size, unit="B", unit_scale=True, desc=path.name) as bar:
+            with bars.on_terminal("{task.completed:.1f} MB", left=True) as shown:
+                bar = shown.add_task(path.name, total=size and size / 1e6)
                 while block := answer.read(1 << 20):
                     digest.update(block)
                     file.write(block)
-                    bar.update(len(block))
+                    shown.update(bar, advance=len(block) / 1e6)
         if (got := digest.hexdigest()) != md5:
             raise InputError(f"{url} gave {part.stat().st_size} bytes whose MD5 {got} is not the published {md5}: "
                              "the download was cut off or altered; nothing of it is kept, try again")  # fmt: skip

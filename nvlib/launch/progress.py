@@ -4,12 +4,13 @@ from __future__ import annotations
 
 import sys
 from collections.abc import Callable, Mapping
-from typing import Any
-
-from tqdm.auto import tqdm
+from typing import TYPE_CHECKING, Any
 
 from nvlib.clock import in_words
 from nvlib.launch.job import Status
+
+if TYPE_CHECKING:
+    from rich.progress import Progress
 
 
 class Show:
@@ -19,7 +20,7 @@ class Show:
         self.call = progress if callable(progress) else None
         self.shown = progress is True
         self.terminal = self.shown and sys.stderr.isatty()
-        self.bar: tqdm | None = None
+        self.bar: Progress | None = None
         self.jobs: dict[object, str] = {}
         self.last = ""
 
@@ -35,11 +36,13 @@ class Show:
                 self.say(f"job {job['job']}: {job['state']}{_why(job)}")
         if self.terminal and status.total:
             if self.bar is None:
-                self.bar = tqdm(total=status.total, initial=status.done, unit="run", desc=status.name or status.id,
-                                bar_format="{desc}: {percentage:3.0f}%|{bar}| {n:.1f}/{total} runs, {postfix}")
-            self.bar.n = status.done
+                from nvlib import bars
+
+                self.bar = bars.on_terminal("{task.completed:.1f} of {task.total:g} runs, {task.fields[what]}")
+                self.bar.add_task(status.name or status.id, total=status.total, what="")
+                self.bar.start()
             left = "" if status.eta is None else f"about {in_words(status.eta)} left, "
-            self.bar.set_postfix_str(f"{left}{status.what}"[:100])
+            self.bar.update(self.bar.task_ids[0], completed=status.done, what=f"{left}{status.what}"[:100])
         elif not self.terminal:
             line = f"{status.state}, {int(status.done)} of {status.total} runs" if status.total else status.what
             if line and line != self.last and not status.finished:
@@ -51,7 +54,7 @@ class Show:
     def say(self, line: str) -> None:
         """Write a line, above the bar where there is one."""
         if self.bar is not None:
-            self.bar.write(line, file=sys.stderr)
+            self.bar.console.print(line, markup=False, highlight=False)
         else:
             print(line, file=sys.stderr, flush=True)
 
@@ -60,7 +63,7 @@ class Show:
 
     def __exit__(self, *_: object) -> None:
         if self.bar is not None:
-            self.bar.close()
+            self.bar.stop()
 
 
 def _why(job: Mapping[str, Any]) -> str:

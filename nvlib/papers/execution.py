@@ -15,8 +15,8 @@ from pathlib import Path
 from typing import Any
 
 import pandas as pd
-from tqdm.auto import tqdm
 
+from nvlib import bars
 from nvlib.errors import InputError, unknown
 from nvlib.papers.artefact import Notebook
 from nvlib.papers.computation import compute, missing
@@ -109,29 +109,29 @@ def execute(
     total = sum(work) + START * len(chosen)
     print(f"{len(chosen)} notebooks, about {clock(total)} on two CPU cores")
     made: list[Path] = []
-    bar = tqdm(total=round(total), bar_format="{percentage:3.0f}%|{bar}| {elapsed} {desc}")
-    for seconds, (notebook, preset) in zip(work, chosen, strict=True):
-        began, out, before = time.monotonic(), target / f"{notebook.name}-{preset}.ipynb", bar.n
-        bar.set_description_str(f"{notebook.name} ({preset})")
+    with bars.on_terminal("{task.fields[at]}") as shown:
+        bar = shown.add_task("notebooks", total=total, at="")
+        for seconds, (notebook, preset) in zip(work, chosen, strict=True):
+            began, out = time.monotonic(), target / f"{notebook.name}-{preset}.ipynb"
+            before = shown.tasks[bar].completed
+            shown.update(bar, at=f"{notebook.name} ({preset})")
 
-        def advance(share: float, before: float = before, seconds: float = seconds) -> None:
-            bar.n = max(bar.n, before + share * seconds)
-            bar.refresh()
+            def advance(share: float, before: float = before, seconds: float = seconds) -> None:
+                shown.update(bar, completed=max(shown.tasks[bar].completed, before + share * seconds))
 
-        compute(notebook.studied, preset, on=on, progress=advance, workers=workers)
-        advance(1.0)
-        papermill.execute_notebook(
-            root / "notebooks" / f"{notebook.name}.ipynb", out, parameters=_parameters(notebook, preset),
-            cwd=root / "notebooks", kernel_name="python3", extra_arguments=["--IPKernelApp.log_level=50"],
-            progress_bar=False,
-            store_widget_state=False,  # megabytes, and a page with it would ask the network for what draws it
-        )
-        out.with_suffix(".html").write_text(page(nbformat.read(out, as_version=4), notebook.name, root))
-        nbformat.write(_moved(nbformat.read(out, as_version=4), os.path.relpath(root, target)), out)
-        bar.update(START)
-        bar.write(f"{notebook.name} ({preset}): {clock(time.monotonic() - began)}")
-        made.append(out)
-    bar.close()
+            compute(notebook.studied, preset, on=on, progress=advance, workers=workers)
+            advance(1.0)
+            papermill.execute_notebook(
+                root / "notebooks" / f"{notebook.name}.ipynb", out, parameters=_parameters(notebook, preset),
+                cwd=root / "notebooks", kernel_name="python3", extra_arguments=["--IPKernelApp.log_level=50"],
+                progress_bar=False,
+                store_widget_state=False,  # megabytes, and a page with it would ask the network for what draws it
+            )
+            out.with_suffix(".html").write_text(page(nbformat.read(out, as_version=4), notebook.name, root))
+            nbformat.write(_moved(nbformat.read(out, as_version=4), os.path.relpath(root, target)), out)
+            shown.update(bar, advance=START)
+            print(f"{notebook.name} ({preset}): {clock(time.monotonic() - began)}")
+            made.append(out)
     return made
 
 
