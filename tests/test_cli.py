@@ -3,6 +3,7 @@
 import re
 import subprocess
 import sys
+from dataclasses import fields
 
 import pytest
 
@@ -11,6 +12,7 @@ from nvlib.__main__ import main
 from nvlib.commands import parse
 from nvlib.commands.parameters import convert, parameters, types_of
 from nvlib.commands.study import grid
+from nvlib.declarations import ClusterFields, RecipeFields, StudyFields
 from nvlib.methods import METHODS, Recipe
 from nvlib.store import DiskFull, Store, results
 
@@ -72,6 +74,18 @@ def test_a_grid_in_options():
     assert (study.select, study.patience, study.target) == ("best", 4, 90)
     assert (study.epochs, study.chips, study.bits, study.seeds) == (7, 30, 6, (0, 1))
     assert (study.sigma_d, study.devices) == ((0.1, 0.2), ("rram", "fefet1"))
+
+
+def test_every_field_that_words_can_say_is_an_option():
+    """And every column of the results a filter: a new one needs no second place."""
+    from nvlib.commands import results as command
+    from nvlib.commands import study
+    from nvlib.store import COLUMNS
+
+    said = {field.name for kind in (StudyFields, RecipeFields, ClusterFields) for field in fields(kind)}
+    tables = {"parameters", "deployment_parameters", "recipe", "extra"}  # of a file; --set and others say them in words
+    assert set(study.Asked.__annotations__) == said - tables - {"jobs"}  # --workers is a cluster's jobs
+    assert set(command.Filters.__annotations__) == set(COLUMNS) - set(command.SCORES)
 
 
 def test_deployments_in_options():

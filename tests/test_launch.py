@@ -262,6 +262,20 @@ def test_plain_lines_where_there_is_no_terminal(capsys):
     ]  # fmt: skip
 
 
+def test_a_bar_on_a_terminal_with_lines_above_it(capsys, monkeypatch):
+    monkeypatch.setenv("TTY_COMPATIBLE", "1")  # what rich goes by
+    monkeypatch.setenv("TERM", "xterm")
+    monkeypatch.setenv("COLUMNS", "200")
+    monkeypatch.setattr(sys.stderr, "isatty", lambda: True)
+    with Show(True) as show:
+        for done in (0, 1.5, 2):
+            job = {"job": "7_1", "state": "running" if done < 2 else "done", "last": ""}
+            show(Status("id", name="night", executor="slurm", done=done, total=2, what="training", jobs=(job,)))
+    said = capsys.readouterr().err
+    assert "night" in said and "2.0 of 2 runs, training" in said
+    assert "job 7_1: running\n" in said and "job 7_1: done\n" in said
+
+
 def test_a_folder_that_is_damaged_or_none(tmp_path):
     held = Launch(tmp_path / ".launch" / "x")
     with pytest.raises(InputError, match="no launch x"):
