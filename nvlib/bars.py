@@ -10,6 +10,7 @@ from __future__ import annotations
 
 from rich.console import Console
 from rich.progress import BarColumn, Progress, TaskProgressColumn, TextColumn, TimeRemainingColumn
+from rich.table import Column
 
 
 def on_terminal(*said: str, left: bool = False) -> Progress:
@@ -19,7 +20,8 @@ def on_terminal(*said: str, left: bool = False) -> Progress:
         *said: what stands behind a bar, templates of rich's ``task``.
         left: whether the time that is left stands there too.
     """
-    console = Console(stderr=True)
-    columns = [TextColumn("{task.description}", markup=False), BarColumn(), TaskProgressColumn()]
-    columns += [TextColumn(text, markup=False) for text in said] + ([TimeRemainingColumn()] if left else [])
-    return Progress(*columns, console=console, disable=not console.is_terminal, refresh_per_second=4)
+    console, rest = Console(stderr=True), Column(no_wrap=True, overflow="ellipsis", ratio=1)
+    columns = [TextColumn("{task.description}", markup=False), BarColumn(20), TaskProgressColumn()]
+    columns += [TimeRemainingColumn()] if left else []
+    columns += [TextColumn(text, markup=False, table_column=rest) for text in said]
+    return Progress(*columns, console=console, disable=not console.is_terminal, refresh_per_second=4, expand=True)
