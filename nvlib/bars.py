@@ -8,8 +8,20 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable, Iterator, Mapping
+from contextlib import contextmanager
+from typing import Literal
+
 from rich.console import Console
-from rich.progress import BarColumn, Progress, TaskProgressColumn, TextColumn, TimeRemainingColumn
+from rich.progress import (
+    BarColumn,
+    Progress,
+    ProgressColumn,
+    TaskID,
+    TaskProgressColumn,
+    TextColumn,
+    TimeRemainingColumn,
+)
 from rich.table import Column
 
 
@@ -21,7 +33,29 @@ def on_terminal(*said: str, left: bool = False) -> Progress:
         left: whether the time that is left stands there too.
     """
     console, rest = Console(stderr=True), Column(no_wrap=True, overflow="ellipsis", ratio=1)
-    columns = [TextColumn("{task.description}", markup=False), BarColumn(20), TaskProgressColumn()]
-    columns += [TimeRemainingColumn()] if left else []
+    columns: list[ProgressColumn] = [TimeRemainingColumn()] if left else []
     columns += [TextColumn(text, markup=False, table_column=rest) for text in said]
-    return Progress(*columns, console=console, disable=not console.is_terminal, refresh_per_second=4, expand=True)
+    first = (TextColumn("{task.description}", markup=False), BarColumn(20), TaskProgressColumn())
+    off = not console.is_terminal
+    return Progress(*first, *columns, console=console, disable=off, refresh_per_second=4, expand=True)
+
+
+@contextmanager
+def counted(
+    units: Mapping[str, str], shown: bool = True
+) -> Iterator[Callable[[str, float, float], None] | Literal[False]]:
+    """Give what `nvlib.run` calls with (kind, done, total), a bar a kind; False where nothing is to be shown.
+
+    Args:
+        units: what is counted of each kind, e.g. ``{"training": "epoch"}``.
+        shown: whether anything is to be.
+    """
+    with on_terminal("{task.completed:g} of {task.total:g} {task.fields[unit]}s", left=True) as bars:
+        held: dict[str, TaskID] = {}
+
+        def tell(kind: str, done: float, total: float) -> None:
+            if kind not in held:
+                held[kind] = bars.add_task(kind, total=total, unit=units[kind])
+            bars.update(held[kind], completed=done)
+
+        yield tell if shown else False
