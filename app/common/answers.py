@@ -53,7 +53,10 @@ def offered(wanted: Ask, query: Query) -> None:
         if st.button(word, type="primary", icon=":material/play_arrow:", key=f"compute-{name}",
                      help="In another process; what is finished stays if you stop it or leave."):  # fmt: skip
             own = any(study.get("plugins") for study in wanted.studies)  # what it registers stays in its process
-            (launch.start(list(wanted.studies), "here", name=name) if own else warm.ask(wanted.studies, name))
+            if own:
+                launch.start(list(wanted.studies), "here", name=name)
+            else:
+                warm.ask(wanted.studies, name)
             st.rerun()
         st.caption(_takes(wanted))
 

@@ -14,6 +14,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 
+import numpy as np
 import pandas as pd
 
 from nvlib import devices, summary
@@ -106,7 +107,7 @@ def stages(table: pd.DataFrame, training: str, query: Query, effects: Sequence[s
     clean = table[(table["training"] == training) & (table["sigma_d"] == 0) & (table["effects"] == "")
                   & (table["deployment"] == "") & (table["images"] == rows["images"].max())]  # fmt: skip
     clean = clean[clean["range"] == query.range]
-    seen: list[tuple[str, object]] = [("weights", clean["accuracy"].to_numpy()[:1])] if len(clean) else []
+    seen: list[tuple[str, np.ndarray]] = [("weights", clean["accuracy"].to_numpy()[:1])] if len(clean) else []
     last = ["programmed", *effects]
     seen += [(label, chips[name].to_numpy()) for label, name in zip(last, names, strict=True)]
     before, found = None, []

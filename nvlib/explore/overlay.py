@@ -76,10 +76,10 @@ def beside(table: pd.DataFrame, query: Query, store: Store | None = None) -> dic
 
     Args:
         table: from `nvlib.store.results`.
-        query: the choice; with a setting, or nothing is shown of it.
+        query: the choice; without a setting the one with most chips times images is taken.
         store: where records lie; None: the usual one.
     """
-    base, others = _sorted_out(table, query, store or Store())
+    base, others = _sorted_out(table, _whole(table, query), store or Store())
     found: dict[str, Variant] = {}
     for variant in others:
         known = base.get(variant.method) or _first(others, variant.method)
@@ -107,7 +107,7 @@ def laid(
     Raises:
         InputError: for a label that is none, or too many.
     """
-    store = store or Store()
+    store, query = store or Store(), _whole(table, query)
     known = beside(table, query, store)
     for label in labels:
         if label not in known:
@@ -129,6 +129,12 @@ def laid(
             part = table[table["training"].isin(variant.trainings)]
             rows.append(_rows(part, variant.query, clean, where, store).assign(method=name))
     return pd.concat(rows, ignore_index=True) if labels else rows[0]
+
+
+def _whole(table: pd.DataFrame, query: Query) -> Query:
+    """Return a query with the setting that is shown where it says none: the one with most chips."""
+    held = select.settings(table, query) if query.setting is None else []
+    return replace(query, setting=held[0]) if held else query
 
 
 def _rows(table: pd.DataFrame, query: Query, clean: bool, where: Mapping[str, Any], store: Store) -> pd.DataFrame:
