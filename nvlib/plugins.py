@@ -126,6 +126,11 @@ def loaded() -> tuple[str, ...]:
     return tuple(_current)
 
 
+def needed(*names: str | None) -> list[str]:
+    """Return the paths of the files that registered some of these methods, networks or deployments here."""
+    return [path for path, brought in _listed.items() if path in _current and any(name in names for _, name in brought)]
+
+
 def installed() -> None:
     """Import the modules that installed packages name as plug-ins; one that fails is a warning, and is left out."""
     with _LOCK:

@@ -50,7 +50,7 @@ def form() -> None:
         "devices": [mine.to_dict() if mine and device.startswith(OWN) else device], "sigma_d": sigma_d,
         "seeds": list(range(seeds)), "epochs": epochs, "chips": chips, "images": None if images == "all" else images,
         "mapping": mapping, "reference": reference, "deployments": [None if d == "none" else d for d in deployments],
-        "plugins": list(plugins.loaded()),
+        "plugins": plugins.needed(network, *methods, *deployments),
     }  # fmt: skip
     if asked:
         st.session_state.pop("forecast", None)

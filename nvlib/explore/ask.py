@@ -73,7 +73,7 @@ def ask(
             lacking += 1
             held = store.history(name) if name else pd.DataFrame()
             seconds.append(float(held["seconds"].sum()) if len(held) and "seconds" in held else None)
-        studies.append(values | ({"plugins": list(plugins.loaded())} if plugins.loaded() else {}))
+        studies.append(values)
     known = [spent for spent in seconds if spent is not None]
     total = sum(known) if len(known) == len(seconds) else None
     return Ask(tuple(_together(studies)), lacking, total, chips)
@@ -134,6 +134,8 @@ def _study(
         "ranges": [query.range], "train_range": "max", "effects": [query.effects], "peripheries": [query.periphery],
         "chips": chips, "epochs": EPOCHS, "seeds": [0], "deployments": list(deployments),
     }  # fmt: skip
+    if files := plugins.needed(network, method, *deployments):
+        values["plugins"] = files
     if query.protocol == "swept" and method != "none":
         values["train_sigma_d"] = [query.train_sigma_d if query.train_sigma_d is not None else query.sigma_d]
     if like is not None:
