@@ -21,7 +21,7 @@ from nvlib.store import Store, results
 
 QUESTIONS = (  # name, choice, most seconds to the first chips and to all
     ("chips, cold", Query(device="sonos", sigma_d=1.0, method=("none",)), 5, 30),
-    ("chips, warm", Query(device="fefet1", sigma_d=0.1, method=("none",)), 5, 30),
+    ("chips, warm", Query(device="pcm", sigma_d=0.5, method=("none",)), 5, 30),
     ("training and chips, warm", Query(device="sonos", sigma_d=1.0, method=("gaussian",)), None, 75),
 )
 
@@ -32,7 +32,7 @@ def main() -> None:
     parser.add_argument("--chips", type=int, default=400)
     parser.add_argument("--only", choices=[name for name, *_ in QUESTIONS])
     given = parser.parse_args()
-    print(f"load {os.getloadavg()[0]:.1f} on {len(os.sched_getaffinity(0))} cores")
+    print(f"load {os.getloadavg()[0]:.1f} on {len(os.sched_getaffinity(0))} cores", flush=True)
     with tempfile.TemporaryDirectory() as folder:
         os.environ["NVLIB_RUNS"], os.environ["NVLIB_WARM"] = folder, "20"
         store = Store()
@@ -41,7 +41,7 @@ def main() -> None:
             if given.only in (None, name):
                 seen, done, state = answered(query, table, store, given.chips)
                 marks = f"marks: {'-' if first is None else f'{first} s'}, {every} s"
-                print(f"{name:<26} first chips {seen:6.1f} s   {given.chips} chips {done:6.1f} s   {state}   ({marks})")
+                print(f"{name:<26} first chips {seen:6.1f} s   {given.chips} chips {done:6.1f} s   {state}   ({marks})", flush=True)
 
 
 def answered(query: Query, table: object, store: Store, chips: int) -> tuple[float, float, str]:
