@@ -41,7 +41,8 @@ def main() -> None:
             if given.only in (None, name):
                 seen, done, state = answered(query, table, store, given.chips)
                 marks = f"marks: {'-' if first is None else f'{first} s'}, {every} s"
-                print(f"{name:<26} first chips {seen:6.1f} s   {given.chips} chips {done:6.1f} s   {state}   ({marks})", flush=True)
+                took = f"first chips {seen:6.1f} s   {given.chips} chips {done:6.1f} s"
+                print(f"{name:<26} {took}   {state}   ({marks})", flush=True)
 
 
 def answered(query: Query, table: object, store: Store, chips: int) -> tuple[float, float, str]:

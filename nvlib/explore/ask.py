@@ -30,7 +30,7 @@ class Ask:
 
     Attributes:
         studies: plain values of `nvlib.Study`.
-        trainings: how many of its trainings are not stored.
+        trainings: how many of its trainings are not stored, or without their weights.
         seconds: what they took where alike ones were trained, together; None where none was.
         chips: of each evaluation.
     """
@@ -69,7 +69,7 @@ def ask(
         like, name = _like(method, query, table, store)
         values = _study(method, query, like, chips, deployments)
         matched = method != "none" and query.protocol != "swept"
-        if like is None or (matched and not _is(like, query)):
+        if like is None or (matched and not _is(like, query)) or not store.has_weights(name):
             lacking += 1
             held = store.history(name) if name else pd.DataFrame()
             seconds.append(float(held["seconds"].sum()) if len(held) and "seconds" in held else None)
@@ -112,7 +112,7 @@ def _like(method: str, query: Query, table: pd.DataFrame, store: Store) -> tuple
         r = records[name]
         device = (r.device or {}).get("name", query.device)
         return (r.epochs != epochs, device != query.device, abs(r.sigma_d - (at or 0)) if method != "none" else 0,
-                r.range != "max", r.seed, name)  # fmt: skip
+                r.range != "max", not store.has_weights(name), r.seed, name)  # fmt: skip
 
     best = min(records, key=distance)
     return records[best], best

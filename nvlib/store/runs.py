@@ -161,6 +161,12 @@ class Store:
         path = shipped.weights(self.shipped, name)
         return load(path.read_bytes()) if path else None
 
+    def has_weights(self, name: str) -> bool:
+        """Whether a training's weights are there, local or shipped; they are not read."""
+        home = self.runs / name
+        local = (home / "DONE").exists() and (home / "weights.safetensors").exists()
+        return local or shipped.weights(self.shipped, name) is not None
+
     def training(self, name: str) -> Training:
         """Return the record of a training by its hash; InputError if there is none."""
         record = self.record(name) or self.shipped_records().get(name, {}).get("record")
