@@ -451,7 +451,10 @@ def test_costs_are_what_methods_state():
     assert cost["ovf"] == methods.Cost(forwards=4)
     searched = methods.get("ovf", n=1, beta=(0.1, 0.2), search_chips=7)
     assert methods.cost_of(searched) == methods.Cost(rows=2, forwards=2, chips=7)
-    assert methods.cost_of(methods.get("trice", n_train=9, images=5)) == methods.Cost(rows=3, chips=9, images=5)
+    trice = methods.cost_of(methods.get("trice", n_train=9, images=5, end=1.0, tolerance=0.25))  # 5 + log 4 / log (4/3)
+    assert trice == methods.Cost(rows=3, chips=9, images=5, epochs=10)
+    assert [trice.searching(*of) for of in ((0, 100), (0, 7), (8, 12), (10, 90))] == [10, 7, 2, 0]
+    assert methods.Cost().searching(3, 9) == 6
 
     @dataclass(frozen=True)
     class Own:  # fields that happen to be called so say nothing

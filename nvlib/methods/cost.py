@@ -5,9 +5,9 @@ nothing has one row, one forward pass a step, and scores nothing after an epoch.
 
 >>> from nvlib import methods
 >>> methods.get("trice", n_train=100).cost
-Cost(rows=3, forwards=1, chips=100, images=None)
+Cost(rows=3, forwards=1, chips=100, images=None, epochs=40)
 >>> methods.cost_of(methods.get("gaussian"))
-Cost(rows=1, forwards=1, chips=0, images=None)
+Cost(rows=1, forwards=1, chips=0, images=None, epochs=None)
 """
 
 from __future__ import annotations
@@ -26,19 +26,26 @@ class Cost:
         forwards: forward passes of a step, each differentiated.
         chips: on which every candidate is scored after an epoch; 0: on none.
         images: of the validation images that these chips see, the first so many; None: all.
+        epochs: after which one row is left and none is scored, at the latest; None: never.
     """
 
     rows: int = 1
     forwards: int = 1
     chips: int = 0
     images: int | None = None
+    epochs: int | None = None
 
     def __post_init__(self) -> None:
         """Check the values."""
         for name, least in (("rows", 1), ("forwards", 1), ("chips", 0)):
             object.__setattr__(self, name, whole(name, getattr(self, name), least))
-        if self.images is not None:
-            object.__setattr__(self, "images", whole("images", self.images, 1))
+        for name, least in (("images", 1), ("epochs", 0)):
+            if getattr(self, name) is not None:
+                object.__setattr__(self, name, whole(name, getattr(self, name), least))
+
+    def searching(self, first: int, last: int) -> int:
+        """Return in how many of the epochs ``first`` .. ``last`` - 1 (from 0) candidates are trained."""
+        return max(0, min(last, last if self.epochs is None else self.epochs) - first)
 
 
 def cost_of(method: object) -> Cost:

@@ -175,10 +175,16 @@ class _Speeds:
         if task.kind == "training":
             training = desk.trainings[task.name]
             each, validation = self._training(desk, training), self._validation(desk, training)
-            if each is None or validation is None:
+            search = self._search(desk, task, training)
+            if each is None or validation is None or search is None:
                 return None
-            found = VALIDATED * validation * len(desk.loaded.validation)
-            return (each * training.images + found + validation * searched(desk, training)) * task.amount
+            cost = methods.cost_of(methods.get(training.method, **training.parameters))
+            members = len(task.names)  # who count their epochs together
+            epochs = members * cost.searching(training.epochs - task.amount // members, training.epochs)
+            alone = 1 if _key(values(training)) in self.stored else cost.rows  # what is stored has both kinds of epochs
+            found = VALIDATED * validation * len(desk.loaded.validation) * task.amount
+            steps = each * training.images * (epochs + (task.amount - epochs) / alone)
+            return steps + found + search * searched(desk, training) * epochs
         each = self._evaluation(desk, task)
         return None if each is None else each * len(desk.loaded.test) * task.amount
 
@@ -201,6 +207,19 @@ class _Speeds:
             task = Task("evaluation", (name,), 1, asdict(how))
             self.held["validation"] = _evaluate_a_little(desk, task, False) if self.calibrate else None
         return self.held["validation"]
+
+    def _search(self, desk: Desk, task: Task, training: Training) -> float | None:
+        """Return the seconds an image of scoring a chip of a search, as its plan has it; 0 for no search."""
+        if (held := task.plan.get("search")) is None:
+            return 0.0
+        key = f"search {held}"
+        if key not in self.held:
+            kind = torch.device(desk.on).type
+            plan = Plan(held[0], held[1], held[2], torch.get_num_threads(), kind, training.precision)
+            name = next(n for n, e in desk.evaluations.items() if e.training == digest(training))
+            like = Task("evaluation", (name,), held[0], asdict(plan))
+            self.held[key] = _evaluate_a_little(desk, like, False) if self.calibrate else None
+        return self.held[key]
 
     def _evaluation(self, desk: Desk, task: Task) -> float | None:
         evaluation = desk.evaluations[task.name]
@@ -243,16 +262,21 @@ def _stored(desk: Desk) -> dict[str, float]:
 
 
 def _train_a_little(desk: Desk, training: Training) -> float:
-    """Return the seconds an image and epoch of a short training, the second epoch of two."""
+    """Return the seconds an image and epoch of a short training, the way a whole one runs; the second epoch of two."""
     study, size = desk.study, training.recipe["batch_size"]
     few = _some(desk.loaded, max(FEW, 2 * size))
     method = methods.get(training.method, **training.parameters)
+    model, steps = study.template(few.classes, few.shape[0], training.seed).to(desk.on).train(), training.images // size
+    x, weights = few.train.x[None, :size].to(desk.on), population.stack([model])
+    for name, parameter in model.named_parameters():
+        weights[name].requires_grad_(parameter.requires_grad)
+    how = population.training_way(model, weights, x, training.epochs * steps, training.precision)
     *_, last = methods.train(
         method, lambda seed: study.template(few.classes, few.shape[0], seed), few,
         device_of(training.device, study.devices) if training.device else study.devices[0], training.sigma_d,
         seed=training.seed, epochs=2, recipe=study.recipe, reference=study.reference, mapping=study.mapping,
         range=training.range, effects=effects_of(training), validation_chips=1, on=desk.on,
-        precision=training.precision,
+        precision=training.precision, how=how,
     )  # fmt: skip
     size = min(size, len(few.train))
     return last.seconds / (len(few.train) // size * size)
@@ -267,7 +291,7 @@ def _evaluate_a_little(desk: Desk, task: Task, deployed: bool = True) -> float:
     deployment = evaluation.deployment
     if deployment is None or not deployed:
         held = Plan(**task.plan)
-        chips = 1 if held.how == "loop" else min(task.amount, held.threads)
+        chips = 1 if held.how == "loop" else min(task.amount, held.members)
 
         def work() -> None:
             list(blocks(model, few, crossbar, index=range(chips), plan=held, on=desk.on))
