@@ -1,5 +1,6 @@
 """One thread: small networks gain nothing from more, and lose much where cores are shared."""
 
+import os
 import sys
 
 import pytest
@@ -10,6 +11,7 @@ from nvlib import data
 from nvlib.store import Store
 
 torch.set_num_threads(1)
+os.environ.setdefault("NVLIB_WARM", "5")  # seconds: what a test asks for is answered, and its process gone soon after
 
 
 @pytest.fixture(autouse=True)
