@@ -50,7 +50,7 @@ class Model:
                 "width": self.training.width, "bits": self.training.bits, "images": images,
                 "activation_bits": self.training.activation_bits,
             }  # fmt: skip
-            self.loaded = Study(**self.shape).data()
+            self.loaded = Study.of(self.shape).data()
             if self.loaded.fingerprint == self.training.fingerprint:
                 return
         raise InputError(
