@@ -56,7 +56,7 @@ def charts(at):
 
 
 def opened(app, page):
-    return sound(app.run().switch_page(f"views/{page}.py").run())
+    return sound(app.switch_page(f"views/{page}.py").run())
 
 
 def button(at, label):

@@ -49,7 +49,7 @@ def test_overview_shows_numbers_and_distribution(app, shipped):
 
 @pytest.mark.parametrize("view", VIEWS)
 def test_explore_shows_every_view(app, view):
-    at = sound(app.run().switch_page("views/explore.py").run())
+    at = sound(app.switch_page("views/explore.py").run())
     at = sound(at.button_group(key="view").set_value(view).run())
     assert len(charts(at)) == {"Fan": 2, "Table": 0}.get(view, 1)
     assert at.dataframe and at.get("download_button")
@@ -58,7 +58,7 @@ def test_explore_shows_every_view(app, view):
 @pytest.mark.parametrize("page", CHARTS)
 @pytest.mark.parametrize(("kind", "key", "values"), CHOICES)
 def test_every_choice_is_answered(app, page, kind, key, values):
-    at = app.run().switch_page(page).run()
+    at = app.switch_page(page).run()
     for value in values:
         at = sound(getattr(at, kind)(key=key).set_value(value).run())
         assert charts(at) or at.info, f"{key} = {value} shows neither a figure nor what to do"
@@ -66,7 +66,7 @@ def test_every_choice_is_answered(app, page, kind, key, values):
 
 @pytest.mark.parametrize("page", PAGES[3:])
 def test_other_pages_stand_every_choice(app, page):
-    at = sound(app.run().switch_page(page).run())
+    at = sound(app.switch_page(page).run())
     for kind, key, values in CHOICES:
         before = getattr(at, kind)(key=key).value
         for value in values if key == "device" else values[-1:]:
