@@ -3,8 +3,9 @@
     python benchmarks/answers.py [--chips 400] [--only "chips, cold"]
 
 What is asked is what the pages ask (`nvlib.explore.ask`), answered as they have it answered (`nvlib.launch.warm`), in a
-store of its own beside what ships. Marks, LeNet on MNIST and two cores: first chips of a stored model within 5 s of
-asking, 400 within 30 s; a matched Gauss training of ten epochs and 400 chips within 75 s. A line a question.
+store of its own beside what ships. Cold: no process is there yet, where a page that offers has one ready. Marks, LeNet
+on MNIST and two cores: first chips of a stored model within 5 s of asking, 400 within 30 s; a matched Gauss training of
+ten epochs and 400 chips within 75 s. A line a question.
 """
 
 from __future__ import annotations

@@ -64,6 +64,16 @@ def test_ten_readers_ask_at_once_and_one_process_answers_each(where):
     assert same["accuracy"].tolist() == alone["accuracy"].tolist()
 
 
+def test_a_process_that_is_ready_answers_the_first_question(where):
+    warm.ready(where)
+    until = time.monotonic() + 60
+    while not locks.held(where.runs / FOLDER, warm.LOCK) and time.monotonic() < until:
+        time.sleep(0.05)
+    warm.ready(where)  # nobody else is started
+    (status,) = ended([warm.ask([SMALL], "one", where)], where)
+    assert status.state == "done" and not (where.runs / FOLDER / "answers.log").read_text()
+
+
 def test_a_bad_question_and_a_stopped_one_leave_the_line_going(where):
     bad = warm.ask([SMALL | {"sigma_d": [-1.0]}], "bad", where)
     stopped = warm.ask([SMALL | {"epochs": 400}], "stopped", where)

@@ -46,6 +46,8 @@ def offered(wanted: Ask, query: Query) -> None:
     if status is not None and not status.finished:
         st.fragment(_follow, run_every=EVERY)(status.id, query)
         return
+    if st.runtime.exists():  # a server's reader may press the button at any moment
+        _ready()
     if status is not None and status.state in ("failed", "lost"):
         st.error(told(status.error or "it ended without a word"), icon=":material/error:")
     word = {None: "Compute it now", "cancelled": "Go on computing"}.get(status.state if status else None, "Try again")
@@ -59,6 +61,12 @@ def offered(wanted: Ask, query: Query) -> None:
                 warm.ask(wanted.studies, name)
             st.rerun()
         st.caption(_takes(wanted))
+
+
+@st.cache_resource(ttl=30, show_spinner=False)
+def _ready() -> None:
+    """Have a process ready to answer, asked for at most twice a minute."""
+    warm.ready()
 
 
 def _takes(wanted: Ask) -> str:

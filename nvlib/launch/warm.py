@@ -1,6 +1,7 @@
 """A process that answers one question after another and stays warm for a while: the second needs no import, no compile.
 
     ask     a launch for the queue, seen to by whoever serves, or by a process that is started for it
+    ready   has such a process wait for the first question
     serve   leads what waits, the oldest first, and ends when nobody asked for `IDLE` seconds
 
 One process a store serves: it holds the lock ``answers``. So however many ask at once, one does the work and the others
@@ -15,7 +16,7 @@ import subprocess
 import sys
 import time
 import traceback
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
@@ -54,9 +55,16 @@ def ask(studies: Sequence[Mapping[str, Any]], name: str, where: Store | None = N
 
 def tend(where: Store | None = None) -> None:
     """See that somebody serves what waits in line; nothing is started where somebody does, or nothing waits."""
+    if _line((where or Store()).runs.absolute()):
+        ready(where)
+
+
+def ready(where: Store | None = None) -> None:
+    """Have a process serve that waits for a question, so that the first one needs no import either."""
     runs = (where or Store()).runs.absolute()
-    if not _line(runs) or locks.held(runs / FOLDER, LOCK):
+    if locks.held(runs / FOLDER, LOCK):
         return
+    (runs / FOLDER).mkdir(parents=True, exist_ok=True)
     environment = os.environ | {"OMP_WAIT_POLICY": "passive", "PYTHONUNBUFFERED": "1"}
     with (runs / FOLDER / "answers.log").open("a") as log:
         subprocess.Popen(
@@ -68,19 +76,22 @@ def tend(where: Store | None = None) -> None:
 def serve(runs: str) -> int:
     """Lead what waits in line until nobody asks: what ``python -m nvlib.launch serve`` does."""
     home, idle = Path(runs), float(os.environ.get("NVLIB_WARM", IDLE))
-    while _line(home):
+    while True:
         serving = locks.take(home / FOLDER, [LOCK])
         if serving is None:
             return 0
         with serving:
+            from nvlib.launch.lead import lead  # torch, before anybody asks
+
             until = time.monotonic() + idle
             while time.monotonic() < until:
                 if line := _line(home):
-                    _lead(line[0])
+                    _lead(line[0], lead)
                     until = time.monotonic() + idle
                 else:
                     time.sleep(EVERY)
-    return 0  # who asked while the lock was still held is in line, and seen to above
+        if not _line(home):  # who asked while the lock was still held is in line
+            return 0
 
 
 def _line(runs: Path) -> list[Launch]:
@@ -88,14 +99,12 @@ def _line(runs: Path) -> list[Launch]:
     return [Launch(path.parent) for path in sorted((runs / FOLDER).glob(f"*/{WAITING}"))]
 
 
-def _lead(launch: Launch) -> None:
+def _lead(launch: Launch, lead: Callable[[Launch], Any]) -> None:
     """Lead a launch once it is its turn; how it ended is its status."""
     turn = turn_of(launch)
     (launch.home / WAITING).unlink(missing_ok=True)
     if turn is None:
         return
-    from nvlib.launch.lead import lead
-
     with turn:
         try:
             lead(launch)
