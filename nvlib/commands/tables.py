@@ -10,7 +10,8 @@ import pandas as pd
 from nvlib import statistics
 from nvlib.commands import format
 from nvlib.errors import InputError
-from nvlib.store import Store, results
+from nvlib.store import COLUMNS, Store, results
+from nvlib.store.table import LATER, of_training
 
 STATISTICS = ("kpp", "mean", "ekl")
 
@@ -76,13 +77,8 @@ def trainings(store: Store, where: Mapping[str, Any]) -> int:
             continue
         local = (store.runs / name / "DONE").exists()
         said = {
-            "network": record["network"] if record["width"] == 1 else f"{record['network']} x{record['width']:g}",
-            "dataset": record["dataset"], "method": record["method"], "epochs": record["epochs"],
-            "device": (record["device"] or {}).get("name", "-"), "train_sigma_d": record["sigma_d"],
-            "train_seed": record["seed"], "bits": record["bits"],
-            "activation_bits": record["activation_bits"], "reference": record["reference"] or "-",
-            "mapping": record["mapping"] or "-", "train_precision": record.get("precision", "float32"),
-            "train_range": record.get("range", "max"), "clipping": record["recipe"].get("clip", "none"),
+            **of_training(record), "bits": record["bits"], "device": (record["device"] or {}).get("name", "-"),
+            "reference": record["reference"] or "-", "mapping": record["mapping"] or "-",
             "origin": "yours" if local else "shipped" if name in shipped else "unfinished",
         }  # fmt: skip
         if other := [column for column in where if column not in said]:
@@ -95,8 +91,8 @@ def trainings(store: Store, where: Mapping[str, Any]) -> int:
         print("no trainings match")
         return 0
     found = pd.DataFrame(rows).drop(columns=["bits", "activation_bits", "reference", "mapping"])
-    usual = {"train_precision": "float32", "train_range": "max", "clipping": "none"}
-    found = found.drop(columns=[column for column, value in usual.items() if (found[column] == value).all()])
+    found = found.drop(columns=[c for c, usual in LATER.items() if c in found and (found[c] == usual).all()])
+    found = found[sorted(found, key=lambda c: COLUMNS.index(c) if c in COLUMNS else len(COLUMNS))]
     found["train_sigma_d"] = found["train_sigma_d"].map("{:g}".format)
     order = ["network", "dataset", "method", "device", "train_sigma_d", "train_seed"]
     print(format.columns(found.sort_values(order).rename(columns={"train_seed": "seed"})))

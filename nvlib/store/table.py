@@ -29,11 +29,29 @@ CATEGORIES = [
     "deployment_code", "range", "train_range", "clipping", "effects", "train_effects",
     "periphery",
 ]  # fmt: skip
-# what a table that was written before there were these columns lacks, and what its rows have there
-_LATER = {"deployment": "", "deployment_parameters": "", "precision": "float32", "train_precision": "float32",
+# what a table that was written before there were these columns lacks, and what its rows have there: the usual
+LATER = {"deployment": "", "deployment_parameters": "", "precision": "float32", "train_precision": "float32",
           "device_numbers": "", "method_code": "", "deployment_code": "", "range": "max", "train_range": "max",
           "clipping": "none", "effects": "", "train_effects": "", "periphery": ""}  # fmt: skip
 DIGITS = 8  # of a digest, in a column
+
+
+def of_training(training: Mapping[str, Any]) -> dict[str, Any]:
+    """Return the columns that a training decides, from its record."""
+    return {
+        "network": training["network"] if training["width"] == 1 else f"{training['network']} x{training['width']:g}",
+        "dataset": training["dataset"],
+        "method": training["method"],
+        "train_sigma_d": float(training["sigma_d"]),
+        "activation_bits": training["activation_bits"],
+        "epochs": training["epochs"],
+        "train_seed": training["seed"],
+        "train_precision": training.get("precision", "float32"),
+        "method_code": (training.get("code") or "")[:DIGITS],
+        "train_range": training.get("range", "max"),
+        "clipping": training["recipe"].get("clip", "none"),
+        "train_effects": " + ".join(held["effect"] for held in training.get("effects", ())),
+    }
 
 
 def describe(run: str, training: Mapping[str, Any], evaluation: Mapping[str, Any]) -> dict[str, Any]:
@@ -44,32 +62,21 @@ def describe(run: str, training: Mapping[str, Any], evaluation: Mapping[str, Any
     return {
         "run": run,
         "training": evaluation["training"],
-        "network": training["network"] if training["width"] == 1 else f"{training['network']} x{training['width']:g}",
-        "dataset": training["dataset"],
-        "method": training["method"],
+        **of_training(training),
         "device": evaluation["device"]["name"],
         "sigma_d": float(evaluation["sigma_d"]),
-        "train_sigma_d": float(training["sigma_d"]),
         "reference": evaluation["reference"],
         "mapping": evaluation["mapping"],
         "bits": evaluation["bits"],
-        "activation_bits": training["activation_bits"],
-        "epochs": training["epochs"],
-        "train_seed": training["seed"],
         "chip_seed": evaluation["seed"],
         "images": evaluation["images"],
         "protocol": "matched" if matched else "swept",
         "origin": "yours",
         "deployment": (evaluation["deployment"] or {}).get("name", ""),
-        "train_precision": training.get("precision", "float32"),
         "device_numbers": _numbers(evaluation["device"]),
-        "method_code": (training.get("code") or "")[:DIGITS],
         "deployment_code": (evaluation["deployment"] or {}).get("code", "")[:DIGITS],
         "range": evaluation.get("range", "max"),
-        "train_range": training.get("range", "max"),
-        "clipping": training["recipe"].get("clip", "none"),
         "effects": " + ".join(held["effect"] for held in evaluation.get("effects", ())),
-        "train_effects": " + ".join(held["effect"] for held in training.get("effects", ())),
         "periphery": evaluation.get("periphery", ""),
     }
 
@@ -89,7 +96,7 @@ def assembled(parts: Sequence[tuple[dict[str, Any], pd.DataFrame]]) -> pd.DataFr
     lengths = [len(block) for _, block in parts]
     table = filled(pd.concat([block for _, block in parts], ignore_index=True))
     for column in ("deployment_parameters", "precision"):  # blocks have them where they are not the default
-        table[column] = table[column].fillna(_LATER[column])
+        table[column] = table[column].fillna(LATER[column])
     for column in parts[0][0]:
         values = [said[column] for said, _ in parts]
         if column in CATEGORIES:
@@ -116,7 +123,7 @@ def read_shipped(paths: Sequence[Path]) -> pd.DataFrame:
         held = set(read_schema(path).names)
         with ParquetFile(path, read_dictionary=[c for c in CATEGORIES if c in held]) as file:
             part = file.read()
-        for column, value in _LATER.items():
+        for column, value in LATER.items():
             if column not in held:
                 codes = pa.repeat(pa.scalar(0, pa.int32()), len(part))
                 part = part.append_column(column, pa.DictionaryArray.from_arrays(codes, [value]))
@@ -142,7 +149,7 @@ def shipped_samples(path: Path, name: str, columns: list[str]) -> pd.DataFrame:
 
 def filled(table: pd.DataFrame) -> pd.DataFrame:
     """Return a table with the columns that came later, which it may lack."""
-    lacking = {**_LATER, **dict.fromkeys(DEPLOYED, float("nan"))}
+    lacking = {**LATER, **dict.fromkeys(DEPLOYED, float("nan"))}
     return table.assign(**{c: value for c, value in lacking.items() if c not in table})
 
 
