@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 import sys
 from collections.abc import Mapping
 
@@ -16,6 +17,7 @@ from nvlib.store import COLUMNS, DEPLOYED
 OWN = {"run", "training", "method", "sigma_d", "train_sigma_d", "train_seed", "train_range", "train_effects", "origin",
        "chip", "accuracy", "loss", "ekl", *DEPLOYED}  # fmt: skip
 SHARED = [column for column in COLUMNS if column not in OWN]
+NUMBER = re.compile(r"\s*[-+\d.]")
 
 
 def summary(table: pd.DataFrame, k: float, records: Mapping[str, Mapping] | None = None) -> str:
@@ -74,13 +76,16 @@ def heading(shared: Mapping[str, object]) -> str:
 
 def columns(table: pd.DataFrame) -> str:
     """Return a table of text in aligned columns, numbers to the right; a terminal's width bounds it, nothing else."""
-    console = Console(width=None if sys.stdout.isatty() else 10_000, highlight=False, markup=False, emoji=False)
-    drawn = Table(box=None, pad_edge=False, padding=(0, 2, 0, 0), header_style="bold")
-    words = table.astype(str)
-    for column in words:
-        numbers = words[column].str.match(r"^[-+\d.]").all()
-        drawn.add_column(column.strip(), justify="right" if numbers else "left", overflow="fold")
-    for row in words.itertuples(index=False):
+    terminal = sys.stdout.isatty()
+    console = Console(width=None if terminal else 10_000, highlight=False, markup=False, emoji=False)
+    drawn, parts = Table(box=None, padding=0, header_style="bold"), []
+    for column in table:
+        gap = "  " if parts else ""  # in the text: padding and widths of rich's own take a third of a second a page
+        parts.append([f"{gap}{word}" for word in table[column]])
+        head, right = f"{gap}{column.strip()}", all(map(NUMBER.match, parts[-1]))
+        width = None if terminal else max([len(head), *map(len, parts[-1])])
+        drawn.add_column(head, justify="right" if right else "left", overflow="fold", width=width)
+    for row in zip(*parts, strict=True):
         drawn.add_row(*row)
     with console.capture() as said:
         console.print(drawn)
