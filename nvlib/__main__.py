@@ -11,6 +11,7 @@ import os
 import sys
 import warnings
 from collections.abc import Sequence
+from typing import TextIO
 
 from nvlib import commands
 from nvlib.errors import Damaged, InputError
@@ -21,7 +22,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
     os.environ.setdefault("OMP_WAIT_POLICY", "passive")  # before torch: spinning threads crawl on shared cores
     words = list(sys.argv[1:] if arguments is None else arguments)
     with warnings.catch_warnings():
-        warnings.showwarning = _warn  # type: ignore[assignment]  # it names file and line by position
+        warnings.showwarning = _warn
         warnings.simplefilter("always", Damaged)  # each names a file
         try:
             code = commands.run(words)
@@ -56,7 +57,10 @@ def _say(line: str, code: int) -> int:
     return code
 
 
-def _warn(message: Warning | str, category: type[Warning], filename: str, lineno: int, *_: object) -> None:
+def _warn(
+    message: Warning | str, category: type[Warning], filename: str, lineno: int, file: TextIO | None = None,
+    line: str | None = None,
+) -> None:  # fmt: skip
     """Say a warning in one line; those of other packages with the place they come from."""
     ours = os.path.dirname(__file__) in filename or category.__module__.startswith("nvlib")
     print(f"warning: {message}" + ("" if ours else f" ({filename}:{lineno})"), file=sys.stderr)

@@ -13,7 +13,7 @@ from __future__ import annotations
 
 import importlib
 import tomllib
-from collections.abc import Callable, Sequence
+from collections.abc import Mapping, Sequence
 from functools import cache, partial
 from pathlib import Path
 from typing import Any
@@ -87,15 +87,17 @@ def span(values: Sequence[float], unit: str = "") -> str:
     return f"{text} {unit}{'' if text == '1' else 's'}" if unit else text
 
 
-def classes(kind: str) -> dict[str, Callable[..., Any]]:
+def classes(kind: str) -> dict[str, Any]:
     """Return nvlib's own ``methods``, ``networks`` or ``deployments`` by name, imported: classes, or what makes one."""
     return dict(_classes(kind))
 
 
 @cache
-def _classes(kind: str) -> dict[str, Callable[..., Any]]:
-    package, held = {"methods": ("methods", _METHODS), "networks": ("models", _NETWORKS),
-                     "deployments": ("deploy", _DEPLOYMENTS)}[kind]  # fmt: skip
+def _classes(kind: str) -> dict[str, Any]:
+    packages: dict[str, tuple[str, Mapping[str, tuple[Any, ...]]]] = {
+        "methods": ("methods", _METHODS), "networks": ("models", _NETWORKS), "deployments": ("deploy", _DEPLOYMENTS),
+    }  # fmt: skip
+    package, held = packages[kind]
     found = {}
     for name, (_, home, *given) in held.items():
         file, _, made = home.partition(":")

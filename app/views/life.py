@@ -18,7 +18,7 @@ def best(found: pd.DataFrame) -> str:
     """Return the label of the model whose life is stored, else of the one trained nearest to the sidebar's sigma_d."""
     known = live.labels(found)
     stored = {label: life.held(common.stored(), name, query)["effects"].nunique() for label, name in known.items()}
-    label = max(stored, key=stored.get)
+    label = max(stored, key=stored.__getitem__)
     return label if stored[label] > 1 else live.near(found, query)
 
 
