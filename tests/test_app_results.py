@@ -185,21 +185,21 @@ def rows_there(query):
     return (keep & (TABLE["method"] == query.method[0]) & (TABLE["protocol"] == "matched")).any()
 
 
+KINDS = ("rram", "fefet1", "rram_milo2021", "nft_rram4")  # no profile, a profile, measured, of levels of its own
+
+
 def test_pages_show_or_offer_whatever_device_and_sigma_d():
-    """One app moved through every device, at its smallest, usual and largest sigma_d, all methods chosen."""
+    """One app moved through every device, at its smallest and largest sigma_d; other pages on a device of each kind."""
     at = launched()
-    at.query_params["method"] = list(METHODS)
+    at.query_params["method"] = ["none", "gaussian", "irs"]
     at = sound(at.run())
     for device in devices.names():
         at = sound(at.selectbox(key="device").set_value(device).run())
-        usual = at.select_slider(key="sigma_d").value
         options = at.select_slider(key="sigma_d").options
-        for sigma_d in {float(options[1]), usual, float(options[-1])}:
+        for sigma_d in (float(options[1]), float(options[-1])):
             at = answered(sound(at.select_slider(key="sigma_d").set_value(sigma_d).run()))
-        at = sound(at.select_slider(key="sigma_d").set_value(usual).run())
-        for page in ("explore", "compare", "deploy", "life"):
+        for page in ("explore", "compare", "deploy", "life", "overview") if device in KINDS else ():
             at = answered(sound(at.switch_page(f"views/{page}.py").run()))
-        at = sound(at.switch_page("views/overview.py").run())
 
 
 def answered(at):
