@@ -21,9 +21,9 @@ from nvlib.launch import warm
 from nvlib.store import Store, results
 
 QUESTIONS = (  # name, choice, most seconds to the first chips and to all
-    ("chips, cold", Query(device="sonos", sigma_d=1.0, method=("none",)), 5, 30),
-    ("chips, warm", Query(device="pcm", sigma_d=0.5, method=("none",)), 5, 30),
-    ("training and chips, warm", Query(device="sonos", sigma_d=1.0, method=("gaussian",)), None, 75),
+    ("chips, cold", Query(device="sonos", sigma_d=1.25, method=("none",)), 5, 30),
+    ("chips, warm", Query(device="pcm", sigma_d=0.75, method=("none",)), 5, 30),
+    ("training and chips, warm", Query(device="sonos", sigma_d=1.25, method=("gaussian",)), None, 75),
 )
 
 
