@@ -78,7 +78,8 @@ def columns(table: pd.DataFrame) -> str:
     """Return a table of text in aligned columns, numbers to the right; a terminal's width bounds it, nothing else."""
     terminal = sys.stdout.isatty()
     console = Console(width=None if terminal else 10_000, highlight=False, markup=False, emoji=False)
-    drawn, parts = Table(box=None, padding=0, header_style="bold"), []
+    drawn = Table(box=None, padding=0, header_style="bold")
+    parts: list[list[str]] = []
     for column in table:
         gap = "  " if parts else ""  # in the text: padding and widths of rich's own take a third of a second a page
         parts.append([f"{gap}{word}" for word in table[column]])
