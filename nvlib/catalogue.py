@@ -56,7 +56,7 @@ _NETWORKS: dict[str, tuple[str, str, dict[str, Any]]] = {
 _DEPLOYMENTS = {
     "write_verify": ("write-verify", "write_verify:WriteVerify"),
     "swim": ("SWIM", "swim:Swim"),
-    "normalise": ("statistics taken again", "normalise:Normalise"),
+    "normalise": ("statistics taken again", "batchnorm_recalibration:Normalise"),
     "compensate": ("drift compensation", "compensate:Compensate"),
     "last_layer": ("last layer", "last_layers:LastLayer"),
     "last_layers": ("last layers", "last_layers:LastLayers"),

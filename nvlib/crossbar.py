@@ -349,11 +349,11 @@ def readings(model: nn.Module, crossbar: Crossbar, *, seed: int, index: range) -
     usable(model)
     crossbar = crossbar.on(model)
     clean = {name: w.unsqueeze(0) for name, w in own_weights(model, array_weights(model)).items()}
-    yield from stray(clean, crossbar, seed, index, modules.address(model))
+    yield from perturb(clean, crossbar, seed, index, modules.address(model))
 
 
 @torch.no_grad()
-def stray(
+def perturb(
     clean: Mapping[str, Tensor], crossbar: Crossbar, seed: int, indices: range, address: Callable[[str], str] = str
 ) -> Iterator[dict[str, Tensor]]:
     """Program each of ``indices`` with the same clean weights (1, ...) and yield readings, as `readings` does.

@@ -138,10 +138,10 @@ def test_texts_of_a_device_hold_no_markup(common):
 
 def test_lab_programs_chips_now(app, common, monkeypatch, trained, mnist):
     """A model of the test stands in for a stored one; it is scored on a device from a table."""
-    from common import live
+    from common import compute
 
-    monkeypatch.setattr(live, "model_of", lambda training: trained)
-    monkeypatch.setattr(live, "data_of", lambda dataset, images: mnist)
+    monkeypatch.setattr(compute, "model_of", lambda training: trained)
+    monkeypatch.setattr(compute, "data_of", lambda dataset, images: mnist)
     at = opened(app, "device_lab")
     at = sound(at.button_group(key="from").set_value("Edit a table").run())
     at = sound(at.button_group(key="lab").set_value("Weights of a model").run())

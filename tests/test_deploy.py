@@ -14,9 +14,9 @@ from nvlib import InputError, deploy, devices, models
 from nvlib.cells import cells_of
 from nvlib.crossbar import Crossbar, read_back
 from nvlib.data import Split
-from nvlib.deploy import redraw, sensitivity, swim
-from nvlib.deploy.redraw import Verification, margin_for, mean_pulses, residual
-from nvlib.deploy.site import survey
+from nvlib.deploy import sensitivity, swim, verify_model
+from nvlib.deploy.context import prepare
+from nvlib.deploy.verify_model import Verification, margin_for, mean_pulses, residual
 from nvlib.deploy.write_verify import verify
 
 
@@ -30,7 +30,7 @@ def lenet3(mnist):
 
 
 def site_of(model, data, sigma_d=0.2, **options):
-    return survey(model, data, "rram", sigma_d, **options)
+    return prepare(model, data, "rram", sigma_d, **options)
 
 
 # -- registry --------------------------------------------------------------------------------------------------------
@@ -131,7 +131,7 @@ def test_pulses_and_residual_follow_the_closed_form(device):
     for spread in cells.spread.unique().tolist():
         mine = cells.spread == spread
         count, off = pulses[:, mine].flatten(), (left / cells.weight)[:, mine].flatten()
-        n, p = count.numel(), redraw.chance(spread, how.margin)
+        n, p = count.numel(), verify_model.chance(spread, how.margin)
         expected = mean_pulses(spread, how.margin, 200)
         assert abs(float(count.mean()) - expected) < 4 * math.sqrt((1 - p) / p**2 / n)  # deviation of the geometric
         wanted = residual(spread, how.margin)
@@ -155,19 +155,19 @@ def test_a_cell_that_never_converges_stops_at_max_pulses():
 
 
 def test_verifying_some_cells_leaves_all_others_as_they_are(lenet3, mnist):
-    site = site_of(lenet3, mnist)
-    chips = site.program(range(3))
-    how = Verification.of(site.crossbar)
-    none = {name: torch.zeros(chips[name][0].numel(), 1, dtype=torch.bool) for name in site.arrays}
+    context = site_of(lenet3, mnist)
+    chips = context.program(range(3))
+    how = Verification.of(context.crossbar)
+    none = {name: torch.zeros(chips[name][0].numel(), 1, dtype=torch.bool) for name in context.arrays}
     some = {name: mask.clone() for name, mask in none.items()}
     some["conv1.weight"][::2] = True
     for process in (True, False):
         method = dataclasses.replace(how, process=process)
-        held, pulses, verified = verify(site, method, range(3), chips, none)
-        assert verified == 0 and (pulses == site.cells).all()
+        held, pulses, verified = verify(context, method, range(3), chips, none)
+        assert verified == 0 and (pulses == context.cells).all()
         assert all(torch.equal(held[name], chips[name]) for name in chips)
-        held, pulses, verified = verify(site, method, range(3), chips, some)
-        assert verified == int(some["conv1.weight"].sum()) * 8 and (pulses > site.cells).all()
+        held, pulses, verified = verify(context, method, range(3), chips, some)
+        assert verified == int(some["conv1.weight"].sum()) * 8 and (pulses > context.cells).all()
         same = (held["conv1.weight"] == chips["conv1.weight"]).flatten(1)
         assert same[:, 1::2].all() and not same[:, ::2].any()
         assert torch.equal(held["fc1.weight"], chips["fc1.weight"])
@@ -176,17 +176,17 @@ def test_verifying_some_cells_leaves_all_others_as_they_are(lenet3, mnist):
 @pytest.mark.parametrize("process", [True, False])
 def test_a_part_of_a_weights_cells_can_be_verified(process, lenet3, mnist):
     """Verifying the top slice alone leaves the deviation of the others: the closed form's sum of variances."""
-    site = site_of(lenet3, mnist, mapping="signed")
-    how = Verification.of(site.crossbar, process=process)
+    context = site_of(lenet3, mnist, mapping="signed")
+    how = Verification.of(context.crossbar, process=process)
     name, index = "fc1.weight", range(4)
-    chips = site.program(index)
+    chips = context.program(index)
     mask = torch.zeros(4900, 4, dtype=torch.bool)
     mask[:, 3] = True
-    held, _, verified = verify(site, how, index, chips, {name: mask})
+    held, _, verified = verify(context, how, index, chips, {name: mask})
     assert verified == 4900
-    w = site.model.fc1.weight
-    cells = cells_of(w, site.crossbar)
-    clean = site.program(range(1), 0.0)[name]
+    w = context.model.fc1.weight
+    cells = cells_of(w, context.crossbar)
+    clean = context.program(range(1), 0.0)[name]
     off = ((held[name] - clean).double() / cells.step).flatten()
     variance = sum((4.0**j * 3 * 0.2) ** 2 for j in range(3)) + (4.0**3 * 3 * 0.03) ** 2
     assert float(off.std()) == pytest.approx(math.sqrt(variance), rel=4 / math.sqrt(2 * len(off)))
@@ -206,7 +206,7 @@ def test_write_verify_mends_chips_and_counts(lenet3, mnist):
         assert (deployed.passes == 0).all()
     margin = margin_for(0.9, 0.09)
     mean = mean_pulses(0.9, margin, 100)
-    p = redraw.chance(0.9, margin)
+    p = verify_model.chance(0.9, margin)
     # a chip's pulses are a sum over 21580 cells; four chips, four standard errors
     assert abs(process.pulses.mean() / 21580 - mean) < 4 * math.sqrt((1 - p) / p**2 / 21580 / 4)
     np.testing.assert_allclose(shortcut.pulses, 21580 * mean)
@@ -275,8 +275,8 @@ def test_curvature_of_a_relu_network_is_its_hessians_diagonal():
 def test_ranking_with_a_known_diagonal_hessian(unit, logistic, mnist):
     model, split = logistic
     data = dataclasses.replace(mnist, train=split, validation=split, test=split)
-    site = survey(model, data, "rram", 0.1, mapping="signed")
-    order = deploy.get("swim", unit=unit, images=40).order(site)
+    context = prepare(model, data, "rram", 0.1, mapping="signed")
+    order = deploy.get("swim", unit=unit, images=40).order(context)
     quantised = Linear().double()
     quantised.fc.weight.data = nvlib.program(model, "rram", 0.0, mapping="signed")["fc.weight"]
     wanted = closed_form(quantised, split.x).detach().flatten()
@@ -298,25 +298,25 @@ def test_ties_are_broken_by_magnitude_and_rivals_rank_as_they_say(logistic, mnis
     model, split = logistic
     flat = Split(torch.zeros_like(split.x), split.y)  # no image moves the output: all second derivatives are zero
     data = dataclasses.replace(mnist, train=flat, validation=flat, test=flat)
-    site = survey(model, data, "rram", 0.1)
+    context = prepare(model, data, "rram", 0.1)
     size = nvlib.program(model, "rram", 0.0)["fc.weight"].abs().flatten()
     by_size = torch.argsort(size, descending=True, stable=True).tolist()
-    assert deploy.get("swim").order(site).ranks.tolist() == by_size
-    assert deploy.get("swim", ranking="magnitude").order(site).ranks.tolist() == by_size
-    random = deploy.get("swim", ranking="random").order(site).ranks.tolist()
+    assert deploy.get("swim").order(context).ranks.tolist() == by_size
+    assert deploy.get("swim", ranking="magnitude").order(context).ranks.tolist() == by_size
+    random = deploy.get("swim", ranking="random").order(context).ranks.tolist()
     assert sorted(random) == list(range(18)) and random != by_size
 
 
 def test_expected_ranks_by_what_a_deviation_adds_to_the_loss(lenet3, mnist):
     """The sum over weights of the score is the second-order rise of the loss, which tensors of any scale share."""
-    site = site_of(lenet3, mnist, 0.05, mapping="signed")
-    clean = site.program(range(1), 0.0)
+    context = site_of(lenet3, mnist, 0.05, mapping="signed")
+    clean = context.program(range(1), 0.0)
     few = Split(mnist.train.x[:200], mnist.train.y[:200])
-    bends = sensitivity.curvature(site.model, {n: w[0] for n, w in clean.items()}, few, site.arrays)
-    order = deploy.get("swim", ranking="expected", images=200).order(site)
+    bends = sensitivity.curvature(context.model, {n: w[0] for n, w in clean.items()}, few, context.arrays)
+    order = deploy.get("swim", ranking="expected", images=200).order(context)
     rise = []
-    for name in site.arrays:
-        cells = cells_of(dict(site.model.named_parameters())[name], site.crossbar.at(0.05))
+    for name in context.arrays:
+        cells = cells_of(dict(context.model.named_parameters())[name], context.crossbar.at(0.05))
         rise.append(0.5 * bends[name].flatten() * cells.step**2 * (cells.deviation**2).sum(1))
     wanted = torch.cat(rise)
     assert (wanted[torch.from_numpy(order.ranks)].diff() <= 0).all()
@@ -343,11 +343,12 @@ def test_verification_stops_once_a_chip_is_good_enough(lenet3, mnist):
     method = deploy.get("swim", target=4.0, step=0.1, fraction=0.5, images=100)
     (some,) = method.apply(lenet3, mnist, "rram", 0.25, **options)
     assert len(set(some.verified)) > 1  # chips differ in what they need
-    site = site_of(lenet3, mnist, 0.25, mapping="signed")
-    goal = site.ideal(site.validation) - 4
-    chips, order, how = site.program(range(5)), method.order(site), method.verification(site)
+    context = site_of(lenet3, mnist, 0.25, mapping="signed")
+    goal = context.ideal(context.validation) - 4
+    chips, order, how = context.program(range(5)), method.order(context), method.verification(context)
     shares = [0.0, 0.1, 0.2, 0.3, 0.4, 0.5]
-    scored = [site.score(verify(site, how, range(5), chips, order.first(f))[0], site.validation)[0] for f in shares]
+    verified = [verify(context, how, range(5), chips, order.first(f))[0] for f in shares]
+    scored = [context.score(weights, context.validation)[0] for weights in verified]
     for chip in range(5):
         first = next((i for i in range(6) if scored[i][chip] >= goal), 5)
         assert some.verified[chip] == round(shares[first] * 5395) * 4

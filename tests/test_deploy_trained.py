@@ -11,10 +11,10 @@ from torch import nn
 import nvlib
 from nvlib import InputError, data, deploy, models
 from nvlib.data import Split
-from nvlib.deploy import cost, frozen
+from nvlib.deploy import cost, feature_cache
+from nvlib.deploy.batchnorm_recalibration import retaken
 from nvlib.deploy.block import Attached, attached, foldable, folded, groups, transform
-from nvlib.deploy.normalise import retaken
-from nvlib.deploy.site import survey
+from nvlib.deploy.context import prepare
 
 SHORT = {"epochs": 2, "images": 96, "batch_size": 32, "redraws": 2}
 PARAMETERS = {
@@ -44,7 +44,7 @@ def double(model):
 
 
 def site_of(model, data, **options):
-    return survey(model, data, "rram", 0.2, **options)
+    return prepare(model, data, "rram", 0.2, **options)
 
 
 # -- the block -------------------------------------------------------------------------------------------------------
@@ -132,15 +132,15 @@ def test_a_folded_block_is_the_block(lenet3):
 
 @pytest.mark.parametrize("fold", [True, False])
 def test_only_the_blocks_weights_get_gradients(fold, lenet3, few):
-    site = site_of(lenet3, few)
-    for parameter in site.model.parameters():
+    context = site_of(lenet3, few)
+    for parameter in context.model.parameters():
         parameter.grad = None
-    chips = site.program(range(2))
-    before = {name: w.clone() for name, w in (*chips.items(), *site.model.state_dict().items())}
-    *_, last = deploy.get("tsb", fold=fold, **SHORT).stages(site, range(2), chips)
-    assert all(parameter.grad is None for parameter in site.model.parameters())
+    chips = context.program(range(2))
+    before = {name: w.clone() for name, w in (*chips.items(), *context.model.state_dict().items())}
+    *_, last = deploy.get("tsb", fold=fold, **SHORT).stages(context, range(2), chips)
+    assert all(parameter.grad is None for parameter in context.model.parameters())
     assert all(w.grad is None and not w.requires_grad for w in chips.values())
-    after = dict(chips) | dict(site.model.state_dict())
+    after = dict(chips) | dict(context.model.state_dict())
     assert all(torch.equal(before[name], after[name]) for name in before)
     assert list(last.arrays) == ["block.0"] and last.arrays["block.0"].shape == (2, 5, 5)
     assert not torch.equal(last.arrays["block.0"], torch.eye(5).expand(2, 5, 5))
@@ -148,11 +148,11 @@ def test_only_the_blocks_weights_get_gradients(fold, lenet3, few):
 
 @pytest.mark.parametrize("layers", [1, 2])
 def test_folding_changes_what_it_costs_not_what_is_learnt(layers, lenet3, few):
-    site = site_of(double(lenet3), few)
-    chips = site.program(range(2))
+    context = site_of(double(lenet3), few)
+    chips = context.program(range(2))
     learnt = []
     for fold in (True, False):
-        *_, last = deploy.get("tsb", fold=fold, layers=layers, **SHORT).stages(site, range(2), chips)
+        *_, last = deploy.get("tsb", fold=fold, layers=layers, **SHORT).stages(context, range(2), chips)
         learnt.append(last.arrays)
     for name in learnt[0]:
         torch.testing.assert_close(learnt[0][name], learnt[1][name], rtol=1e-8, atol=1e-10)
@@ -162,9 +162,9 @@ def test_tsb_by_hand(lenet3, few):
     """One chip, two steps, with a plain loop over layers: noise, quantisation and update as Algorithm 2 has them."""
     model = double(lenet3)
     method = deploy.get("tsb", epochs=1, images=64, batch_size=32, schedule="constant")
-    site = site_of(model, few, mapping="signed")
-    chips = site.program(range(4, 5))
-    *_, last = method.stages(site, range(4, 5), chips)
+    context = site_of(model, few, mapping="signed")
+    chips = context.program(range(4, 5))
+    *_, last = method.stages(context, range(4, 5), chips)
 
     w = torch.eye(5, dtype=torch.float64, requires_grad=True)
     adam = torch.optim.Adam([w], lr=1e-3)
@@ -209,10 +209,10 @@ def test_head_and_tail_are_the_network(network, width, layers, border):
     x = torch.rand(7, model.in_channels, size, size, dtype=torch.float64)
     chips = nvlib.program(model, "rram", 0.1, index=range(2))
     names = [name for name, _ in model.named_parameters() if name.startswith(tuple(f"{layer}." for layer in layers))]
-    cut = frozen.cut(model, x, names)
+    cut = feature_cache.cut(model, x, names)
     kept = cut.border(chips, x, images=3)
     assert kept.shape[:2] == (2, 7) and kept[0, 0].numel() == cut.numbers == border
-    tail = {name: w for name, w in frozen.known(cut.tail, chips).items()}
+    tail = {name: w for name, w in feature_cache.known(cut.tail, chips).items()}
     assert set(tail) <= set(names) and not cut.shared(chips)
     with torch.no_grad():
         out = nvlib.forward(cut.tail, tail, kept, per_member=True)
@@ -220,12 +220,12 @@ def test_head_and_tail_are_the_network(network, width, layers, border):
 
 
 def test_what_is_frozen_before_the_first_block_is_kept_where_that_pays(lenet3, few):
-    site = site_of(lenet3, few)
-    fold, cut = deploy.get("tsb")._cut(site)
+    context = site_of(lenet3, few)
+    fold, cut = deploy.get("tsb")._cut(context)
     assert fold and cut.head is None and cut.shared({})  # the images are the border: nothing to keep, one for all
-    fold, cut = deploy.get("tsb", fold=False)._cut(site)
+    fold, cut = deploy.get("tsb", fold=False)._cut(context)
     assert not fold and cut.numbers == 5 * 28 * 28
-    assert frozen.room(cut, 10_000, few.train.x) == frozen.CACHE_BYTES // (10_000 * 5 * 28 * 28 * 4)
+    assert feature_cache.room(cut, 10_000, few.train.x) == feature_cache.CACHE_BYTES // (10_000 * 5 * 28 * 28 * 4)
     vgg = site_of(models.build("vgg8_tsb", width=0.25, in_channels=1).eval(), data.resize(few, 32))
     fold, cut = deploy.get("tsb")._cut(vgg)
     assert not fold and cut.numbers == 32 * 32 * 32  # 3x3 convolutions of many channels: their gradients cost more
@@ -247,7 +247,7 @@ class Odd(nn.Module):
 
 def test_a_network_that_cannot_be_cut_is_run_whole(few):
     model = Odd().eval()
-    cut = frozen.cut(model, few.train.x, ["b.weight"])
+    cut = feature_cache.cut(model, few.train.x, ["b.weight"])
     assert cut.head is None and cut.tail is model
     (found,) = deploy.get("last_layer", **SHORT).apply(model, few, "rram", 0.1, index=range(2))
     assert found.passes.tolist() == [192, 192]
@@ -299,13 +299,13 @@ def test_a_chip_in_a_block_is_the_chip_alone(name, mode, lenet3, few):
 
 @pytest.mark.parametrize("name", ["last_layer", "last_layers"])
 def test_retraining_changes_the_named_layers_only(name, lenet3, few):
-    site = site_of(lenet3, few)
-    chips = site.program(range(2))
+    context = site_of(lenet3, few)
+    chips = context.program(range(2))
     method = deploy.get(name, **SHORT)
-    *_, last = method.stages(site, range(2), chips)
+    *_, last = method.stages(context, range(2), chips)
     module, weights = last.held(0)
     layers = {"last_layer": {"fc1"}, "last_layers": {"conv2", "fc1"}}[name]
-    assert module is site.model
+    assert module is context.model
     for key, w in chips.items():
         assert torch.equal(weights[key], w) == (key.rpartition(".")[0] not in layers)
     assert set(weights) - set(chips) == {f"{layer}.bias" for layer in layers}
@@ -316,10 +316,10 @@ def test_retraining_changes_the_named_layers_only(name, lenet3, few):
 
 def test_on_chip_the_layers_own_deviation_stays(lenet3, few):
     """Trained by nothing (a rate of next to nothing), the layers written back are the chip as it was."""
-    site = site_of(double(lenet3), few)
-    chips = site.program(range(2))
+    context = site_of(double(lenet3), few)
+    chips = context.program(range(2))
     method = deploy.get("last_layer", mode="on_chip", **SHORT | {"lr": 1e-14})
-    *_, last = method.stages(site, range(2), chips)
+    *_, last = method.stages(context, range(2), chips)
     weights = last.held(0)[1]
     torch.testing.assert_close(weights["fc1.weight"], chips["fc1.weight"], rtol=0, atol=1e-10)
 

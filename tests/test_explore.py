@@ -9,8 +9,8 @@ import pytest
 
 import nvlib
 from nvlib import InputError, devices, explore, studies
-from nvlib.explore import select, words
-from nvlib.explore.shown import PLOTLY
+from nvlib.explore import code_text, select
+from nvlib.explore.html import PLOTLY
 from nvlib.methods import Recipe
 from nvlib.store import Store
 
@@ -67,7 +67,7 @@ def test_the_model_is_one_whose_chips_are_on_show(tmp_path):
 def test_a_choice_without_results_names_the_models_that_can_be_scored(table, shipped):
     found = explore.answer(explore.Query(sigma_d=0.15), table, store=shipped)
     assert found.rows.empty and found.lacking == ("none", "gaussian") and set(found.models) == {"none"}
-    assert "trained at sigma_d = 0.15" in found.why["gaussian"] and words.command(found.query, ["gaussian"]) in (
+    assert "trained at sigma_d = 0.15" in found.why["gaussian"] and code_text.command(found.query, ["gaussian"]) in (
         found.why["gaussian"]
     )
     swept = explore.Query(sigma_d=0.15, protocol="swept", train_sigma_d=0.2)
@@ -96,7 +96,7 @@ def test_bits_other_than_stored_are_no_stored_result(table, shipped):
 def test_the_code_reads_the_same_rows(table, shipped, monkeypatch):
     monkeypatch.setenv("NVLIB_RUNS", str(shipped.runs))
     found, scope = explore.answer(explore.Query(), table, store=shipped), {}
-    exec(words.code(found.rows, found.query, ""), scope)
+    exec(code_text.code(found.rows, found.query, ""), scope)
     assert len(scope["df"]) == len(found.rows)
 
 

@@ -7,7 +7,7 @@ import pytest
 
 from nvlib import InputError, explore, figures, results, summary
 from nvlib.catalogue import MARKS, plain
-from nvlib.explore import select, words
+from nvlib.explore import code_text, select
 from nvlib.store import Store
 
 ROOT = Path(__file__).parents[1]
@@ -75,8 +75,8 @@ def test_the_code_that_is_shown_gives_the_rows(monkeypatch):
     query, chosen = shown(method=("gaussian",)), ["Gauss, range deviations:2"]
     df = explore.laid(TABLE, query, chosen, STORE, sigma_d=0.2)
     space = {}
-    exec(words.code(df, query, "n = len(df)", chosen), space)
+    exec(code_text.code(df, query, "n = len(df)", chosen), space)
     assert space["n"] == len(df)
     one = df[df["method"] == "gaussian ② range deviations:2"]
-    exec(words.code(one, query, "n = len(df)", chosen), space)
+    exec(code_text.code(one, query, "n = len(df)", chosen), space)
     assert space["n"] == len(one)

@@ -13,7 +13,7 @@ from nvlib import figures, hardware, models
 from nvlib.conditions import Crossbar
 from nvlib.crossbar import mapping
 from nvlib.deploy import TinySharedBlock
-from nvlib.deploy.redraw import mean_pulses
+from nvlib.deploy.verify_model import mean_pulses
 from nvlib.errors import InputError
 from nvlib.hardware import REFERENCE, TECHNOLOGIES, Accelerator, Layer, design, estimate, network_csv, trace
 from nvlib.hardware.chip import AREA, ENERGY, LATENCY

@@ -22,7 +22,7 @@ from torchvision import datasets as public
 
 from nvlib import data, figures, image_sets
 from nvlib.__main__ import main
-from nvlib.data import cifar, idx, places, tiny_imagenet
+from nvlib.data import cifar, idx, locations, tiny_imagenet
 from nvlib.errors import InputError
 
 pytestmark = pytest.mark.usefixtures("elsewhere")
@@ -234,10 +234,10 @@ def test_cifar_is_fetched_over_http_checked_and_read(monkeypatch, tmp_path, else
     expected = binary("cifar10", tmp_path / "made", monkeypatch)
     archive = packed(expected, tmp_path / "public" / "cifar-10-binary.tar.gz")
     url, place = f"{served(archive.parent)}/{archive.name}", elsewhere / archive.name
-    monkeypatch.setitem(places.SOURCES, "cifar10", {archive.name: (url, "0" * 32)})
+    monkeypatch.setitem(locations.SOURCES, "cifar10", {archive.name: (url, "0" * 32)})
     refuses("is not the published 0000", "cifar10", download=True)
     assert not list(elsewhere.iterdir())  # nothing of what was fetched is kept
-    monkeypatch.setitem(places.SOURCES, "cifar10", {archive.name: (url, md5(archive.read_bytes()))})
+    monkeypatch.setitem(locations.SOURCES, "cifar10", {archive.name: (url, md5(archive.read_bytes()))})
     assert main(["data", "cifar10", "--download"]) == 0
     fingerprint = data.load("cifar10", root=expected.parent).fingerprint
     said = capsys.readouterr().out
@@ -245,7 +245,7 @@ def test_cifar_is_fetched_over_http_checked_and_read(monkeypatch, tmp_path, else
     assert [path.name for path in elsewhere.iterdir()] == [archive.name]
     archive.unlink()  # what is there and sound is not fetched again
     assert main(["data", "cifar10", "--download"]) == 0
-    places.fetch(url, place, md5(place.read_bytes()))
+    locations.fetch(url, place, md5(place.read_bytes()))
 
 
 def test_a_download_that_is_cut_off_leaves_nothing(monkeypatch, elsewhere, tmp_path, served):
@@ -260,15 +260,15 @@ def test_a_download_that_is_cut_off_leaves_nothing(monkeypatch, elsewhere, tmp_p
             self.wfile.write(whole[:1000])
 
     url = f"{served(Cut)}/{archive.name}"
-    monkeypatch.setitem(places.SOURCES, "cifar10", {archive.name: (url, md5(whole))})
+    monkeypatch.setitem(locations.SOURCES, "cifar10", {archive.name: (url, md5(whole))})
     refuses("cannot fetch|gave 1000 bytes", "cifar10", download=True)
     assert not list(elsewhere.iterdir())
 
 
 @pytest.mark.parametrize("name", ["cifar10", "tiny-imagenet", "fashion-mnist"])
 def test_a_download_that_fails(name, monkeypatch, capsys):
-    nowhere = {place: ("http://127.0.0.1:9/nowhere", known) for place, (_, known) in places.SOURCES[name].items()}
-    monkeypatch.setitem(places.SOURCES, name, nowhere)
+    nowhere = {place: ("http://127.0.0.1:9/nowhere", known) for place, (_, known) in locations.SOURCES[name].items()}
+    monkeypatch.setitem(locations.SOURCES, name, nowhere)
     refuses("cannot fetch http://127.0.0.1:9/nowhere", name, download=True)
     assert main(["data", name, "--download"]) == 2
     assert capsys.readouterr().err.count("\n") == 1
@@ -305,7 +305,7 @@ def test_fashion_mnist_gzipped_or_not(monkeypatch, tmp_path, elsewhere, served):
 
     url = served(first)
     here = {f"fashion-mnist/{p.name}": (f"{url}/{p.name}", md5(p.read_bytes())) for p in first.iterdir()}
-    monkeypatch.setitem(places.SOURCES, "fashion-mnist", here)
+    monkeypatch.setitem(locations.SOURCES, "fashion-mnist", here)
     assert data.load("fashion-mnist", download=True).fingerprint == found.fingerprint
     assert len(list((elsewhere / "fashion-mnist").iterdir())) == 4
     assert data.load("fashion-mnist", size=32).shape == (1, 32, 32)
@@ -324,7 +324,7 @@ def test_damaged_fashion_mnist(monkeypatch, elsewhere):
 
 
 def test_fashion_is_published_under_both_its_md5s():
-    assert [place.rpartition("/")[2] for place in places.SOURCES["fashion-mnist"]] == [f"{f}.gz" for f in
+    assert [place.rpartition("/")[2] for place in locations.SOURCES["fashion-mnist"]] == [f"{f}.gz" for f in
                                                                                        data.FASHION_FILES]  # fmt: skip
 
 
@@ -472,10 +472,10 @@ def test_tiny_imagenet_is_fetched_as_its_zip(monkeypatch, tmp_path, elsewhere, s
     found = data.load("tiny-imagenet", root=tiny(tmp_path / "a").parent)
     archive = zipped(tmp_path / "a" / "tiny-imagenet-200", tmp_path / "public" / "tiny-imagenet-200.zip")
     url = f"{served(archive.parent)}/{archive.name}"
-    monkeypatch.setitem(places.SOURCES, "tiny-imagenet", {archive.name: (url, "0" * 32)})
+    monkeypatch.setitem(locations.SOURCES, "tiny-imagenet", {archive.name: (url, "0" * 32)})
     refuses("is not the published", "tiny-imagenet", download=True)
     assert not list(elsewhere.iterdir())
-    monkeypatch.setitem(places.SOURCES, "tiny-imagenet", {archive.name: (url, md5(archive.read_bytes()))})
+    monkeypatch.setitem(locations.SOURCES, "tiny-imagenet", {archive.name: (url, md5(archive.read_bytes()))})
     assert data.load("tiny-imagenet", download=True).fingerprint == found.fingerprint
 
 

@@ -148,11 +148,11 @@ def test_correctnet(few, batch):
 def test_correctnets_bound_holds_for_chips():
     """A layer of singular values lambda, strayed: mean plus three deviations of its norm stay below 1, as derived."""
     from nvlib.methods.correctnet import lowered
-    from nvlib.methods.run import Run
+    from nvlib.methods.training_state import TrainingState
 
     q, _ = torch.linalg.qr(torch.randn(60, 24, dtype=torch.float64, generator=torch.Generator().manual_seed(0)))
     w = q.T.clone()[None]
-    run = Run(nn.Linear(60, 24), {"weight": w}, ["weight"], Crossbar(DEVICE, 0.1, 4),
+    run = TrainingState(nn.Linear(60, 24), {"weight": w}, ["weight"], Crossbar(DEVICE, 0.1, 4),
               torch.tensor([0.1]).double(), [0.1], [0], [0], [0], torch.zeros(1, dtype=torch.bool))  # fmt: skip
     lam = lowered(run, "weight", torch.ones(1, dtype=torch.float64))
     assert 0.1 < float(lam) < 1
@@ -182,15 +182,15 @@ def test_irs(noisy, reverse, few, batch):
             head[name] = ((2 * u - 1) / math.sqrt(fan_in)).requires_grad_()
         heads.append(head)
 
-    def strayed(w, name, loud=True):
+    def perturbed(w, name, loud=True):
         return held(w, SIGMA, draw(w.shape, name) if loud else None)
 
-    conv = nn.functional.conv2d(x, strayed(clean["conv.weight"], "conv.weight"), clean["conv.bias"], stride=4)
-    logits = torch.relu(conv).flatten(1) @ strayed(clean["fc.weight"], "fc.weight").T + clean["fc.bias"]
+    conv = nn.functional.conv2d(x, perturbed(clean["conv.weight"], "conv.weight"), clean["conv.bias"], stride=4)
+    logits = torch.relu(conv).flatten(1) @ perturbed(clean["fc.weight"], "fc.weight").T + clean["fc.bias"]
     total, gamma = logits, (0.1, 1.0) if reverse else (1.0, 0.1)
     for i, (taken, head) in enumerate(zip((conv.flatten(1), logits), heads, strict=True)):
-        h = torch.relu(taken @ strayed(head["fc1.weight"], f"irs/{i}.fc1.weight", noisy).T + head["fc1.bias"])
-        out = h @ strayed(head["fc2.weight"], f"irs/{i}.fc2.weight", noisy).T + head["fc2.bias"]
+        h = torch.relu(taken @ perturbed(head["fc1.weight"], f"irs/{i}.fc1.weight", noisy).T + head["fc1.bias"])
+        out = h @ perturbed(head["fc2.weight"], f"irs/{i}.fc2.weight", noisy).T + head["fc2.bias"]
         total = total - beta * gamma[i] * out
     nn.functional.cross_entropy(total / 3, y).backward()
     method = methods.get("irs", layers=("conv", "fc"), beta=beta, hidden=hidden, noisy=noisy, reverse=reverse)

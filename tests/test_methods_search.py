@@ -9,7 +9,7 @@ import torch
 
 import nvlib
 from nvlib import InputError, Study, data, methods, population
-from nvlib.methods import Recipe, Run
+from nvlib.methods import Recipe, TrainingState
 from nvlib.methods.trice import Trice, narrow, quartiles
 from nvlib.statistics import Estimate
 from nvlib.store import Store, compact
@@ -105,14 +105,14 @@ def test_without_variation_there_is_nothing_to_search(few):
 
 def test_kpp_of_candidates_is_that_of_their_chips(few, monkeypatch):
     """On validation images, the same chips for all three, others each epoch; an interval from 368 chips on."""
-    seen, accuracies = [], Run.accuracies
+    seen, accuracies = [], TrainingState.accuracies
 
     def spy(run, data, chips, rows=None):
         assert torch.equal(data.x, few.validation.x) and chips == range(run.epoch * 370, (run.epoch + 1) * 370)
         seen.append(accuracies(run, data, chips, rows))
         return seen[-1]
 
-    monkeypatch.setattr(Run, "accuracies", spy)
+    monkeypatch.setattr(TrainingState, "accuracies", spy)
     records = list(nvlib.train(Trice(warm=0, n_train=370), "lenet3", few, "rram", 0.1, epochs=2, recipe=RECIPE))
     assert len(seen) == 2
     for epoch, record in enumerate(records):
@@ -122,13 +122,13 @@ def test_kpp_of_candidates_is_that_of_their_chips(few, monkeypatch):
 
 
 def test_kpp_of_candidates_on_some_of_the_validation_images(few, monkeypatch):
-    seen, accuracies = [], Run.accuracies
+    seen, accuracies = [], TrainingState.accuracies
 
     def spy(run, data, chips, rows=None):
         seen.append(data.x)
         return accuracies(run, data, chips, rows)
 
-    monkeypatch.setattr(Run, "accuracies", spy)
+    monkeypatch.setattr(TrainingState, "accuracies", spy)
     next(nvlib.train(Trice(warm=0, n_train=2, images=7), "lenet3", few, "rram", 0.1, epochs=1, recipe=RECIPE))
     assert len(seen) == 1 and torch.equal(seen[0], few.validation.x[:7])
 

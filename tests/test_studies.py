@@ -374,7 +374,7 @@ def test_what_was_begun_goes_on_with_as_many_threads(store):
 
 @dataclass(frozen=True)
 class Halved:
-    """Not a remedy: it says half the index of a chip is its accuracy."""
+    """Not a procedure: it says half the index of a chip is its accuracy."""
 
     factor: float = 0.5
     deep: tuple[int, ...] = (1, 2)

@@ -85,7 +85,7 @@ def test_noise_in_one_layer_or_slice_leaves_the_others():
     held = where.chips(0.1, index=range(2), layers=["conv2.weight"])
     assert (held["conv1.weight"] == where.centre["conv1.weight"]).all()
     assert (held["conv2.weight"] != where.centre["conv2.weight"]).any()
-    low = where.strays(slices=[0])["fc1.weight"]
+    low = where.deviations(slices=[0])["fc1.weight"]
     assert (low < where.deviation["fc1.weight"]).all() and (low > 0).all()
 
 
@@ -339,8 +339,8 @@ def test_following_a_training(mnist):
         (lambda loss: taylor.expand(loss, vectors=0, probes=0).law(0.0), "above 0"),
         (lambda loss: taylor.expand(loss, vectors=0, probes=0).law(0.1, "cubic"), "diagonal"),
         (lambda loss: taylor.sample(loss, []), "at least one"),
-        (lambda loss: loss.point.strays(layers=["fc9"]), "fc.weight"),
-        (lambda loss: loss.point.strays(slices=[2]), "slices 0 to 1"),
+        (lambda loss: loss.point.deviations(layers=["fc9"]), "fc.weight"),
+        (lambda loss: loss.point.deviations(slices=[2]), "slices 0 to 1"),
         (lambda loss: taylor.cut(loss, "fc.weight", 99, 0, 0, reach=1), "place=99"),
         (lambda loss: taylor.Loss(loss.point, Split(torch.zeros(0, 3), torch.zeros(0))), "empty"),
     ],

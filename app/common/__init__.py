@@ -4,26 +4,26 @@ sidebar -> frozen `Query`, bound to the address -> `chips` (cached read) -> one 
 Nothing here needs torch, so a page opens at once; nothing here is drawn, `nvlib.figures` does that. Each file imports
 only from those before it:
 
-    plugged    methods and networks of one's own, given when the app was started
-    query      `Query`, and the names that are chosen among
-    widgets    choices bound to the address, and what is said of an address that cannot be used
-    reading    the stored chips that a query selects, and what their trainings cost
-    beside     other stored settings laid over them
-    jobs       studies launched from pages      answers    what is lacking computed in place
-    missing    what to do where nothing is stored
-    sidebar    the choice itself
-    pictures   a figure as PNG or SVG
-    show       a figure with caption, table, downloads, provenance and code
+    plugged      methods and networks of one's own, given when the app was started
+    query        `Query`, and the names that are chosen among
+    widgets      choices bound to the address, and what is said of an address that cannot be used
+    stored       the stored chips that a query selects, and what their trainings cost
+    beside       other stored settings laid over them
+    jobs         studies launched from pages      answers    what is lacking computed in place
+    empty_state  what to do where nothing is stored
+    sidebar      the choice itself
+    pictures     a figure as PNG or SVG
+    show         a figure with caption, table, downloads, provenance and code
 """
 
 from common import plugged
 from common.answers import offer
 from common.beside import beside, laid
-from common.missing import command, missing, nearest, offer_nearest
+from common.empty_state import command, missing, nearest, offer_nearest
 from common.query import DATASETS, FIRST, METHODS, NETWORKS, SETTING, Query
-from common.reading import chips, costs, deployed, ideal, selected, stored
 from common.show import code, columns, downloads, figure, guarded, interval, numbers, show, told
 from common.sidebar import query, sidebar
+from common.stored import chips, costs, deployed, ideal, selected, stored
 from common.widgets import choice, number
 
 __all__ = [

@@ -16,8 +16,8 @@ import streamlit as st
 
 from common import jobs
 from common.query import Query
-from common.reading import stored
 from common.show import told
+from common.stored import stored
 from nvlib import figures, launch, statistics
 from nvlib.catalogue import MARKS
 from nvlib.clock import in_words

@@ -9,7 +9,7 @@ import pandas as pd
 import streamlit as st
 
 from common.query import Query
-from common.reading import stored
+from common.stored import stored
 from common.widgets import choice
 from nvlib.explore import overlay
 

@@ -15,7 +15,7 @@ from common import pictures
 from common.query import Query
 from nvlib import figures, summary
 from nvlib.errors import InputError
-from nvlib.explore.words import code
+from nvlib.explore.code_text import code
 
 _PERCENT = {
     "mean": "mean (%)", "mean_low": "mean, low", "mean_high": "mean, high", "kpp": "KPP (%)", "kpp_low": "KPP, low",

@@ -9,7 +9,7 @@ from typing import Any
 import streamlit as st
 
 from common.query import DATASETS, FIRST, MEASURED, METHODS, NETWORKS, RANGES, RELATIVE, SETTING, Query
-from common.reading import settings, stored
+from common.stored import settings, stored
 from common.widgets import bound, meant, out_of_range, refused, several, warn
 from nvlib import devices
 from nvlib.models import own as networks

@@ -5,7 +5,7 @@ import json
 import common
 import pandas as pd
 import streamlit as st
-from common import live, onchip
+from common import compute, deployed_tables
 
 from nvlib import devices, figures, summary
 from nvlib.catalogue import DEPLOYMENTS
@@ -100,14 +100,14 @@ def wins() -> None:
 
 def verifying() -> None:
     """Verify more and more weights of some chips, by several rankings, now."""
-    found = live.trained(query)
+    found = compute.trained(query)
     if found.empty:
         common.missing(query, pd.DataFrame(columns=["method"]))
         return
-    labels = live.labels(found)
+    labels = compute.labels(found)
     left, right = st.columns([3, 1], vertical_alignment="bottom")
     with left:
-        training = labels[common.choice(st.selectbox, "Model", "model", list(labels), live.near(found, query),
+        training = labels[common.choice(st.selectbox, "Model", "model", list(labels), compute.near(found, query),
                                         "Stored trainings of the sidebar's choice.")]  # fmt: skip
     with right:
         count = common.choice(st.select_slider, "Chips", "chips", CHIPS, CHIPS[0], "The first chips of seed 0.")
@@ -115,11 +115,11 @@ def verifying() -> None:
     asked = (training, device, query.sigma_d, query.reference, query.mapping, count)
     if st.button("Program, verify and score", type="primary", icon=":material/play_arrow:",
                  help="Here, in this server: some seconds. Nothing is stored."):  # fmt: skip
-        with st.spinner("Ranking the weights, then verifying them"), live.turn():
-            table = live.verified(training, device, query.sigma_d, query, count)
+        with st.spinner("Ranking the weights, then verifying them"), compute.turn():
+            table = compute.verified(training, device, query.sigma_d, query, count)
         st.session_state["verified"] = (asked, table)
     if "verified" not in st.session_state:
-        onchip.sweep(query)
+        deployed_tables.sweep(query)
         st.info(
             "SWIM verifies first the weights whose second derivative of the loss is largest; beside it, those whose "
             "deviation adds most to the expected loss, those that are largest, and a random order. The button draws "
@@ -133,19 +133,19 @@ def verifying() -> None:
                    "press the button for your present choice.", icon=":material/history:")  # fmt: skip
     last = (
         f"from nvlib import hardware\nfrom nvlib.deploy import swim\n\n"
-        f"images = nvlib.load({query.dataset!r}, limit={live.SWEPT_IMAGES})\n"
+        f"images = nvlib.load({query.dataset!r}, limit={compute.SWEPT_IMAGES})\n"
         f"table = swim.sweep(\n    model, images, device, {shown[2]:g}, index=range({shown[5]}),\n"
-        f"    fractions={live.SHARES}, reference={shown[3]!r}, mapping={shown[4]!r},\n"
+        f"    fractions={compute.SHARES}, reference={shown[3]!r}, mapping={shown[4]!r},\n"
         "    method=swim.Swim(estimate='sampled', images=250, process=False),\n)\n"
         "reads = table.pulses - (table.cells - table.verified)\n"
         "figures.selective_verify(table.assign(energy=hardware.written_energy(table.pulses, reads)))"
     )
     common.figure(
         figures.selective_verify(table), "verify", table=table,
-        note=f"n = {shown[5]} chips, {live.SWEPT_IMAGES:,} test images, computed now, not stored · "
+        note=f"n = {shown[5]} chips, {compute.SWEPT_IMAGES:,} test images, computed now, not stored · "
         f"training `{shown[0][:10]}` · a verified cell keeps a deviation of 0.03 (assumed, as SWIM's authors); its "
         "pulses are expected ones, in closed form",
-        code=live.code(shown[0], shown[1], last),
+        code=compute.code(shown[0], shown[1], last),
     )  # fmt: skip
 
 
@@ -204,4 +204,4 @@ view = common.choice(st.segmented_control, "View", "deploy", VIEWS, VIEWS[0], ""
                      label_visibility="collapsed")  # fmt: skip
 if view != VIEWS[0] and query.device not in devices.names():
     raise InputError("the numbers of this device are not built in; choose another in the sidebar")
-dict(zip(VIEWS, (wins, verifying, onchip.limits, hardware), strict=True))[view]()
+dict(zip(VIEWS, (wins, verifying, deployed_tables.limits, hardware), strict=True))[view]()

@@ -6,7 +6,7 @@ from functools import partial
 import common
 import pandas as pd
 import streamlit as st
-from common import live, own
+from common import compute, own
 from common.answers import offered
 
 from nvlib import devices, figures, summary
@@ -105,24 +105,24 @@ def laws() -> None:
 
 def model() -> str | None:
     """Let the reader choose a stored model; its training's hash."""
-    found = live.trained(query)
+    found = compute.trained(query)
     if found.empty:
         common.missing(query, pd.DataFrame(columns=["method"]))
         return None
-    labels, text = live.labels(found), "Stored trainings of the sidebar's network, data set and methods."
-    return labels[common.choice(st.selectbox, "Model", "model", list(labels), live.near(found, query), text)]
+    labels, text = compute.labels(found), "Stored trainings of the sidebar's network, data set and methods."
+    return labels[common.choice(st.selectbox, "Model", "model", list(labels), compute.near(found, query), text)]
 
 
 def weights(training: str) -> None:
     """Show how far each layer's weights stray."""
-    with st.spinner("Reading the model"), live.turn():
-        table = live.deviations(training, device, sigma_d, query)
+    with st.spinner("Reading the model"), compute.turn():
+        table = compute.deviations(training, device, sigma_d, query)
     where = f"{sigma_d:g}, reference={query.reference!r}, mapping={query.mapping!r}"
     note = f"{figures.name(query.network)} · {figures.name(device.name)} · σ<sub>d</sub> = {sigma_d:g}, {query.mapping}"
     common.figure(
         figures.layer_deviations(table, note), "weights", table=table,
         note=f"exact: no chip is drawn · training `{training[:10]}`",
-        code=live.code(training, device, f"figures.layer_deviations(crossbar.deviations(model, device, {where}))"),
+        code=compute.code(training, device, f"figures.layer_deviations(crossbar.deviations(model, device, {where}))"),
     )  # fmt: skip
 
 
@@ -131,8 +131,8 @@ def span(training: str) -> None:
     text = "What the largest level stands for: max|w|, or so many root mean squares of a tensor; beyond, they saturate."
     chosen = common.choice(st.select_slider, "Weight range", "span", SPANS, "deviations:3", text)
     try:
-        with st.spinner("Reading the model"), live.turn():
-            spread, layers = live.saturating(training, chosen)
+        with st.spinner("Reading the model"), compute.turn():
+            spread, layers = compute.saturating(training, chosen)
     except InputError as error:
         st.info(f"The weights of this model are not here: {common.told(error)}", icon=":material/hourglass_empty:")
         return
@@ -140,7 +140,7 @@ def span(training: str) -> None:
         figures.weights_and_range(spread, layers, f"{figures.name(query.network)} · range {chosen}"), "saturation",
         table=layers, note=f"exact: no chip is drawn · training `{training[:10]}` · other weights stray by "
         "`quieter` of what they do at max",
-        code=live.code(training, device, "from nvlib.explore import saturation\n\nfigures.weights_and_range(\n    "
+        code=compute.code(training, device, "from nvlib.explore import saturation\n\nfigures.weights_and_range(\n    "
                        f"saturation.spread(model), saturation.saturation(model, {chosen!r}),\n)"),
     )  # fmt: skip
     table = common.stored()
@@ -174,15 +174,15 @@ def chips(training: str) -> None:
     """Program some chips now and show how they score."""
     left, middle, right = st.columns([2, 2, 2], vertical_alignment="bottom")
     with left:
-        count = common.choice(st.select_slider, "Chips", "chips", live.CHIPS, 100, "How many chips to program.")
+        count = common.choice(st.select_slider, "Chips", "chips", compute.CHIPS, 100, "How many chips to program.")
     with middle:
         text = "Test images that each chip sees. Few images make its accuracy uncertain."
-        images = common.choice(st.select_slider, "Test images", "images", live.IMAGES, 1000, text)
+        images = common.choice(st.select_slider, "Test images", "images", compute.IMAGES, 1000, text)
     asked = (training, device, sigma_d, query.reference, query.mapping, count, images)
     if right.button("Program and score", type="primary", icon=":material/play_arrow:"):
         bar = st.progress(0.0, "Waiting for a turn")
-        with live.turn():
-            df = live.scored(training, device, sigma_d, query, count, images,
+        with compute.turn():
+            df = compute.scored(training, device, sigma_d, query, count, images,
                              lambda done, of: bar.progress(done / of, f"{done} of {of} chips"))  # fmt: skip
         bar.empty()
         st.session_state["live"] = (asked, df)
@@ -202,7 +202,7 @@ def chips(training: str) -> None:
     common.figure(
         figures.accuracy_distribution(df, query.k), "scored", table=summary.results_table(df, query.k),
         note=f"n = {len(df):,} chips · computed now, not stored · training `{shown[0][:10]}`", columns=common.columns(),
-        code=live.code(shown[0], shown[1], last),
+        code=compute.code(shown[0], shown[1], last),
     )  # fmt: skip
 
 

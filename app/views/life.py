@@ -3,7 +3,7 @@
 import common
 import pandas as pd
 import streamlit as st
-from common import live
+from common import compute
 from common.answers import offered
 
 from nvlib import devices, figures
@@ -16,10 +16,10 @@ EXAMPLE = "pcm"  # whose life ships
 
 def best(found: pd.DataFrame) -> str:
     """Return the label of the model whose life is stored, else of the one trained nearest to the sidebar's sigma_d."""
-    known = live.labels(found)
+    known = compute.labels(found)
     stored = {label: life.held(common.stored(), name, query)["effects"].nunique() for label, name in known.items()}
     label = max(stored, key=stored.__getitem__)
-    return label if stored[label] > 1 else live.near(found, query)
+    return label if stored[label] > 1 else compute.near(found, query)
 
 
 def drawn(training: str, effects: tuple[str, ...], on: list[str], of: common.Query) -> bool:
@@ -73,11 +73,11 @@ st.markdown(
 )
 if query.device not in devices.names():
     raise InputError("the numbers of this device are not built in; choose another in the sidebar")
-found = live.trained(query)
+found = compute.trained(query)
 if found.empty:
     common.missing(query, pd.DataFrame(columns=["method"]))
     st.stop()
-labels = live.labels(found)
+labels = compute.labels(found)
 model, when = st.columns(2, vertical_alignment="bottom")
 with model:
     label = common.choice(st.selectbox, "Model", "life_model", list(labels), best(found),

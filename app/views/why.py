@@ -6,7 +6,7 @@ import common
 import pandas as pd
 import plotly.graph_objects as go
 import streamlit as st
-from common import live
+from common import compute
 
 from nvlib import figures
 from nvlib.errors import InputError
@@ -178,14 +178,14 @@ def about(row: pd.Series) -> None:
 def along(rows: pd.DataFrame, layer: str) -> None:
     """Show the true loss and its parabola along the weight of a layer that matters most."""
     st.subheader("Along one weight of it", anchor=False)
-    found = live.trained_as(rows.iloc[0])
+    found = compute.trained_as(rows.iloc[0])
     if found is None:
         st.caption("The model itself is not in the store, so that its loss cannot be drawn.")
         return
     if st.button("Draw the true loss and its parabola", icon=":material/show_chart:",
                  help="The layer's weight that adds most to the mean loss; takes some seconds."):  # fmt: skip
-        with st.spinner("Differentiating the loss twice"), live.turn():
-            st.session_state["cut"] = (found, layer, live.cut(found, layer))
+        with st.spinner("Differentiating the loss twice"), compute.turn():
+            st.session_state["cut"] = (found, layer, compute.cut(found, layer))
     if "cut" not in st.session_state:
         return
     of, where, cut = st.session_state["cut"]
@@ -194,7 +194,7 @@ def along(rows: pd.DataFrame, layer: str) -> None:
                    f"of training `{found[:10]}`.", icon=":material/history:")  # fmt: skip
     common.figure(
         figures.loss_cut([cut]), "cut", table=cut.table,
-        note=f"{where} · {live.CUT_IMAGES} test images, activation quantisation off · computed now, not stored · "
+        note=f"{where} · {compute.CUT_IMAGES} test images, activation quantisation off · computed now, not stored · "
         f"training `{of[:10]}` · they agree within {cut.tolerance:g} nats from {cut.low / cut.sigma:.2f} to "
         f"{cut.high / cut.sigma:.2f} deviations",
     )  # fmt: skip

@@ -193,7 +193,7 @@ def export(file: Path, /, *, table: Flag = False, k: K = 1, **where: Any) -> int
 
         found = results_table(found, k=k)
     write = found.to_csv if file.suffix == ".csv" else found.to_parquet
-    stored.write_whole(file, lambda path: write(path, index=False))
+    stored.atomic_write(file, lambda path: write(path, index=False))
     print(f"{len(found)} rows in {file}")
     return 0
 

@@ -12,9 +12,9 @@ fingerprint saw the same images in the same splits.
 MNIST is part of the package; the others are read from `root`, else $NVLIB_DATA, else ./data. The steps after reading
 are here; before them, each file importing only from those before it:
 
-    places                     where a data set lies, what is said when it is missing, what is fetched
+    locations                  where a data set lies, what is said when it is missing, what is fetched
     depth                      images of 16 bits, of floats and with palettes on the scale of 8 bits
-    pools                      labels, and pixels when asked for
+    lazy_images                labels, and pixels when asked for
     idx, cifar, tiny_imagenet  the public layouts, each file known by its published MD5 where there is one
     readers                    all of them by name, and the one for a user's folder
 
@@ -37,8 +37,8 @@ from torch import Tensor
 from nvlib import image_sets
 from nvlib.data.cifar import CIFAR10_CLASSES, CIFAR10_SCALE, CIFAR100_CLASSES, CIFAR100_SCALE
 from nvlib.data.idx import FASHION_FILES, GREY_SCALE, MNIST_FILES
-from nvlib.data.places import PLACES, available, folder_of
-from nvlib.data.pools import Scale, Source
+from nvlib.data.lazy_images import Scale, Source
+from nvlib.data.locations import PLACES, available, folder_of
 from nvlib.data.readers import NAMES, READERS, SUFFIXES, image_folder
 from nvlib.data.tiny_imagenet import TINY_SCALE, read_tiny_imagenet
 from nvlib.errors import InputError, unknown, whole

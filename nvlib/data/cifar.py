@@ -20,9 +20,9 @@ from typing import Any
 
 import numpy as np
 
-from nvlib.data import pools
-from nvlib.data.places import how_to_fetch, located, one_line
-from nvlib.data.pools import Scale, Source
+from nvlib.data import lazy_images
+from nvlib.data.lazy_images import Scale, Source
+from nvlib.data.locations import how_to_fetch, located, one_line
 from nvlib.errors import InputError
 
 CIFAR10_CLASSES = ("airplane", "automobile", "bird", "cat", "deer", "dog", "frog", "horse", "ship", "truck")
@@ -127,7 +127,7 @@ def _archive(archive: Path, folder: str, files: list[str]) -> dict[str, bytes]:
     return raw
 
 
-def _pool(files: Mapping[str, tuple[int, str]], raw: Mapping[str, bytes], labels: int) -> pools.Pool:
+def _pool(files: Mapping[str, tuple[int, str]], raw: Mapping[str, bytes], labels: int) -> lazy_images.Pool:
     """Return the images of some files, each checked, as one pool."""
     parts = []
     for file, (images, md5) in files.items():
@@ -138,7 +138,7 @@ def _pool(files: Mapping[str, tuple[int, str]], raw: Mapping[str, bytes], labels
             raise ValueError(f"the MD5 of {file} is {got}, not the published {md5}")
         parts.append(np.frombuffer(raw[file], np.uint8).reshape(images, labels + PIXELS))
     rows = parts[0] if len(parts) == 1 else np.concatenate(parts)
-    return pools.array(rows[:, labels:].reshape(-1, 3, 32, 32), rows[:, labels - 1])
+    return lazy_images.array(rows[:, labels:].reshape(-1, 3, 32, 32), rows[:, labels - 1])
 
 
 def _python(name: str, found: Path, classes: tuple[str, ...], scale: Scale) -> Source:
@@ -159,7 +159,7 @@ def _python(name: str, found: Path, classes: tuple[str, ...], scale: Scale) -> S
         raise _damaged(name, found, one_line(error)) from error
     if tuple(train.classes) != classes:
         raise _damaged(name, found, f"its classes are {', '.join(train.classes[:3])}, ...")
-    train, test = (pools.array(part.data.transpose(0, 3, 1, 2), part.targets) for part in (train, test))
+    train, test = (lazy_images.array(part.data.transpose(0, 3, 1, 2), part.targets) for part in (train, test))
     return Source(train, test, classes, scale, str(found))
 
 

@@ -16,9 +16,9 @@ from pathlib import Path
 
 import numpy as np
 
-from nvlib.data import pools
-from nvlib.data.places import how_to_fetch, located
-from nvlib.data.pools import Source
+from nvlib.data import lazy_images
+from nvlib.data.lazy_images import Source
+from nvlib.data.locations import how_to_fetch, located
 from nvlib.errors import InputError
 
 MNIST_FOLDER = Path(__file__).parents[1] / "_data" / "mnist"
@@ -52,33 +52,34 @@ def read_fashion_mnist(root: Path, download: bool) -> Source:
         InputError: if it is missing, half extracted or damaged.
     """
     folder = located("fashion-mnist", root, download)
-    remedy = f"delete {folder} and {how_to_fetch('fashion-mnist')}"
-    return _read(folder, FASHION_FILES, FASHION_CLASSES, str(folder), remedy)
+    advice = f"delete {folder} and {how_to_fetch('fashion-mnist')}"
+    return _read(folder, FASHION_FILES, FASHION_CLASSES, str(folder), advice)
 
 
-def _read(folder: Path, files: Mapping[str, str], classes: tuple[str, ...], origin: str, remedy: str) -> Source:
-    x, y, test_x, test_y = (_array(folder, name, md5, remedy) for name, md5 in files.items())
-    return Source(pools.array(x[:, None], y), pools.array(test_x[:, None], test_y), classes, GREY_SCALE, origin)
+def _read(folder: Path, files: Mapping[str, str], classes: tuple[str, ...], origin: str, advice: str) -> Source:
+    x, y, test_x, test_y = (_array(folder, name, md5, advice) for name, md5 in files.items())
+    train, test = (lazy_images.array(images[:, None], labels) for images, labels in ((x, y), (test_x, test_y)))
+    return Source(train, test, classes, GREY_SCALE, origin)
 
 
-def _array(folder: Path, name: str, md5: str, remedy: str) -> np.ndarray:
+def _array(folder: Path, name: str, md5: str, advice: str) -> np.ndarray:
     """Return the array of one file, read as it is or from its .gz; it cannot be written to."""
     path = folder / name
     path = path if path.exists() else folder / f"{name}.gz"
     try:
         held = path.stat()
-        return _checked(path, (held.st_ino, held.st_size, held.st_mtime_ns), md5, remedy)
+        return _checked(path, (held.st_ino, held.st_size, held.st_mtime_ns), md5, advice)
     except FileNotFoundError as error:
-        raise InputError(f"{folder} lacks {name} and {path.name}: {remedy}") from error
+        raise InputError(f"{folder} lacks {name} and {path.name}: {advice}") from error
     except (OSError, EOFError, zlib.error) as error:
-        raise InputError(f"{path} cannot be read ({error}): {remedy}") from error
+        raise InputError(f"{path} cannot be read ({error}): {advice}") from error
 
 
 @lru_cache(maxsize=4)  # the files of one set, 55 MB: studies load their data again and again
-def _checked(path: Path, state: tuple[int, ...], md5: str, remedy: str) -> np.ndarray:
+def _checked(path: Path, state: tuple[int, ...], md5: str, advice: str) -> np.ndarray:
     """Return the array of a file that is in this state."""
     raw = path.read_bytes() if path.suffix != ".gz" else gzip.decompress(path.read_bytes())
     if (got := hashlib.md5(raw, usedforsecurity=False).hexdigest()) != md5:
-        raise InputError(f"{path} is damaged: the MD5 of its bytes is {got}, not the published {md5}: {remedy}")
+        raise InputError(f"{path} is damaged: the MD5 of its bytes is {got}, not the published {md5}: {advice}")
     dims = raw[3]
     return np.frombuffer(raw, np.uint8, offset=4 + 4 * dims).reshape(np.frombuffer(raw, ">i4", dims, offset=4))

@@ -18,10 +18,10 @@ from pathlib import Path
 
 import numpy as np
 
-from nvlib.data import depth, pools
+from nvlib.data import depth, lazy_images
 from nvlib.data.cifar import read_cifar10, read_cifar100
 from nvlib.data.idx import read_fashion_mnist, read_mnist
-from nvlib.data.pools import Source
+from nvlib.data.lazy_images import Source
 from nvlib.data.tiny_imagenet import read_tiny_imagenet
 from nvlib.errors import InputError
 
@@ -62,7 +62,7 @@ def image_folder(path: Path, size: int | None, seed: int) -> Source:
     order = np.random.default_rng([seed, 1]).permutation(len(names))
     cut = max(1, len(names) // 10)
     test, train = (
-        pools.files([names[i] for i in part], [labels[i] for i in part], Path.read_bytes, mode, size, deep)
+        lazy_images.files([names[i] for i in part], [labels[i] for i in part], Path.read_bytes, mode, size, deep)
         for part in (order[:cut], order[cut:])
     )
     return Source(train, test, tuple(kind.name for kind in kinds), None, str(path))

@@ -17,9 +17,9 @@ import zipfile
 from collections.abc import Callable, Mapping
 from pathlib import Path, PurePosixPath
 
-from nvlib.data import pools
-from nvlib.data.places import how_to_fetch, located, one_line
-from nvlib.data.pools import Source
+from nvlib.data import lazy_images
+from nvlib.data.lazy_images import Source
+from nvlib.data.locations import how_to_fetch, located, one_line
 from nvlib.errors import InputError
 from nvlib.image_sets import IMAGE_SETS, subset
 
@@ -57,8 +57,8 @@ def read_tiny_imagenet(root: Path, download: bool, classes: int | None = None) -
     test = sorted((number, name, wnid) for wnid in ids for number, name in val[wnid])
     label = {wnid: i for i, wnid in enumerate(ids)}
     return Source(
-        pools.files([name for w in ids for name in train[w]], [label[w] for w in ids for _ in train[w]], fetch),
-        pools.files([name for _, name, _ in test], [label[wnid] for _, _, wnid in test], fetch),
+        lazy_images.files([name for w in ids for name in train[w]], [label[w] for w in ids for _ in train[w]], fetch),
+        lazy_images.files([name for _, name, _ in test], [label[wnid] for _, _, wnid in test], fetch),
         tuple(ids), TINY_SCALE, str(origin), subset(NAME, len(ids)),
     )  # fmt: skip
 

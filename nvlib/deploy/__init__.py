@@ -1,18 +1,19 @@
 """What is done to one programmed chip, one method a file; `DEPLOYMENTS` names them (`nvlib.catalogue`).
 
 A deployment method is a frozen dataclass of plain parameters with one entry point, ``apply(model, data, crossbar,
-index=range, ...)``, which yields `Deployed` blocks: accuracies of the same chips with and without the remedy,
+index=range, ...)``, which yields `Deployed` blocks: accuracies of the same chips with and without the procedure,
 cells, verified cells, pulses, training images and seconds. Any training's model can be deployed by any of them.
 
     deployed       the record that all of them give
-    tune           training a few tensors of many chips at once
-    site           the chips of one call, programmed, remedied block by block, and scored
-    frozen         a network cut before the first layer that is trained
+    finetune       training a few tensors of many chips at once
+    context        the chips of one call, programmed, deployed block by block, and scored
+    feature_cache  a network cut before the first layer that is trained
     block          TSB's block and how it is attached from outside
     sensitivity    the diagonal of the loss's second derivative
-    redraw         write-verify's closed form and process
-    write_verify, swim, normalise, compensate, last_layers, tsb    the methods
+    verify_model   write-verify's closed form and process
     cost           training cost and early stops (TSB Fig. 4)
+
+The methods are `write_verify`, `swim`, `batchnorm_recalibration`, `compensate`, `last_layers`, `tsb`.
 
 >>> from nvlib import deploy
 >>> list(deploy.DEPLOYMENTS)

@@ -20,7 +20,7 @@ from typing import ClassVar
 import torch
 from torch import Tensor
 
-from nvlib.deploy.site import Deployment, Remedied, Remedy, Site
+from nvlib.deploy.context import Context, Deployment, Outcome, Procedure
 from nvlib.errors import unknown
 
 PER = ("tensor", "column")
@@ -53,12 +53,12 @@ class Compensate(Deployment):
         if self.per not in PER:
             raise unknown("part that a factor of compensation is of", self.per, PER)
 
-    def remedy(self, site: Site) -> Remedy:
+    def procedure(self, context: Context) -> Procedure:
         """Scale a block of chips."""
-        fresh = replace(site, crossbar=replace(site.crossbar, effects=()))
+        fresh = replace(context, crossbar=replace(context.crossbar, effects=()))
 
-        def scaled(part: range, chips: Mapping[str, Tensor]) -> Remedied:
+        def scaled(part: range, chips: Mapping[str, Tensor]) -> Outcome:
             new = fresh.program(part)
-            return Remedied(site.score({name: compensated(new[name], w, self.per) for name, w in chips.items()}))
+            return Outcome(context.score({name: compensated(new[name], w, self.per) for name, w in chips.items()}))
 
         return scaled

@@ -21,7 +21,7 @@ from torch import nn
 
 from nvlib.conditions import LEFT_OUT, Conditions, Crossbar
 from nvlib.data import Dataset
-from nvlib.deploy.site import BLOCK, Trains, mean_scores, survey
+from nvlib.deploy.context import BLOCK, Trains, mean_scores, prepare
 from nvlib.devices import Device
 from nvlib.errors import InputError
 
@@ -46,9 +46,9 @@ def history(
     """
     import pandas as pd
 
-    site = survey(model, data, crossbar, sigma_d, seed=seed, on=on, chips=len(index) * redraws,
+    context = prepare(model, data, crossbar, sigma_d, seed=seed, on=on, chips=len(index) * redraws,
                   **conditions)  # fmt: skip
-    at_once, rows = max(1, min(BLOCK, method.chips_at_once(site))), []
+    at_once, rows = max(1, min(BLOCK, method.chips_at_once(context))), []
 
     def add(part: range, epoch: int, accuracy: np.ndarray, loss: object, passes: int, seconds: float) -> None:
         rows.append(pd.DataFrame({"chip": np.array(part), "epoch": epoch, "accuracy": accuracy, "loss": loss,
@@ -56,10 +56,10 @@ def history(
 
     for start in range(0, len(index), at_once):
         part = index[start : start + at_once]
-        chips = site.program(part)
-        add(part, 0, site.score(chips, site.validation)[0].numpy(), np.nan, 0, 0.0)
-        for stage in method.stages(site, part, chips):
-            accuracy = mean_scores(site, stage, redraws, site.validation)[0].numpy()
+        chips = context.program(part)
+        add(part, 0, context.score(chips, context.validation)[0].numpy(), np.nan, 0, 0.0)
+        for stage in method.stages(context, part, chips):
+            accuracy = mean_scores(context, stage, redraws, context.validation)[0].numpy()
             tuned = stage.tuned
             add(part, tuned.epoch, accuracy, tuned.loss, tuned.passes, tuned.seconds / len(part))
     return pd.concat(rows, ignore_index=True)
@@ -101,8 +101,8 @@ def early_stops(
     for record in records:
         seconds += record.seconds / len(record.loss)
         model = record.model(member)
-        site = survey(model, data, crossbar, sigma_d, chips=len(index), **options)
-        accuracy = float(site.score(site.program(index), site.validation)[0].mean())
+        context = prepare(model, data, crossbar, sigma_d, chips=len(index), **options)
+        accuracy = float(context.score(context.program(index), context.validation)[0].mean())
         spent = record.epoch * passes * forwards
         rows.append(("backbone", record.epoch / record.epochs, record.epoch, accuracy, spent, seconds))
         for stop in {*stops, 1.0}:

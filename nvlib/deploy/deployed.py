@@ -1,4 +1,4 @@
-"""What a deployment method gives: an entry a chip, with and without the remedy, and what it cost."""
+"""What a deployment method gives: an entry a chip, with and without the procedure, and what it cost."""
 
 from __future__ import annotations
 
@@ -15,15 +15,15 @@ if TYPE_CHECKING:
 
 @dataclass(frozen=True)
 class Deployed:
-    """Chips after a remedy: one entry a chip.
+    """Chips after a procedure: one entry a chip.
 
     Attributes:
         index: which draws, (chips,) int.
-        accuracy: with the remedy, on the test split, in percent.
+        accuracy: with the procedure, on the test split, in percent.
         loss: mean cross-entropy in nats.
         ekl: mean -ln p_label over correct predictions in nats.
-        before: accuracy of the same chip without the remedy, in percent.
-        cells: cells of the chip, those that the remedy added included.
+        before: accuracy of the same chip without the procedure, in percent.
+        cells: cells of the chip, those that the procedure added included.
         verified: cells written with verification.
         pulses: programming pulses in all, one for a write without verification.
         passes: training images that were run forward and backward for this chip.

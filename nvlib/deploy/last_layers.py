@@ -15,7 +15,7 @@ Deviations from the papers: TSB says neither which of the two ways its figures s
 verified: by default injection, without. Digital parameters of the layers (biases, normalisation) are trained with them;
 normalisation's statistics stay frozen everywhere. ``on_chip`` is the hopeful limit of on-chip training: a real write
 strays each time. The features before the first retrained layer are computed once for each chip and kept
-(`nvlib.deploy.frozen`), so images are not augmented.
+(`nvlib.deploy.feature_cache`), so images are not augmented.
 """
 
 from __future__ import annotations
@@ -30,11 +30,11 @@ from torch import Tensor, nn
 
 from nvlib import clock, models, philox, population
 from nvlib.crossbar import read_back
-from nvlib.deploy import frozen
+from nvlib.deploy import feature_cache
 from nvlib.deploy.block import known
-from nvlib.deploy.redraw import Verification, check_verification
-from nvlib.deploy.site import Remedied, Site, Stage, Trained, finish
-from nvlib.deploy.tune import Schedule, tune
+from nvlib.deploy.context import Context, Outcome, Stage, Trained, finish
+from nvlib.deploy.finetune import Schedule, tune
+from nvlib.deploy.verify_model import Verification, check_verification
 from nvlib.errors import InputError, unknown, whole
 from nvlib.methods.recipe import Recipe
 
@@ -87,10 +87,10 @@ class _Retraining(Trained):
         """Return the layers to train again; InputError where they are not known."""
         raise NotImplementedError
 
-    def chips_at_once(self, site: Site) -> int:
+    def chips_at_once(self, context: Context) -> int:
         """Return how many chips' features fit in memory."""
-        cut = self._cut(site)
-        return frozen.room(cut, self.training().count(len(site.train.y)), site.train.x)
+        cut = self._cut(context)
+        return feature_cache.room(cut, self.training().count(len(context.train.y)), context.train.x)
 
     def _names(self, model: nn.Module) -> list[str]:
         layers = self.layers or self.named(model)
@@ -101,40 +101,40 @@ class _Retraining(Trained):
             raise InputError(f"layers {', '.join(layers)} have no parameters; name layers that can be trained")
         return names
 
-    def _cut(self, site: Site) -> frozen.Cut:
-        return frozen.cut(site.model, site.train.x, self._names(site.model))
+    def _cut(self, context: Context) -> feature_cache.Cut:
+        return feature_cache.cut(context.model, context.train.x, self._names(context.model))
 
-    def stages(self, site: Site, index: range, chips: Mapping[str, Tensor]) -> Iterator[Stage]:
+    def stages(self, context: Context, index: range, chips: Mapping[str, Tensor]) -> Iterator[Stage]:
         """Train a block of chips; yields after each epoch."""
-        schedule, names = self.training(), self._names(site.model)
-        n, parameters = schedule.count(len(site.train.y)), dict(site.model.named_parameters())
+        schedule, names = self.training(), self._names(context.model)
+        n, parameters = schedule.count(len(context.train.y)), dict(context.model.named_parameters())
         began = clock.seconds()
-        cut = self._cut(site)
-        x, shared = cut.border(chips, site.train.x[:n]), cut.shared(chips)
+        cut = self._cut(context)
+        x, shared = cut.border(chips, context.train.x[:n]), cut.shared(chips)
         prepared = clock.seconds() - began
         trained = {name: parameters[name].detach().expand(len(index), *parameters[name].shape).clone().requires_grad_()
                    for name in names}  # fmt: skip
-        arrays = [name for name in names if name in site.arrays]
-        rest = frozen.known(cut.tail, {name: w for name, w in chips.items() if name not in names})
+        arrays = [name for name in names if name in context.arrays]
+        rest = feature_cache.known(cut.tail, {name: w for name, w in chips.items() if name not in names})
 
-        def strayed(stream: str) -> dict[str, Tensor]:
+        def perturbed(stream: str) -> dict[str, Tensor]:
             held = dict(trained)
             for name in arrays:
-                w, sigma = trained[name], site.sigma_d if self.sigma is None else min(self.sigma, site.sigma_d)
+                w, sigma = trained[name], context.sigma_d if self.sigma is None else min(self.sigma, context.sigma_d)
                 here = f"program/{name}" if self.mode == "on_chip" else f"retrain/{stream}/{name}"
-                z = philox.normal(site.seed, index, here, w[0].numel(), w.device).to(w.dtype).view_as(w)
-                held[name] = read_back(w, site.crossbar, z, sigma)
+                z = philox.normal(context.seed, index, here, w[0].numel(), w.device).to(w.dtype).view_as(w)
+                held[name] = read_back(w, context.crossbar, z, sigma)
             return held
 
         def logits(step: int, take: Tensor) -> Tensor:
-            weights = rest | strayed(f"train/{step}")
+            weights = rest | perturbed(f"train/{step}")
             return population.forward(cut.tail, weights, x[take] if shared else x[:, take], per_member=not shared)
 
         @torch.no_grad()
         def held(draw: int) -> tuple[nn.Module, dict[str, Tensor]]:
-            return site.model, dict(chips) | {k: w.detach() for k, w in strayed(f"write/{draw}").items()}
+            return context.model, dict(chips) | {k: w.detach() for k, w in perturbed(f"write/{draw}").items()}
 
-        for tuned in tune(trained, logits, site.train.y[:n], schedule, site.seed, prepared):
+        for tuned in tune(trained, logits, context.train.y[:n], schedule, context.seed, prepared):
             yield Stage(tuned, held, {name: trained[name].detach() for name in arrays})
 
     @property
@@ -142,16 +142,16 @@ class _Retraining(Trained):
         """Return how many weight sets are scored for a chip."""
         return 1 + self.redraws
 
-    def left(self, site: Site, index: range, chips: Mapping[str, Tensor]) -> Remedied:
+    def left(self, context: Context, index: range, chips: Mapping[str, Tensor]) -> Outcome:
         """Train, write and score a block of chips."""
-        *_, last = self.stages(site, index, chips)
-        draws = 1 if self.mode == "on_chip" or site.sigma_d == 0 else self.redraws
-        written = site.count(sum(w[0].numel() for w in last.arrays.values()))
-        verified, pulses = 0, np.full(len(index), float(site.cells + written))
+        *_, last = self.stages(context, index, chips)
+        draws = 1 if self.mode == "on_chip" or context.sigma_d == 0 else self.redraws
+        written = context.count(sum(w[0].numel() for w in last.arrays.values()))
+        verified, pulses = 0, np.full(len(index), float(context.cells + written))
         if self.sigma is not None:
-            how = Verification.of(site.crossbar, sigma=self.sigma, process=False)
-            verified, pulses = written, site.cells + how.written(site, last.arrays)
-        return finish(site, last, draws, verified=verified, pulses=pulses)
+            how = Verification.of(context.crossbar, sigma=self.sigma, process=False)
+            verified, pulses = written, context.cells + how.written(context, last.arrays)
+        return finish(context, last, draws, verified=verified, pulses=pulses)
 
 
 @dataclass(frozen=True)

@@ -33,9 +33,9 @@ from nvlib.cells import cells_of
 from nvlib.conditions import LEFT_OUT, Conditions, Crossbar
 from nvlib.crossbar import read_back
 from nvlib.data import Dataset, Split
-from nvlib.deploy.redraw import Verification
+from nvlib.deploy.context import BLOCK, Context, Outcome, Procedure, prepare
 from nvlib.deploy.sensitivity import ESTIMATES, curvature
-from nvlib.deploy.site import BLOCK, Remedied, Remedy, Site, survey
+from nvlib.deploy.verify_model import Verification
 from nvlib.deploy.write_verify import Verifies, verify
 from nvlib.devices import Device
 from nvlib.errors import InputError, unknown, whole_field
@@ -89,23 +89,23 @@ class Swim(Verifies):
 
     # -- ranking -----------------------------------------------------------------------------------------------------
 
-    def order(self, site: Site) -> Order:
+    def order(self, context: Context) -> Order:
         """Return the weights or cells of all tensors in the order of verification."""
-        own = dict(site.model.named_parameters())
-        clean = {n: read_back(own[n].detach().unsqueeze(0), site.crossbar, None)[0]
-                 for n in site.arrays}  # fmt: skip
+        own = dict(context.model.named_parameters())
+        clean = {n: read_back(own[n].detach().unsqueeze(0), context.crossbar, None)[0]
+                 for n in context.arrays}  # fmt: skip
         bends: Mapping[str, Tensor] = {}
         if self.ranking in ("curvature", "expected"):
-            few = Split(site.train.x[: self.images], site.train.y[: self.images])
-            bends = curvature(site.model, clean, few, site.arrays, estimate=self.estimate, seed=site.seed)
+            few = Split(context.train.x[: self.images], context.train.y[: self.images])
+            bends = curvature(context.model, clean, few, context.arrays, estimate=self.estimate, seed=context.seed)
         scores, ties = [], []
-        for name in site.arrays:
-            cells = cells_of(own[name], site.crossbar)
+        for name in context.arrays:
+            cells = cells_of(own[name], context.crossbar)
             size = clean[name].double().abs().reshape(-1, 1)
             lever = (cells.step * cells.weight) ** 2  # of a cell's conductance on the weight, squared
             if self.ranking == "random":
                 shape = cells.spread.shape if self.unit == "cell" else size.shape
-                score = philox.uniform(site.seed, 0, f"swim/{self.unit}/{name}", int(np.prod(shape)), size.device)
+                score = philox.uniform(context.seed, 0, f"swim/{self.unit}/{name}", int(np.prod(shape)), size.device)
                 score = score.view(shape)
             elif self.ranking == "magnitude":
                 score = size * (lever.sqrt() if self.unit == "cell" else 1.0)
@@ -118,43 +118,43 @@ class Swim(Verifies):
             scores.append(score.cpu().numpy())
             ties.append(np.broadcast_to(size.cpu().numpy(), score.shape))
         ranks = np.lexsort([-np.concatenate([t.ravel() for t in ties]), -np.concatenate([s.ravel() for s in scores])])
-        return Order(dict(zip(site.arrays, (s.shape for s in scores), strict=True)), ranks, site.train.x.device)
+        return Order(dict(zip(context.arrays, (s.shape for s in scores), strict=True)), ranks, context.train.x.device)
 
     # -- deployment --------------------------------------------------------------------------------------------------
 
     sets: ClassVar[int] = 2
 
-    def remedy(self, site: Site) -> Remedy:
+    def procedure(self, context: Context) -> Procedure:
         """Verify the first cells of the order, or as many as the target asks for."""
-        how, order = self.verification(site), self.order(site)
-        goal = None if self.target is None else site.ideal(site.validation) - self.target
+        how, order = self.verification(context), self.order(context)
+        goal = None if self.target is None else context.ideal(context.validation) - self.target
 
-        def verified_(part: range, chips: Mapping[str, Tensor]) -> Remedied:
+        def verified_(part: range, chips: Mapping[str, Tensor]) -> Outcome:
             if goal is None:
-                held, pulses, verified = verify(site, how, part, chips, order.first(self.fraction))
-                return Remedied(site.score(held), verified, pulses)
-            return self._until(site, how, order, goal, part, chips)
+                held, pulses, verified = verify(context, how, part, chips, order.first(self.fraction))
+                return Outcome(context.score(held), verified, pulses)
+            return self._until(context, how, order, goal, part, chips)
 
         return verified_
 
     def _until(
-        self, site: Site, how: Verification, order: Order, goal: float, part: range, chips: Mapping[str, Tensor]
-    ) -> Remedied:
+        self, context: Context, how: Verification, order: Order, goal: float, part: range, chips: Mapping[str, Tensor]
+    ) -> Outcome:
         """Verify share after share until each chip's accuracy on validation data is good enough."""
         best = {name: w.clone() for name, w in chips.items()}
-        pulses, verified = np.full(len(part), float(site.cells)), np.zeros(len(part), np.int64)
-        met = site.score(best, site.validation)[0].numpy() >= goal
+        pulses, verified = np.full(len(part), float(context.cells)), np.zeros(len(part), np.int64)
+        met = context.score(best, context.validation)[0].numpy() >= goal
         for i in range(1, 1 + int(np.ceil(self.fraction / self.step - 1e-9))):
             if met.all():
                 break
             share = min(i * self.step, self.fraction)
-            held, spent, count = verify(site, how, part, chips, order.first(share))
+            held, spent, count = verify(context, how, part, chips, order.first(share))
             for row in np.flatnonzero(~met):
                 for name in best:
                     best[name][row] = held[name][row]
             pulses, verified = np.where(met, pulses, spent), np.where(met, verified, count)
-            met |= site.score(held, site.validation)[0].numpy() >= goal
-        return Remedied(site.score(best), verified, pulses)
+            met |= context.score(held, context.validation)[0].numpy() >= goal
+        return Outcome(context.score(best), verified, pulses)
 
 
 @dataclass(frozen=True)
@@ -193,20 +193,20 @@ def sweep(
     import pandas as pd
 
     method = method or Swim()
-    site = survey(model, data, crossbar, sigma_d, seed=seed, on=on,
+    context = prepare(model, data, crossbar, sigma_d, seed=seed, on=on,
                   chips=len(index) * len(fractions) * len(rankings), **conditions)  # fmt: skip
-    ideal, how, rows = site.ideal(), method.verification(site), []
-    orders = {ranking: replace(method, ranking=ranking).order(site) for ranking in rankings}
+    ideal, how, rows = context.ideal(), method.verification(context), []
+    orders = {ranking: replace(method, ranking=ranking).order(context) for ranking in rankings}
     for start in range(0, len(index), BLOCK):
         part = index[start : start + BLOCK]
-        chips = site.program(part)
-        before = site.score(chips)[0].numpy()
+        chips = context.program(part)
+        before = context.score(chips)[0].numpy()
         for ranking, order in orders.items():
             for fraction in fractions:
-                held, pulses, verified = verify(site, how, part, chips, order.first(fraction))
-                accuracy = before if verified == 0 else site.score(held)[0].numpy()
+                held, pulses, verified = verify(context, how, part, chips, order.first(fraction))
+                accuracy = before if verified == 0 else context.score(held)[0].numpy()
                 rows.append(pd.DataFrame({
                     "ranking": ranking, "fraction": float(fraction), "chip": np.array(part), "accuracy": accuracy,
-                    "before": before, "ideal": ideal, "cells": site.cells, "verified": verified, "pulses": pulses,
+                    "before": before, "ideal": ideal, "cells": context.cells, "verified": verified, "pulses": pulses,
                 }))  # fmt: skip
     return pd.concat(rows, ignore_index=True)

@@ -36,12 +36,12 @@ from torch import Tensor, nn
 
 from nvlib import clock, models, philox, population
 from nvlib.crossbar import array_weights, read_back
-from nvlib.deploy import frozen
+from nvlib.deploy import feature_cache
 from nvlib.deploy.block import Attached, attached, foldable, folded, known
+from nvlib.deploy.context import Context, Outcome, Stage, Trained, finish
+from nvlib.deploy.finetune import Schedule, tune
 from nvlib.deploy.last_layers import check_redraws
-from nvlib.deploy.redraw import Verification, check_verification
-from nvlib.deploy.site import Remedied, Site, Stage, Trained, finish
-from nvlib.deploy.tune import Schedule, tune
+from nvlib.deploy.verify_model import Verification, check_verification
 from nvlib.errors import InputError, unknown, whole_field
 from nvlib.methods.recipe import Recipe
 
@@ -171,67 +171,69 @@ class TinySharedBlock(Trained):
                     out[name] = folded(w, block)
         return out
 
-    def _cheaper_folded(self, model: nn.Module, site: Site) -> bool:
+    def _cheaper_folded(self, model: nn.Module, context: Context) -> bool:
         """Whether training is cheaper with the block multiplied in: a weight gradient each, against three products."""
         places = self.standing(model)
         if not foldable(model, places):
             return False
         if self.fold is not None:
             return self.fold
-        if site.train.x.is_cuda:
+        if context.train.x.is_cuda:
             return False
         inner = sum(model.get_parameter(f"{p}.weight").numel() for p in places)
         each = self.layers * (3 * self.width(model) + _MOVING)
         return inner < each * sum(_channels(model, p) for p in places)
 
-    def _cut(self, site: Site) -> tuple[bool, frozen.Cut]:
-        fold = self._cheaper_folded(site.model, site)
-        places = self.standing(site.model)
+    def _cut(self, context: Context) -> tuple[bool, feature_cache.Cut]:
+        fold = self._cheaper_folded(context.model, context)
+        places = self.standing(context.model)
         if fold:
             trained = [f"{p}.{leaf}" for p in places for leaf in ("weight", "bias")]
-            return True, frozen.cut(site.model, site.train.x, trained)
-        one = [w[0] for w in self.initial(site.model, 0, range(1))]
-        module = Attached(site.model, places, one)
-        return False, frozen.cut(module, site.train.x, [f"block.{i}" for i in range(self.layers)])
+            return True, feature_cache.cut(context.model, context.train.x, trained)
+        one = [w[0] for w in self.initial(context.model, 0, range(1))]
+        module = Attached(context.model, places, one)
+        return False, feature_cache.cut(module, context.train.x, [f"block.{i}" for i in range(self.layers)])
 
-    def chips_at_once(self, site: Site) -> int:
+    def chips_at_once(self, context: Context) -> int:
         """Return how many chips' frozen features fit in memory."""
-        return frozen.room(self._cut(site)[1], self.training(site.model).count(len(site.train.y)), site.train.x)
+        images = self.training(context.model).count(len(context.train.y))
+        return feature_cache.room(self._cut(context)[1], images, context.train.x)
 
-    def stages(self, site: Site, index: range, chips: Mapping[str, Tensor]) -> Iterator[Stage]:
+    def stages(self, context: Context, index: range, chips: Mapping[str, Tensor]) -> Iterator[Stage]:
         """Train the blocks of some chips; yields after each epoch."""
-        schedule, places = self.training(site.model), self.standing(site.model)
-        n = schedule.count(len(site.train.y))
+        schedule, places = self.training(context.model), self.standing(context.model)
+        n = schedule.count(len(context.train.y))
         began = clock.seconds()
-        fold, cut = self._cut(site)
+        fold, cut = self._cut(context)
         chips = dict(chips)
         named = chips if fold else attached(chips, [])
-        x, shared = cut.border(named, site.train.x[:n]), cut.shared(named)
+        x, shared = cut.border(named, context.train.x[:n]), cut.shared(named)
         prepared = clock.seconds() - began
-        trained = {str(i): w.requires_grad_() for i, w in enumerate(self.initial(site.model, site.seed, index))}
+        trained = {str(i): w.requires_grad_() for i, w in enumerate(self.initial(context.model, context.seed, index))}
 
-        def strayed(stream: str) -> list[Tensor]:
+        def perturbed(stream: str) -> list[Tensor]:
             held = []
             for i, w in trained.items():
-                z = philox.normal(site.seed, index, f"tsb/{stream}/{i}", w[0].numel(), w.device).to(w.dtype).view_as(w)
-                held.append(read_back(w, site.crossbar, z, min(self.sigma, site.sigma_d)))
+                z = philox.normal(context.seed, index, f"tsb/{stream}/{i}", w[0].numel(), w.device)
+                z = z.to(w.dtype).view_as(w)
+                held.append(read_back(w, context.crossbar, z, min(self.sigma, context.sigma_d)))
             return held
 
         def weights(block: list[Tensor], folds: bool) -> dict[str, Tensor]:
-            return self.placed(site.model, chips, block) if folds else attached(chips, block)
+            return self.placed(context.model, chips, block) if folds else attached(chips, block)
 
         def logits(step: int, take: Tensor) -> Tensor:
-            own = frozen.known(cut.tail, weights(strayed(f"train/{step}"), fold))
+            own = feature_cache.known(cut.tail, weights(perturbed(f"train/{step}"), fold))
             return population.forward(cut.tail, own, x[take] if shared else x[:, take], per_member=not shared)
 
-        whole = foldable(site.model, places)
-        runs = site.model if whole else Attached(site.model, places, [w[0].detach() for w in trained.values()])
+        whole = foldable(context.model, places)
+        runs = context.model if whole else Attached(context.model, places, [w[0].detach() for w in trained.values()])
 
         @torch.no_grad()
         def held(draw: int) -> tuple[nn.Module, dict[str, Tensor]]:
-            return runs, weights([w.detach() for w in strayed(f"write/{draw}")], whole)
+            return runs, weights([w.detach() for w in perturbed(f"write/{draw}")], whole)
 
-        for tuned in tune(trained, logits, site.train.y[:n], schedule, site.seed, prepared):
+        for tuned in tune(trained, logits, context.train.y[:n], schedule, context.seed, prepared):
             yield Stage(tuned, held, {f"block.{i}": w.detach() for i, w in trained.items()})
 
     # -- deployment --------------------------------------------------------------------------------------------------
@@ -245,14 +247,14 @@ class TinySharedBlock(Trained):
         """Refuse a network that the block does not fit."""
         self.standing(model), self.width(model)
 
-    def left(self, site: Site, index: range, chips: Mapping[str, Tensor]) -> Remedied:
+    def left(self, context: Context, index: range, chips: Mapping[str, Tensor]) -> Outcome:
         """Train, write with verification, and score a block of chips."""
-        *_, last = self.stages(site, index, chips)
-        how = Verification.of(site.crossbar, sigma=self.sigma, process=False)
-        added = site.count(self.weights(site.model))
-        pulses = site.cells + how.written(site, last.arrays)
-        draws = 1 if site.sigma_d == 0 else self.redraws
-        return finish(site, last, draws, verified=added, pulses=pulses, added=added)
+        *_, last = self.stages(context, index, chips)
+        how = Verification.of(context.crossbar, sigma=self.sigma, process=False)
+        added = context.count(self.weights(context.model))
+        pulses = context.cells + how.written(context, last.arrays)
+        draws = 1 if context.sigma_d == 0 else self.redraws
+        return finish(context, last, draws, verified=added, pulses=pulses, added=added)
 
 
 def _channels(model: nn.Module, place: str) -> int:

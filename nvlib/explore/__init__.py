@@ -3,13 +3,13 @@
 The dashboard and the notebook `07_explore` ask the same way. Where the store holds the chips of a choice they are
 shown at once; where it does not, chips of a stored model can be scored while the reader waits.
 
-    query    `Query`, and the names that are chosen among
-    select   the rows of the table of results that answer a query
-    overlay  other stored settings (epochs, ranges, parameters), and a table with them as methods of their own
-    words    a choice as Python and as a command
-    live     what there is for a choice; chips scored now, block by block, as rows of the same table
-    shown    numbers and figures as HTML, text and JSON    controls    the widgets (ipywidgets, when asked)
-    panel    the playground of the notebook
+    query      `Query`, and the names that are chosen among
+    select     the rows of the table of results that answer a query
+    overlay    other stored settings (epochs, ranges, parameters), and a table with them as methods of their own
+    code_text  a choice as Python and as a command
+    live       what there is for a choice; chips scored now, block by block, as rows of the same table
+    html       numbers and figures as HTML, text and JSON    widgets    the controls (ipywidgets, when asked)
+    panel      the playground of the notebook
 
 `query` and `select` need neither torch nor plotly; the others load them when used.
 

@@ -18,7 +18,7 @@ import pandas as pd
 from nvlib import devices, figures, statistics
 from nvlib.devices import Device
 from nvlib.errors import InputError
-from nvlib.explore import select, words
+from nvlib.explore import code_text, select
 from nvlib.explore.query import Query
 from nvlib.records import values
 from nvlib.store import Store, describe
@@ -137,7 +137,7 @@ def _model(method: str, query: Query, table: pd.DataFrame, on_show: set[str], st
     label, place = figures.style(method).label, f"{figures.name(query.network)} on {figures.name(query.dataset)}"
     found = select.trainings(table, replace(query, method=(method,), setting=None), mapping=False)
     if found.empty:
-        raise InputError(f"{label}: no model of {place} is stored; train one: {words.command(query, [method])}")
+        raise InputError(f"{label}: no model of {place} is stored; train one: {code_text.command(query, [method])}")
     if method != "none":
         at = query.train_sigma_d if query.protocol == "swept" else query.sigma_d
         sizes = ", ".join(f"{s:g}" for s in sorted(found["train_sigma_d"].unique()))
@@ -147,7 +147,7 @@ def _model(method: str, query: Query, table: pd.DataFrame, on_show: set[str], st
         if found.empty:
             raise InputError(
                 f"{label}: no stored model was trained at sigma_d = {at:g}, only at {sizes}; choose one of these (or "
-                f"'swept' and one of these), or train it: {words.command(query, [method])}"
+                f"'swept' and one of these), or train it: {code_text.command(query, [method])}"
             )
     records = {name: store.training(name) for name in found.index}
     if method != "none" and query.protocol != "swept":
@@ -155,7 +155,7 @@ def _model(method: str, query: Query, table: pd.DataFrame, on_show: set[str], st
         if not records:
             raise InputError(
                 f"{label}: no stored model was trained for {figures.name(query.device)}; choose 'swept' to program one "
-                f"that was trained for another device, or train it: {words.command(query, [method])}"
+                f"that was trained for another device, or train it: {code_text.command(query, [method])}"
             )
 
     def rank(name: str) -> tuple[Any, ...]:

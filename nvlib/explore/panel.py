@@ -22,10 +22,10 @@ import pandas as pd
 from nvlib import devices, figures
 from nvlib.devices import Device
 from nvlib.errors import InputError, unknown
-from nvlib.explore import controls, live, select, shown
+from nvlib.explore import html, live, select, widgets
+from nvlib.explore.code_text import code
 from nvlib.explore.live import NOW, SIZES, Answer, Live
 from nvlib.explore.query import Query
-from nvlib.explore.words import code
 from nvlib.store import Store, results
 
 
@@ -62,7 +62,7 @@ class Panel:
         self.scored: dict[Live, pd.DataFrame] = {}
         self.rows = self._table.iloc[:0]
         self._stopped, self._busy, self._quiet = False, False, False
-        self.parts = controls.build(query or Query(), self._table, list(self._own), *SIZES[preset])
+        self.parts = widgets.build(query or Query(), self._table, list(self._own), *SIZES[preset])
         self.controls, self.box = self.parts.choice, self.parts.box
         for control in self.controls.values():
             control.observe(self._changed, "value")
@@ -112,7 +112,7 @@ class Panel:
             return
         self._quiet = True
         try:
-            controls.fit(self.controls, self._relative())
+            widgets.fit(self.controls, self._relative())
             self.answer = live.answer(self.query, self._table, self._bits(), self._store)
             if change is None or change["owner"] is not self.controls["show"]:
                 now = bool(self.plan) and self._now(self._live(), set(self.plan))
@@ -151,7 +151,7 @@ class Panel:
                             self.draw()
                     before += one.chips
         except Exception as error:  # nobody waits for this task: what is not said here is said nowhere
-            self.parts.said.value = shown.paragraphs([str(error)])
+            self.parts.said.value = html.paragraphs([str(error)])
             if not isinstance(error, InputError):
                 raise
         finally:
@@ -180,13 +180,13 @@ class Panel:
         try:
             drawn = figures.accuracy_distribution(self.rows, query.k) if len(self.rows) else None
             along = figures.percentile_curves(curve, query.k) if curve["sigma_d"].nunique() > 1 else None
-            self.parts.numbers.value = shown.numbers(self.rows, query.k) if len(self.rows) else ""
+            self.parts.numbers.value = html.numbers(self.rows, query.k) if len(self.rows) else ""
         except InputError as error:
             drawn = along = None
             notes = [str(error)]
-        self.parts.distribution.outputs, self.parts.curve.outputs = shown.outputs(drawn), shown.outputs(along)
-        self.parts.said.value = shown.paragraphs(notes)
-        self.parts.ran.value = shown.program(self._code())
+        self.parts.distribution.outputs, self.parts.curve.outputs = html.outputs(drawn), html.outputs(along)
+        self.parts.said.value = html.paragraphs(notes)
+        self.parts.ran.value = html.program(self._code())
 
     def _live(self) -> pd.DataFrame:
         """Return the chips scored now for this choice at every sigma_d, and stored ones that compare with them."""
@@ -233,7 +233,7 @@ class Panel:
     def text(self) -> str:
         """Return the numbers on show as plain text, for where widgets cannot be drawn."""
         first = "A playground of widgets: run this notebook in JupyterLab to move them. At first it shows"
-        numbers = shown.as_text(self.rows, self.answer.query.k) if len(self.rows) else "nothing"
+        numbers = html.as_text(self.rows, self.answer.query.k) if len(self.rows) else "nothing"
         return "\n".join([first, numbers, *self._notes()])
 
     def _repr_mimebundle_(self, **_: Any) -> dict[str, Any]:

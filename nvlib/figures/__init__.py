@@ -11,25 +11,25 @@ suffice; what else is there goes into the subtitle. Three rules hold for every f
 The numbers are those of `nvlib.summary`. Each file imports only from those before it; from `layout` on they need
 plotly, and are imported when first used:
 
-    names     how methods, networks, data sets and devices are written, and a method's colour, dash and marker
-    layout    the template, titles and subtitles
-    chips     figures of chip accuracies: distribution, curves, fan, ecdf
-    compare   methods beside a baseline on the same chips
-    places    which method comes first at each sigma_d
-    weights   how far the weights of each layer stray
-    stages    where the accuracy goes, stage by stage
-    device    figures of what chips are made of: levels of a device, laws of the training noise
-    hardware  energy, latency and area of layers and designs
-    search    figures of a training's search
-    means     mean accuracy and EKL against sigma_d
-    ranges    percentile by weight range
-    grid      percentile by size and threshold of the training noise
-    claims    printed numbers beside ours, verdicts, trainings that fail to converge
-    deploy    programmed chips: accuracy distance, write-verify, SWIM
-    tsb       TSB's ablations and training cost
-    taylor, taylor_shares    theory against chips: one weight, all weights, layers, training
-    taylor_map    shares of layers and slices at once
-    export    still pictures
+    names                  how what has a name is written, and a method's colour, dash and marker
+    layout                 the template, titles and subtitles
+    distributions          figures of chip accuracies: distribution, curves, fan, ecdf
+    compare                methods beside a baseline on the same chips
+    rankings               which method comes first at each sigma_d
+    layer_chart            how far the weights of each layer stray
+    stages                 where the accuracy goes, stage by stage
+    device                 figures of what chips are made of: levels of a device, laws of the training noise
+    hardware               energy, latency and area of layers and designs
+    search_traces          figures of a training's search
+    mean_chart             mean accuracy and EKL against sigma_d
+    ranges                 percentile by weight range
+    noise_grids            percentile by size and threshold of the training noise
+    claims                 printed numbers beside ours, verdicts, trainings that fail to converge
+    deploy                 programmed chips: accuracy distance, write-verify, SWIM
+    tsb                    TSB's ablations and training cost
+    taylor, taylor_shares  theory against chips: one weight, all weights, layers, training
+    taylor_map             shares of layers and slices at once
+    export                 still pictures
 
 >>> from nvlib import figures
 >>> figures.style("trice").label
@@ -59,28 +59,28 @@ from nvlib.figures.names import (
 )  # fmt: skip
 
 _HOME = {
-    "accuracy_distribution": "chips",
-    "percentile_curves": "chips",
-    "fan": "chips",
-    "FAN": "chips",
-    "ecdf": "chips",
+    "accuracy_distribution": "distributions",
+    "percentile_curves": "distributions",
+    "fan": "distributions",
+    "FAN": "distributions",
+    "ecdf": "distributions",
     "device_levels": "device",
     "noise_laws": "device",
     "difference_curves": "compare",
-    "layer_deviations": "weights",
-    "weights_and_range": "weights",
+    "layer_deviations": "layer_chart",
+    "weights_and_range": "layer_chart",
     "waterfall": "stages",
     "setting_curves": "settings",
-    "ranks": "places",
-    "ranking": "places",
-    "search_trace": "search",
+    "ranks": "rankings",
+    "ranking": "rankings",
+    "search_trace": "search_traces",
     "beside_printed": "claims",
     "verdicts": "claims",
     "converging": "claims",
     "range_curves": "ranges",
-    "mean_curves": "means",
-    "mean_panels": "means",
-    "noise_grid": "grid",
+    "mean_curves": "mean_chart",
+    "mean_panels": "mean_chart",
+    "noise_grid": "noise_grids",
     "hardware_layers": "hardware",
     "hardware_designs": "hardware",
     "accuracy_distance": "deploy",
@@ -128,7 +128,6 @@ __all__ = [
 ]  # fmt: skip
 
 if TYPE_CHECKING:
-    from nvlib.figures.chips import FAN, accuracy_distribution, ecdf, fan, percentile_curves
     from nvlib.figures.claims import beside_printed, converging, verdicts
     from nvlib.figures.compare import difference_curves
     from nvlib.figures.deploy import (
@@ -137,21 +136,22 @@ if TYPE_CHECKING:
         selective_verify,
     )
     from nvlib.figures.device import device_levels, noise_laws
+    from nvlib.figures.distributions import FAN, accuracy_distribution, ecdf, fan, percentile_curves
     from nvlib.figures.export import lacking, picture, to_png
-    from nvlib.figures.grid import noise_grid
     from nvlib.figures.hardware import hardware_designs, hardware_layers
+    from nvlib.figures.layer_chart import layer_deviations, weights_and_range
     from nvlib.figures.layout import TEMPLATE, detach_title, sigma_title
-    from nvlib.figures.means import mean_curves, mean_panels
-    from nvlib.figures.places import ranking, ranks
+    from nvlib.figures.mean_chart import mean_curves, mean_panels
+    from nvlib.figures.noise_grids import noise_grid
     from nvlib.figures.ranges import range_curves
-    from nvlib.figures.search import search_trace
+    from nvlib.figures.rankings import ranking, ranks
+    from nvlib.figures.search_traces import search_trace
     from nvlib.figures.settings import setting_curves
     from nvlib.figures.stages import waterfall
     from nvlib.figures.taylor import chip_losses, loss_cut, loss_percentiles, loss_quantiles, one_weight, slope_effect
     from nvlib.figures.taylor_map import share_map, share_table
     from nvlib.figures.taylor_shares import derivatives_by_epoch, loss_and_accuracy, variance_shares
     from nvlib.figures.tsb import training_cost, tsb_ablation, tsb_causes, tsb_learning
-    from nvlib.figures.weights import layer_deviations, weights_and_range
 
 
 def __getattr__(key: str) -> object:

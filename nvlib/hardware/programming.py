@@ -21,8 +21,8 @@ from numpy.typing import ArrayLike
 from torch import nn
 
 from nvlib.conditions import LEFT_OUT, Conditions, Crossbar, as_crossbar
-from nvlib.deploy.redraw import Verification, check_verification, mean_pulses
 from nvlib.deploy.tsb import TinySharedBlock
+from nvlib.deploy.verify_model import Verification, check_verification, mean_pulses
 from nvlib.devices import Device
 from nvlib.errors import InputError, number, whole
 from nvlib.hardware.chip import Accelerator, Estimate, estimate

@@ -29,7 +29,7 @@ import psutil
 from nvlib.clock import in_words
 from nvlib.errors import InputError, unknown
 from nvlib.provenance import now
-from nvlib.store import Store, write_json, write_whole
+from nvlib.store import Store, atomic_write, write_json
 
 FOLDER = ".launch"
 SAME = 2.0  # seconds; clocks are set, and numbers of dead processes given to new ones, but not so soon
@@ -213,7 +213,7 @@ def _with_files(home: Path, study: Mapping[str, Any]) -> Mapping[str, Any]:
             continue
         content = path.read_bytes()
         copy = home / "plugins" / hashlib.sha256(content).hexdigest()[:16] / path.name
-        write_whole(copy, partial(_put, content))
+        atomic_write(copy, partial(_put, content))
         copies.append(str(copy.absolute()))
     return {**study, "plugins": copies} if copies else study
 

@@ -3,11 +3,11 @@
 A method is a frozen dataclass of its parameters with one function, ``loss(run, batch) -> (members,)``: what to do
 with the clean weights and a batch. `nvlib.methods.loop` does the rest for a whole population of trainings:
 
-    run       the population: straying, running, scoring and copying rows; checkpoints
-    recipe    optimiser, schedule, augmentation, and the published recipes of each network
-    cost      what a training takes, as each method states it: rows, forward passes, chips of a search
-    keep      which epoch's weights are the result; early stopping
-    search    several values of a method's parameter as one population, chosen on validation data
+    training_state        the population: perturbing, running, scoring and copying rows; checkpoints
+    recipe                optimiser, schedule, augmentation, and the published recipes of each network
+    cost                  what a training takes, as each method states it: rows, forward passes, chips of a search
+    checkpoint_selection  which epoch's weights are the result; early stopping
+    search                several values of a method's parameter as one population, chosen on validation data
 
 >>> from nvlib import methods
 >>> list(methods.METHODS)[:4]
@@ -23,15 +23,15 @@ from nvlib.errors import unknown
 from nvlib.methods.cost import Cost, cost_of
 from nvlib.methods.loop import Epoch, Method, result, train
 from nvlib.methods.recipe import RECIPES, Recipe, preset
-from nvlib.methods.run import Batch, Run
 from nvlib.methods.search import BETAS
+from nvlib.methods.training_state import Batch, TrainingState
 
 METHODS: dict[str, type] = catalogue.classes("methods")
 globals().update({method.__name__: method for method in METHODS.values()})
 
 __all__ = [
-    "METHODS", "RECIPES", "BETAS", "Batch", "Cost", "Epoch", "Method", "Recipe", "Run", "cost_of", "get", "preset",
-    "result", "train",
+    "METHODS", "RECIPES", "BETAS", "Batch", "Cost", "Epoch", "Method", "Recipe", "TrainingState", "cost_of", "get",
+    "preset", "result", "train",
     *(method.__name__ for method in METHODS.values()),
 ]  # fmt: skip
 

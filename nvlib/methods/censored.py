@@ -29,10 +29,10 @@ from torch import Tensor
 
 from nvlib import noise
 from nvlib.errors import InputError, unknown
-from nvlib.methods.run import SPACES
+from nvlib.methods.training_state import SPACES
 
 if TYPE_CHECKING:
-    from nvlib.methods.run import Batch, Run
+    from nvlib.methods.training_state import Batch, TrainingState
 
 
 @dataclass(frozen=True)
@@ -57,7 +57,7 @@ class CutInjection:
         if self.sigma_t is not None and self.ratio != 1.0:
             raise InputError(f"sigma_t={self.sigma_t!r} and ratio={self.ratio!r} are both given; leave one out")
 
-    def loss(self, run: Run, batch: Batch) -> Tensor:
+    def loss(self, run: TrainingState, batch: Batch) -> Tensor:
         """Return the cross-entropy of the strayed weights, (members,)."""
         sigma_t = self.ratio * run.sigma_d if self.sigma_t is None else self.sigma_t
         noisy = run.noisy(noise.get(self.law, self.th), sigma_t, space=self.space)  # l. 4

@@ -44,7 +44,7 @@ from nvlib.errors import InputError
 from nvlib.methods.search import Searched
 
 if TYPE_CHECKING:
-    from nvlib.methods.run import Batch, Run
+    from nvlib.methods.training_state import Batch, TrainingState
 
 
 @dataclass(frozen=True)
@@ -63,7 +63,7 @@ class CorrectNet(Searched):
         if not all(0 < point["lam"] <= 1 for point in self.grid):
             raise InputError(f"lam={self.lam!r} is not usable; expected a norm above 0, at most 1")
 
-    def loss(self, run: Run, batch: Batch) -> Tensor:
+    def loss(self, run: TrainingState, batch: Batch) -> Tensor:
         """Return cross-entropy plus beta times the regulariser, (members,)."""
         loss = run.cross_entropy(run.forward(run.noisy(None), batch.x), batch.y)
         beta, lam = self.value("beta", run), self.value("lam", run)
@@ -83,7 +83,7 @@ def regulariser(w: Tensor, lam: Tensor) -> Tensor:
 
 
 @torch.no_grad()
-def lowered(run: Run, name: str, lam: Tensor) -> Tensor:
+def lowered(run: TrainingState, name: str, lam: Tensor) -> Tensor:
     """Return the lambda of a layer at the present weights, (members,)."""
     w = run.clean(name)
     _, m, n = matrix(w).shape

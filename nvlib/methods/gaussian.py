@@ -19,7 +19,7 @@ from torch import Tensor
 from nvlib.noise import Gaussian
 
 if TYPE_CHECKING:
-    from nvlib.methods.run import Batch, Run
+    from nvlib.methods.training_state import Batch, TrainingState
 
 
 @dataclass(frozen=True)
@@ -28,7 +28,7 @@ class GaussianInjection:
 
     name: ClassVar[str] = "gaussian"
 
-    def loss(self, run: Run, batch: Batch) -> Tensor:
+    def loss(self, run: TrainingState, batch: Batch) -> Tensor:
         """Return the cross-entropy of the strayed weights, (members,)."""
         noisy = run.noisy(Gaussian())  # l. 4
         outs = run.forward(noisy, batch.x)  # l. 5

@@ -42,7 +42,7 @@ from nvlib.noise import Gaussian
 
 if TYPE_CHECKING:
     from nvlib.data import Split
-    from nvlib.methods.run import Batch, Run
+    from nvlib.methods.training_state import Batch, TrainingState
 
 FEATURES = 2304  # at most, after pooling
 
@@ -68,7 +68,7 @@ class IntermediateSnapshots(Searched):
         if (self.n is not None and self.n < 1) or self.hidden < 1:
             raise InputError(f"n={self.n!r}, hidden={self.hidden!r} are not usable; expected at least 1 of each")
 
-    def begin(self, run: Run, training: Split) -> None:
+    def begin(self, run: TrainingState, training: Split) -> None:
         """Attach the classifiers, each row's from its seed."""
         names = self.layers or blocks(run.model)[: self.n or -1]
         if self.n is not None and self.n != len(names):
@@ -80,12 +80,12 @@ class IntermediateSnapshots(Searched):
             drawn = ((2 * u - 1) / math.sqrt(fan_in)).to(like.dtype)
             run.extra[name] = drawn.view(-1, *like.shape).requires_grad_()
 
-    def loss(self, run: Run, batch: Batch) -> Tensor:
+    def loss(self, run: TrainingState, batch: Batch) -> Tensor:
         """Return the cross-entropy of the combined output, (members,)."""
         weights = {f"backbone.{k}": w for k, w in run.noisy(Gaussian()).items()}  # l. 3
         heads = {f"irs/{name}": w for name, w in run.extra.items()}
         arrays = {name: w for name, w in heads.items() if name.endswith("weight")}
-        heads |= run.strayed(arrays, Gaussian() if self.noisy else None)
+        heads |= run.perturbed(arrays, Gaussian() if self.noisy else None)
         weights |= {k.replace("irs/", "classifiers.", 1): w for k, w in heads.items()}
         outs = run.forward(weights, batch.x, run.attached)  # l. 4, 5: (members, 1 + N, batch, classes)
         n = torch.arange(1, outs.shape[1], dtype=outs.dtype, device=outs.device)

@@ -29,10 +29,10 @@ from nvlib.data import Dataset, Split
 from nvlib.devices import Device
 from nvlib.errors import InputError, unknown, whole
 from nvlib.evaluate import as_split, score
+from nvlib.methods.checkpoint_selection import CheckpointSelection
 from nvlib.methods.cost import cost_of
-from nvlib.methods.keep import Held
 from nvlib.methods.recipe import Recipe, descend
-from nvlib.methods.run import Batch, Run
+from nvlib.methods.training_state import Batch, TrainingState
 from nvlib.native import layers
 from nvlib.precision import check as check_precision
 from nvlib.precision import products
@@ -48,7 +48,7 @@ class Method(Protocol):
         """Its name in `nvlib.methods.METHODS`."""
         ...
 
-    def loss(self, run: Run, batch: Batch) -> Tensor:
+    def loss(self, run: TrainingState, batch: Batch) -> Tensor:
         """Return each member's loss, (members,), differentiable in ``run.weights``."""
         ...
 
@@ -202,7 +202,7 @@ def train(
         raise InputError(f"data of type {type(data).__name__} cannot be trained on; expected a Dataset with its three "
                          "splits: nvlib.load, or nvlib.data.Dataset of splits of one's own")  # fmt: skip
     parts = [as_split(data, part) for part in ("train", "validation")]
-    held = Held(select, patience, target, count)
+    held = CheckpointSelection(select, patience, target, count)
     if how is not None and how not in population.WAYS:
         raise unknown("way to run a population", how, population.WAYS)
 
@@ -217,7 +217,7 @@ def train(
         weights[name].requires_grad_(parameter.requires_grad)
     if not any(tensor.requires_grad for tensor in weights.values()):
         raise InputError(f"all parameters of {type(template).__name__} are frozen; expected some with requires_grad")
-    run = Run(
+    run = TrainingState(
         model=template.to(on, dtype),
         weights=weights,
         arrays=array_weights(template),
@@ -253,7 +253,7 @@ def train(
     return _epochs(method, run, training, validation, recipe, range(done, epochs), held, validation_chips)
 
 
-def _choose_way(run: Run, training: Split, recipe: Recipe, epochs: int, asked: str | None) -> None:
+def _choose_way(run: TrainingState, training: Split, recipe: Recipe, epochs: int, asked: str | None) -> None:
     """Fix the way that steps are run: the one that was begun with, the one asked for, or the fastest."""
     begun = population.WAYS[int(run.memory["way"])] if "way" in run.memory else None
     if begun and asked not in (None, begun):
@@ -303,12 +303,12 @@ def _resting(model: nn.Module) -> tuple[str, ...]:
 
 def _epochs(
     method: Method,
-    run: Run,
+    run: TrainingState,
     training: Split,
     validation: Split,
     recipe: Recipe,
     epochs: range,
-    held: Held,
+    held: CheckpointSelection,
     validation_chips: int,
 ) -> Iterator[Epoch]:
     n, size = len(training.y), min(recipe.batch_size, len(training.y))
@@ -359,7 +359,7 @@ def _epochs(
         )
 
 
-def _validate(run: Run, validation: Split, chips: int) -> tuple[np.ndarray, np.ndarray]:
+def _validate(run: TrainingState, validation: Split, chips: int) -> tuple[np.ndarray, np.ndarray]:
     """Score the results on validation data: quantised, and the mean over a few chips of the target device."""
 
     def results(weights: dict[str, Tensor]) -> dict[str, Tensor]:

@@ -13,7 +13,7 @@ from typing import TYPE_CHECKING, ClassVar
 from torch import Tensor
 
 if TYPE_CHECKING:
-    from nvlib.methods.run import Batch, Run
+    from nvlib.methods.training_state import Batch, TrainingState
 
 
 @dataclass(frozen=True)
@@ -22,6 +22,6 @@ class NoNoise:
 
     name: ClassVar[str] = "none"
 
-    def loss(self, run: Run, batch: Batch) -> Tensor:
+    def loss(self, run: TrainingState, batch: Batch) -> Tensor:
         """Return the cross-entropy of the quantised weights, (members,)."""
         return run.cross_entropy(run.forward(run.noisy(None), batch.x), batch.y)

@@ -31,7 +31,7 @@ from nvlib.methods.search import Searched
 from nvlib.noise import Gaussian
 
 if TYPE_CHECKING:
-    from nvlib.methods.run import Batch, Run
+    from nvlib.methods.training_state import Batch, TrainingState
 
 
 @dataclass(frozen=True)
@@ -55,7 +55,7 @@ class OrientedVariationalForwards(Searched):
         """Return what a training takes: a forward pass more for each louder one."""
         return replace(super().cost, forwards=1 + self.n)
 
-    def loss(self, run: Run, batch: Batch) -> Tensor:
+    def loss(self, run: TrainingState, batch: Batch) -> Tensor:
         """Return the cross-entropy of the combined output, (members,)."""
         several = [run.noisy(Gaussian())]  # l. 3: the backbone's draw is that of Gaussian noise injection
         for n in range(1, self.n + 1):  # l. 5

@@ -21,7 +21,7 @@ from nvlib.methods.cost import Cost
 
 if TYPE_CHECKING:
     from nvlib.data import Split
-    from nvlib.methods.run import Run
+    from nvlib.methods.training_state import TrainingState
 
 BETAS = (1e-1, 1e-2, 1e-3, 1e-4)  # NFT 4.2
 
@@ -56,13 +56,13 @@ class Searched:
         rows = len(self.grid)
         return Cost(rows, chips=self.search_chips if rows > 1 else 0)
 
-    def value(self, axis: str, run: Run) -> Tensor:
+    def value(self, axis: str, run: TrainingState) -> Tensor:
         """Return each row's value of an axis, (members,)."""
         grid = self.grid
         values = [grid[row % len(grid)][axis] for row in range(len(run.owner))]
         return torch.tensor(values, dtype=run.sigma_d.dtype, device=run.sigma_d.device)
 
-    def after_epoch(self, run: Run, validation: Split) -> list[dict[str, Any]]:
+    def after_epoch(self, run: TrainingState, validation: Split) -> list[dict[str, Any]]:
         """Let the candidate with the highest mean accuracy be the result so far; returns the trace."""
         grid = self.grid
         trace: list[dict[str, Any]] = []

@@ -38,11 +38,11 @@ from nvlib import noise, statistics
 from nvlib.data import Split
 from nvlib.errors import InputError, unknown
 from nvlib.methods.cost import Cost
-from nvlib.methods.run import SPACES
+from nvlib.methods.training_state import SPACES
 from nvlib.statistics import Estimate
 
 if TYPE_CHECKING:
-    from nvlib.methods.run import Batch, Run
+    from nvlib.methods.training_state import Batch, TrainingState
 
 CANDIDATES = ("left", "mid", "right")
 
@@ -93,20 +93,20 @@ class Trice:
         """Return th; None for a law that is not cut."""
         return None if self.law == "gaussian" else self.th
 
-    def begin(self, run: Run, training: Split) -> None:
+    def begin(self, run: TrainingState, training: Split) -> None:
         """Open the brackets."""
         sigma_d = torch.tensor([run.sigmas[run.rows(t)[0]] for t in range(len(run.result))], dtype=torch.float64)
         run.memory["bracket"] = torch.stack([self.start * sigma_d, self.end * sigma_d], 1)  # l. 1
         run.result = [run.rows(t)[1] for t in range(len(run.result))]  # l. 2: three models a training
         self.merge(run)
 
-    def loss(self, run: Run, batch: Batch) -> Tensor:
+    def loss(self, run: TrainingState, batch: Batch) -> Tensor:
         """Return the cross-entropy under noise of each candidate's size, (members,)."""
         sigma_t = self.sigma_t(run).to(run.sigma_d)
         noisy = run.noisy(noise.get(self.law, self.cut), sigma_t, space=self.space)
         return run.cross_entropy(run.forward(noisy, batch.x), batch.y)  # l. 6, or l. 12-14: NoiseTrain
 
-    def sigma_t(self, run: Run) -> Tensor:
+    def sigma_t(self, run: TrainingState) -> Tensor:
         """Return the size of each row's noise, (members,): the quartiles, or start where the bracket is closed."""
         found = torch.empty(len(run.owner), dtype=torch.float64)
         for training, (start, end) in enumerate(run.memory["bracket"].tolist()):
@@ -114,7 +114,7 @@ class Trice:
             found[rows] = torch.tensor(quartiles(start, end) if len(rows) > 1 else [start], dtype=torch.float64)
         return found
 
-    def after_epoch(self, run: Run, validation: Split) -> list[dict[str, Any]]:
+    def after_epoch(self, run: TrainingState, validation: Split) -> list[dict[str, Any]]:
         """Measure the candidates and narrow the brackets; returns the trace."""
         sigma_t, trace, bracket = self.sigma_t(run).tolist(), [], run.memory["bracket"]
         opened = [t for t in range(len(run.result)) if len(run.rows(t)) > 1]
@@ -139,13 +139,13 @@ class Trice:
         self.merge(run)
         return trace
 
-    def kpp(self, run: Run, validation: Split, rows: list[int]) -> list[Estimate]:
+    def kpp(self, run: TrainingState, validation: Split, rows: list[int]) -> list[Estimate]:
         """Return the KPP of rows on this epoch's chips (Algorithm 2)."""
         chips = range(run.epoch * self.n_train, (run.epoch + 1) * self.n_train)
         validation = Split(validation.x[: self.images], validation.y[: self.images])
         return [statistics.kpp(accuracy, self.k) for accuracy in run.accuracies(validation, chips, rows)]
 
-    def merge(self, run: Run) -> None:
+    def merge(self, run: TrainingState) -> None:
         """Keep one row, w_1, of each training whose bracket is closed."""
         closed = [end - start < self.tolerance for start, end in run.memory["bracket"].tolist()]  # l. 4
         rows = [row for t, done in enumerate(closed) for row in (run.rows(t)[:1] if done else run.rows(t))]

@@ -33,7 +33,7 @@ if TYPE_CHECKING:
     from torch import Tensor, nn
 
     from nvlib.data import Dataset
-    from nvlib.deploy.site import Site
+    from nvlib.deploy.context import Context
 
 RANKINGS = ("curvature", "expected", "magnitude", "random")
 
@@ -133,13 +133,13 @@ def variant(
         network without variation), ideal (the network trained without noise; NaN where none ships), all in percent.
     """
     from nvlib import deploy
-    from nvlib.deploy.normalise import retaken
-    from nvlib.deploy.site import mean_scores, survey
+    from nvlib.deploy.batchnorm_recalibration import retaken
+    from nvlib.deploy.context import mean_scores, prepare
 
     how = VARIANTS[name]
     model = trained(sigma_d, network=network)
     model = quantised(model, how.activation_bits, loaded.train.x[:2000]) if how.activation_bits else model
-    site = survey(model, loaded, "rram", sigma_d, mapping="signed", chips=2 * len(index))
+    site = prepare(model, loaded, "rram", sigma_d, mapping="signed", chips=2 * len(index))
     chips = _chips(site, index, how.exact)
     before, x = site.score(chips, site.validation)[0], site.train.x[:2000]
     if how.before:
@@ -158,7 +158,7 @@ def variant(
             after = mean_scores(site, last, 1 if how.method != "tsb" else 2, site.validation)[0]
     ideal = float("nan")
     if network == "lenet3":
-        quiet = survey(trained(0.0, "none"), loaded, "rram", sigma_d, mapping="signed")
+        quiet = prepare(trained(0.0, "none"), loaded, "rram", sigma_d, mapping="signed")
         ideal = quiet.ideal(quiet.validation)
     return pd.DataFrame({
         "network": network, "sigma_d": sigma_d, "variant": name, "chip": list(index), "before": before.numpy(),
@@ -166,7 +166,7 @@ def variant(
     })  # fmt: skip
 
 
-def _chips(site: Site, index: range, exact: str) -> dict[str, Tensor]:
+def _chips(site: Context, index: range, exact: str) -> dict[str, Tensor]:
     """Return programmed chips; layers whose names begin with ``exact`` hold what they were programmed to."""
     chips = site.program(index)
     clean = site.program(index, 0.0) if exact else {}

@@ -22,7 +22,7 @@ from typing import TYPE_CHECKING, Any
 from nvlib.errors import InputError
 from nvlib.papers.presets import LADDER, Entry, as_study
 from nvlib.records import digest
-from nvlib.store import Store, project_root, write_whole
+from nvlib.store import Store, atomic_write, project_root
 
 if TYPE_CHECKING:
     from nvlib.studies import Study
@@ -122,7 +122,7 @@ def write(name: str, entry: Entry, held: Climb, folder: Path | None = None) -> P
         f"# {name} at the operating points of `nvlib.papers.operating_points`. Gauss on validation images, percent by\n"
         f"# sigma_d: {curve}; guessing: {held.chance:.3g}. Written before any other method was trained.\n"
     )
-    write_whole(target, lambda aside: Path(aside).write_text(head + toml(study)))
+    atomic_write(target, lambda aside: Path(aside).write_text(head + toml(study)))
     if files.load(target) != study:
         raise InputError(f"{target} does not hold the study that was written; delete it and report this")
     return target

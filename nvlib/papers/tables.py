@@ -22,7 +22,7 @@ from nvlib.papers.printed_numbers import beside
 from nvlib.papers.registry import ARTEFACTS, artefact
 from nvlib.papers.rules import FAILS, MISSING, judge
 from nvlib.papers.select import Evidence, Protocol
-from nvlib.store import Store, project_root, write_whole
+from nvlib.store import Store, atomic_write, project_root
 
 COLUMNS = (
     "artefact", "paper", "notebook", "main", "claim", "said_by", "rule", "printed", "ours", "low", "high", "unit", "at",
@@ -195,5 +195,5 @@ def write_claims(path: str | os.PathLike[str] | None = None, results: Evidence |
     """Write `claims_table` of results (None: those that ship) as CSV; path None: results/claims.csv of the project."""
     target = Path(path) if path else (project_root() or Path()) / "results" / "claims.csv"
     table = claims_table(results).round({"ours": 4, "low": 4, "high": 4})
-    write_whole(target, lambda aside: table.to_csv(aside, index=False, lineterminator="\n"))
+    atomic_write(target, lambda aside: table.to_csv(aside, index=False, lineterminator="\n"))
     return target

@@ -15,16 +15,16 @@ format; what does not hold is set aside with a warning and computed again by its
 project lie compacted in results/<study>/, with SHA256SUMS. Nothing here needs torch but reading and writing weights,
 and no pickle is ever loaded.
 
-    places      where runs and shipped results lie
-    checksums   SHA256SUMS of what ships, and what becomes of a damaged file
-    formats     tables and tensors that tell their own damage
-    files       writing a file whole or not at all
-    table       the tidy table of samples
-    shipped     results that ship with the project
-    runs        the store
-    verify      every file of it, looked at
-    shipping    writing results that ship
-    remove      runs that are no longer wanted
+    locations  where runs and shipped results lie
+    checksums  SHA256SUMS of what ships, and what becomes of a damaged file
+    formats    tables and tensors that tell their own damage
+    files      writing a file whole or not at all
+    table      the tidy table of samples
+    shipped    results that ship with the project
+    runs       the store
+    verify     every file of it, looked at
+    shipping   writing results that ship
+    remove     runs that are no longer wanted
 
 >>> from nvlib import store
 >>> ships = store.results(network="lenet3", origin="shipped")
@@ -35,8 +35,8 @@ and no pickle is ever loaded.
 from nvlib.provenance import environment
 from nvlib.records import VERSION
 from nvlib.store.checksums import ASIDE, SUMS, Damage, Damaged
-from nvlib.store.files import DiskFull, sweep, write_json, write_whole
-from nvlib.store.places import local_runs, project_root, shipped_results
+from nvlib.store.files import DiskFull, atomic_write, remove_partial, write_json
+from nvlib.store.locations import local_runs, project_root, shipped_results
 from nvlib.store.remove import dependents, remove
 from nvlib.store.runs import Store, results
 from nvlib.store.shipping import compact, compact_analyses
@@ -45,6 +45,6 @@ from nvlib.store.verify import Finding, seal, verify
 
 __all__ = [
     "Store", "results", "COLUMNS", "DEPLOYED", "describe", "local_runs", "project_root", "shipped_results",
-    "write_json", "write_whole", "sweep", "DiskFull", "Damage", "Damaged", "SUMS", "ASIDE", "Finding", "verify", "seal",
-    "compact", "compact_analyses", "dependents", "remove", "environment", "VERSION",
+    "write_json", "atomic_write", "remove_partial", "DiskFull", "Damage", "Damaged", "SUMS", "ASIDE", "Finding",
+    "verify", "seal", "compact", "compact_analyses", "dependents", "remove", "environment", "VERSION",
 ]  # fmt: skip

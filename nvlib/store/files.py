@@ -23,10 +23,10 @@ class DiskFull(OSError):
 def write_json(path: Path, value: object) -> None:
     """Write JSON in one piece."""
     text = json.dumps(value, indent=1, sort_keys=True) + "\n"
-    write_whole(path, lambda target: Path(target).write_text(text))
+    atomic_write(path, lambda target: Path(target).write_text(text))
 
 
-def write_whole(path: Path, write: Callable[[str], object]) -> None:
+def atomic_write(path: Path, write: Callable[[str], object]) -> None:
     """Call ``write`` with a path aside, flush it to the disk, and rename it into place.
 
     Args:
@@ -56,7 +56,7 @@ def write_whole(path: Path, write: Callable[[str], object]) -> None:
         aside.unlink(missing_ok=True)
 
 
-def sweep(folder: Path, name: str = "*") -> None:
+def remove_partial(folder: Path, name: str = "*") -> None:
     """Delete what kills left of files half written; only for who alone writes them, by a lock.
 
     Args:

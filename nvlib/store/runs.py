@@ -18,8 +18,8 @@ from nvlib.errors import InputError
 from nvlib.provenance import environment, now
 from nvlib.records import VERSION, Analysis, Evaluation, Training, digest, values
 from nvlib.store import checksums, formats, shipped, table
-from nvlib.store.files import write_json, write_whole
-from nvlib.store.places import local_runs, shipped_results
+from nvlib.store.files import atomic_write, write_json
+from nvlib.store.locations import local_runs, shipped_results
 
 if TYPE_CHECKING:
     from torch import Tensor
@@ -352,9 +352,9 @@ def _write(path: Path, value: pd.DataFrame | Mapping[str, Any] | Callable[[str],
     if (path.parent / checksums.SUMS).exists():  # of an older version
         checksums.forget(path.parent, path.name)
     if isinstance(value, pd.DataFrame):
-        write_whole(path, partial(formats.write_table, value, index=False))
+        atomic_write(path, partial(formats.write_table, value, index=False))
     elif callable(value):
-        write_whole(path, value)
+        atomic_write(path, value)
     else:
         write_json(path, value)
 

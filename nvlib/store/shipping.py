@@ -13,7 +13,7 @@ import pandas as pd
 from nvlib.errors import InputError
 from nvlib.records import Analysis, Evaluation, digest
 from nvlib.store import checksums, table
-from nvlib.store.files import write_json, write_whole
+from nvlib.store.files import atomic_write, write_json
 from nvlib.store.runs import Store, results
 from nvlib.store.shipped import records, weights
 from nvlib.store.verify import examined
@@ -39,9 +39,9 @@ def compact(store: Store, target: Path, evaluations: Iterable[Evaluation], with_
         there = home / "weights.safetensors"
         there = there if there.exists() else weights(store.shipped, name)
         if with_weights and there:
-            write_whole(target / "weights" / f"{name}.safetensors", partial(shutil.copyfile, there))
+            atomic_write(target / "weights" / f"{name}.safetensors", partial(shutil.copyfile, there))
     write_json(target / "records.json", found)
-    write_whole(target / "samples.parquet", lambda path: rows.to_parquet(path, index=False, compression="zstd"))
+    atomic_write(target / "samples.parquet", lambda path: rows.to_parquet(path, index=False, compression="zstd"))
     return _sealed(target)
 
 
@@ -69,7 +69,7 @@ def compact_analyses(store: Store, target: Path, analyses: Iterable[Analysis]) -
     write_json(target / "records.json", found)
     for which, rows in parts.items():
         whole = pd.concat(rows, ignore_index=True).astype({"run": "category"})
-        write_whole(target / f"{which}.parquet", partial(whole.to_parquet, index=False, compression="zstd"))
+        atomic_write(target / f"{which}.parquet", partial(whole.to_parquet, index=False, compression="zstd"))
     return _sealed(target)
 
 

@@ -38,7 +38,7 @@ class Checkpoint:
         """Replace the file, in one piece."""
         notes = {key: getattr(self, key) for key in ("history", "trace", "plan", "spent")}
         text = json.dumps(notes, default=lambda value: value.item())  # numbers of numpy
-        store.write_whole(path, lambda target: formats.write_tensors(self.state, target, {"notes": text}))
+        store.atomic_write(path, lambda target: formats.write_tensors(self.state, target, {"notes": text}))
 
 
 def place(runs: Path, pack: Sequence[str]) -> Path:
@@ -50,7 +50,7 @@ def place(runs: Path, pack: Sequence[str]) -> Path:
 def remove(path: Path) -> None:
     """Delete a checkpoint that is not needed any more, and what kills left of it half written."""
     path.unlink(missing_ok=True)
-    store.sweep(path.parent, path.name)
+    store.remove_partial(path.parent, path.name)
 
 
 def find(runs: Path) -> list[tuple[str, ...]]:

@@ -76,7 +76,7 @@ def run_tasks(
                     else:
                         desk.carry_out(task, count)
                 for name in task.names:
-                    store.sweep(desk.where.runs / name)
+                    store.remove_partial(desk.where.runs / name)
             except Lost as lost:  # its weights turned out to be damaged: train again
                 if not any(lost.name in t.names for _, t in left):
                     plan = {"threads": task.plan["threads"], "device": task.plan["device"], "search": None}

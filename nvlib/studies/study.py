@@ -16,7 +16,7 @@ from nvlib.data import Dataset
 from nvlib.declarations import StudyFields
 from nvlib.errors import InputError, is_number, unknown
 from nvlib.methods import Recipe
-from nvlib.methods.keep import Held, Selection
+from nvlib.methods.checkpoint_selection import CheckpointSelection, Selection
 from nvlib.models import factory, own
 from nvlib.precision import PRECISIONS
 from nvlib.records import Evaluation, Training, digest, values
@@ -52,7 +52,7 @@ class Study(StudyFields):
         self._in_words()
         if self.chips < 1 or self.epochs < 1:
             raise InputError(f"chips={self.chips}, epochs={self.epochs} cannot run; expected at least 1 of each")
-        Held(self.select, self.patience, self.target, 1)  # checks them
+        CheckpointSelection(self.select, self.patience, self.target, 1)  # checks them
         for word in (self.precision, self.chip_precision or "float32"):
             if word not in PRECISIONS:
                 raise unknown("precision", word, PRECISIONS)

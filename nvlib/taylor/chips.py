@@ -58,10 +58,10 @@ def sample(
         raise InputError(f"chips={chips!r}, sigma_d={list(sigma_d)!r} sample nothing; expected at least one of each")
     where, rows, done = loss.point, [], 0
     plan = plan or population.plan(where.model, loss.split.x, chips * len(sigma_d))
-    strays = where.strays(layers, slices)
+    strays = where.deviations(layers, slices)
     for start in range(0, chips, plan.members):
         index = range(start, min(start + plan.members, chips))
-        luck = where.luck(seed, index)  # drawn once for every sigma_d
+        luck = where.deviates(seed, index)  # drawn once for every sigma_d
         for size in sigma_d:
             with torch.inference_mode():
                 held = {name: w + size * strays[name] * luck[name] for name, w in where.centre.items()}
@@ -80,7 +80,7 @@ def one_by_one(loss: Loss, *, chips: int = 50, seed: int = 0) -> pd.DataFrame:
     """
     where, slopes, rows = loss.point, loss.gradient(), []
     for i in range(chips):
-        moved = {name: where.deviation[name] * z for name, z in where.luck(seed, range(i, i + 1)).items()}
+        moved = {name: where.deviation[name] * z for name, z in where.deviates(seed, range(i, i + 1)).items()}
         bent = loss.hessian_times(moved)
         first = sum(float((moved[name].double().cpu() * slopes[name]).sum()) for name in moved)
         second = sum(float((moved[name].double().cpu() * bent[name]).sum()) for name in moved)

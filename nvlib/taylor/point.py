@@ -78,7 +78,9 @@ class Point:
         parts = zip(self.centre.items(), vector.split(sizes, -1), strict=True)
         return {name: part.to(w.dtype).reshape(*vector.shape[:-1], *w.shape) for (name, w), part in parts}
 
-    def strays(self, layers: Collection[str] | None = None, slices: Collection[int] | None = None) -> dict[str, Tensor]:
+    def deviations(
+        self, layers: Collection[str] | None = None, slices: Collection[int] | None = None
+    ) -> dict[str, Tensor]:
         """Return deviations at sigma_d = 1 with noise in some layers or slices only; None: in all.
 
         Raises:
@@ -97,7 +99,7 @@ class Point:
             kept[name] = deviation if layers is None or name in layers else torch.zeros_like(deviation)
         return kept
 
-    def luck(self, seed: int, index: range) -> dict[str, Tensor]:
+    def deviates(self, seed: int, index: range) -> dict[str, Tensor]:
         """Return the standardised deviations of chips ``index`` of family ``seed``, name -> (chips, ...)."""
         drawn = {}
         for name, w in self.centre.items():
@@ -115,7 +117,7 @@ class Point:
         slices: Collection[int] | None = None,
     ) -> dict[str, Tensor]:
         """Return the weights of chips, name -> (chips, ...); with noise in some layers or slices only, if asked for."""
-        strays, luck = self.strays(layers, slices), self.luck(seed, index)
+        strays, luck = self.deviations(layers, slices), self.deviates(seed, index)
         return {name: w + sigma_d * strays[name] * luck[name] for name, w in self.centre.items()}
 
 

@@ -42,7 +42,7 @@ class Batch:
 
 
 @dataclass
-class Run:
+class TrainingState:
     """The clean stacked weights of all rows (here also: members), and what is done with them.
 
     ``extra`` holds parameters that a method trains beside the network's and that are no part of the result;
@@ -104,14 +104,14 @@ class Run:
             All tensors of the population; those on arrays replaced, with gradients straight through to the clean.
         """
         clean = {name: self.clean(name) for name in self.arrays}
-        return self.weights | self.strayed(clean, law, sigma, stream, space)
+        return self.weights | self.perturbed(clean, law, sigma, stream, space)
 
     def clean(self, name: str, weights: Mapping[str, Tensor] | None = None) -> Tensor:
         """Return a stacked tensor on arrays without noise; a parametrised one made from what is trained."""
         weights = self.weights if weights is None else weights
         return weights[name] if name in weights else modules.effective(self.model, name, weights)
 
-    def strayed(
+    def perturbed(
         self,
         clean: Mapping[str, Tensor],
         law: Law | None,
@@ -127,9 +127,9 @@ class Run:
         if fast and (law is None or hasattr(law, "transform")):
             held = self._compiled(clean, law, sigma, stream, space)
             return dict(zip(clean, _StraightThrough.apply(held, *clean.values()), strict=True)) if clean else {}
-        return {name: self._stray(name, w, law, sigma, stream, space) for name, w in clean.items()}
+        return {name: self._perturb(name, w, law, sigma, stream, space) for name, w in clean.items()}
 
-    def _stray(
+    def _perturb(
         self, name: str, w: Tensor, law: Law | None, sigma: Tensor | float | None, stream: str, space: str
     ) -> Tensor:
         """Return one stacked tensor strayed by PyTorch's operations."""
@@ -240,7 +240,7 @@ class Run:
             for start in range(0, len(chips), at_once):
                 part = chips[start : start + at_once]
                 with modules.evaluating(self.model):
-                    z = {name: self._luck(seed, part, name) for name in self.arrays}
+                    z = {name: self._deviates(seed, part, name) for name in self.arrays}
                 for i in alike:
                     with modules.evaluating(self.model):
                         held = self._programmed(rows[i], z, seed, part)
@@ -248,7 +248,7 @@ class Run:
                     found[i, start : start + len(part)] = scores
         return found
 
-    def _luck(self, seed: int, chips: range, name: str) -> Tensor:
+    def _deviates(self, seed: int, chips: range, name: str) -> Tensor:
         """Return the standardised deviations of a tensor on chips of a search, (chips, ...)."""
         w = self.clean(name)
         return philox.normal(seed, chips, f"search/{name}", w[0].numel(), w.device).to(w.dtype).view(-1, *w.shape[1:])

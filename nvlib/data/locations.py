@@ -66,7 +66,7 @@ def located(name: str, root: Path, download: bool) -> Path:
     """Return where a data set lies, fetched if it may be.
 
     Raises:
-        InputError: if it is nowhere, naming where it should be and every remedy; or cannot be fetched.
+        InputError: if it is nowhere, naming where it should be and what to do; or cannot be fetched.
     """
     found = find(name, root)
     if found is None and download:

@@ -25,7 +25,7 @@ from torch import Tensor, nn
 from torch.nn.modules.batchnorm import _BatchNorm
 
 from nvlib import modules
-from nvlib.deploy.site import Deployment, Remedied, Remedy, Site
+from nvlib.deploy.context import Context, Deployment, Outcome, Procedure
 from nvlib.errors import InputError, whole_field
 
 
@@ -77,11 +77,11 @@ class Normalise(Deployment):
     sets: ClassVar[int] = 2
     effects: ClassVar[bool] = True
 
-    def remedy(self, site: Site) -> Remedy:
+    def procedure(self, context: Context) -> Procedure:
         """Take the statistics of a block of chips again."""
-        x = site.train.x[: self.images]
+        x = context.train.x[: self.images]
 
-        def normalised(part: range, chips: Mapping[str, Tensor]) -> Remedied:
-            return Remedied(site.score(retaken(site.model, chips, x)))
+        def normalised(part: range, chips: Mapping[str, Tensor]) -> Outcome:
+            return Outcome(context.score(retaken(context.model, chips, x)))
 
         return normalised

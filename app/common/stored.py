@@ -11,7 +11,7 @@ import streamlit as st
 from common.query import Query
 from nvlib.errors import InputError
 from nvlib.explore import select
-from nvlib.explore.words import command
+from nvlib.explore.code_text import command
 from nvlib.store import Store, results
 
 

@@ -30,7 +30,7 @@ from torch import Tensor
 from nvlib import philox
 from nvlib.cells import Cells, cells_of
 from nvlib.conditions import Crossbar
-from nvlib.deploy.site import Site
+from nvlib.deploy.context import Context
 from nvlib.devices import Device
 from nvlib.errors import number, whole
 
@@ -108,13 +108,13 @@ class Verification:
         """Return the expected pulses of a cell at one level."""
         return mean_pulses(self.spreads[level], self.margin, self.max_pulses)
 
-    def written(self, site: Site, tensors: Mapping[str, Tensor]) -> np.ndarray:
+    def written(self, context: Context, tensors: Mapping[str, Tensor]) -> np.ndarray:
         """Return the closed form's pulses for writing stacked tensors (chips, ...), (chips,)."""
         count = len(next(iter(tensors.values())))
         if len(set(self.spreads)) == 1:
             weights = sum(w[0].numel() for w in tensors.values())
-            return np.full(count, site.count(weights) * self.mean())
-        each = [sum(float(self.expected(w[chip], site.crossbar).sum()) for w in tensors.values())
+            return np.full(count, context.count(weights) * self.mean())
+        each = [sum(float(self.expected(w[chip], context.crossbar).sum()) for w in tensors.values())
                 for chip in range(count)]  # fmt: skip
         return np.array(each)
 

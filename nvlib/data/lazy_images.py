@@ -17,7 +17,7 @@ from typing import Any
 import numpy as np
 
 from nvlib.data import depth
-from nvlib.data.places import one_line
+from nvlib.data.locations import one_line
 from nvlib.errors import InputError
 
 Scale = tuple[Sequence[float], Sequence[float]]  # mean and standard deviation per channel, of pixels in [0, 1]

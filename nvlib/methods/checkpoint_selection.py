@@ -17,7 +17,7 @@ from nvlib.errors import InputError, unknown, whole
 from nvlib.records import later
 
 if TYPE_CHECKING:
-    from nvlib.methods.run import Run
+    from nvlib.methods.training_state import TrainingState
 
 SELECT = ("last", "best")
 
@@ -39,7 +39,7 @@ class Selection:
     start: str | None = later(None)
 
 
-class Held:
+class CheckpointSelection:
     """The weights that members hold, by their noisy validation accuracy so far.
 
     Args:
@@ -67,7 +67,7 @@ class Held:
         """Return whether anything but the last epoch can be the result."""
         return self.select == "best" or self.patience is not None or self.target is not None
 
-    def look(self, run: Run, noisy: np.ndarray) -> None:
+    def look(self, run: TrainingState, noisy: np.ndarray) -> None:
         """Take in an epoch: its result rows and their noisy validation accuracy."""
         now = run.epoch + 1
         better = ~self.stopped & (noisy > self.score)

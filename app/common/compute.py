@@ -14,7 +14,7 @@ import pandas as pd
 import streamlit as st
 
 from common.query import Query
-from common.reading import stored
+from common.stored import stored
 from nvlib import devices
 from nvlib.devices import Device
 from nvlib.errors import InputError

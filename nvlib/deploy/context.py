@@ -1,13 +1,14 @@
 """Where deployment happens: the chips of one call, what is known of them, and how they are scored.
 
 All deployment methods share one shape. For each block of chips: program the model (the same draws as `nvlib.program`),
-score the chips as they are, apply the remedy, score them again. A chip's remedy uses nothing of its neighbours.
+score the chips as they are, apply the procedure, score them again. A chip's procedure uses nothing of its neighbours.
 """
 
 from __future__ import annotations
 
 from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass, replace
+from functools import partial
 from typing import ClassVar, Protocol, Unpack
 
 import numpy as np
@@ -20,7 +21,7 @@ from nvlib.conditions import LEFT_OUT, Conditions, Crossbar, as_crossbar
 from nvlib.crossbar import array_weights, program
 from nvlib.data import Dataset, Split
 from nvlib.deploy.deployed import COLUMNS, Deployed
-from nvlib.deploy.tune import Tuned
+from nvlib.deploy.finetune import Tuned
 from nvlib.devices import Device
 from nvlib.errors import InputError
 from nvlib.evaluate import as_split, score
@@ -32,7 +33,7 @@ BLOCK = 16  # chips at a time, unless memory bids fewer
 
 
 @dataclass(frozen=True)
-class Site:
+class Context:
     """A model to deploy, in evaluation mode, with the conditions of its chips."""
 
     model: nn.Module
@@ -84,8 +85,8 @@ class Site:
 
 
 @dataclass
-class Remedied:
-    """What a remedy leaves of a block of chips: scores on the test split, and costs (a number, or one a chip)."""
+class Outcome:
+    """What a procedure leaves of a block of chips: scores on the test split, and costs (a number, or one a chip)."""
 
     scores: tuple[Tensor, Tensor, Tensor]
     verified: float | np.ndarray = 0
@@ -110,13 +111,13 @@ class Stage:
     arrays: dict[str, Tensor]
 
 
-Remedy = Callable[[range, Mapping[str, Tensor]], Remedied]  # (index of a block, its weights by name) -> what is left
+Procedure = Callable[[range, Mapping[str, Tensor]], Outcome]  # (index of a block, its weights by name) -> what is left
 
 
 class Deployment:
     """What all deployment methods share: a frozen dataclass of parameters, and how it is applied.
 
-    A method says its ``remedy``; one that trains (`Trained`) says its stages.
+    A method says its ``procedure``; one that trains (`Trained`) says its stages.
     """
 
     effects: ClassVar[bool] = False  # whether it is right for chips that something befell after programming
@@ -129,9 +130,9 @@ class Deployment:
     def check(self, model: nn.Module) -> None:
         """Refuse a network that the method does not fit; every one does unless a method says otherwise."""
 
-    def remedy(self, site: Site) -> Remedy:
+    def procedure(self, context: Context) -> Procedure:
         """Return what is done to a block of chips; it must treat each chip by itself."""
-        raise NotImplementedError(f"{type(self).__name__} has no remedy")
+        raise NotImplementedError(f"{type(self).__name__} has no procedure")
 
     def apply(
         self, model: nn.Module, data: Dataset, crossbar: Crossbar | Device | str | None = None,
@@ -158,41 +159,43 @@ class Deployment:
         chips = self.sets * len(index) if isinstance(index, range) else 1
         crossbar = as_crossbar(crossbar, sigma_d, **conditions)
         crossbar.only_programming(f"deployment by {getattr(self, 'name', type(self).__name__)}", effects=self.effects)
-        site = survey(model, data, crossbar, seed=seed, on=on, chips=chips, befallen=True)
-        return self.deployed(site, index, progress)
+        context = prepare(model, data, crossbar, seed=seed, on=on, chips=chips, befallen=True)
+        return self.deployed(context, index, progress)
 
-    def deployed(self, site: Site, index: range, progress: bool | Callable[[int, int], None]) -> Iterator[Deployed]:
-        """Yield blocks of the site's chips, deployed."""
-        return blocks(site, index, self.remedy(site), progress=progress)
+    def deployed(
+        self, context: Context, index: range, progress: bool | Callable[[int, int], None]
+    ) -> Iterator[Deployed]:
+        """Yield blocks of the context's chips, deployed."""
+        return blocks(context, index, self.procedure(context), progress=progress)
 
 
 class Trained(Deployment):
     """What methods share that train something for each chip, `Trains`."""
 
     def deployed(
-        self: Trains, site: Site, index: range, progress: bool | Callable[[int, int], None]
+        self: Trains, context: Context, index: range, progress: bool | Callable[[int, int], None]
     ) -> Iterator[Deployed]:
         """Yield blocks of the site's chips, as many at once as their frozen features allow."""
-        return rounds(self, site, index, progress)
+        return rounds(self, context, index, progress)
 
 
 class Trains(Protocol):
     """A deployment method that trains something for each chip."""
 
-    def stages(self, site: Site, index: range, chips: Mapping[str, Tensor]) -> Iterator[Stage]:
+    def stages(self, context: Context, index: range, chips: Mapping[str, Tensor]) -> Iterator[Stage]:
         """Train a block of chips; yields after each epoch."""
         ...
 
-    def chips_at_once(self, site: Site) -> int:
+    def chips_at_once(self, context: Context) -> int:
         """Return how many chips' frozen features fit in memory."""
         ...
 
-    def left(self, site: Site, index: range, chips: Mapping[str, Tensor]) -> Remedied:
+    def left(self, context: Context, index: range, chips: Mapping[str, Tensor]) -> Outcome:
         """Train, write and score a block of chips."""
         ...
 
 
-def survey(
+def prepare(
     model: nn.Module,
     data: Dataset,
     crossbar: Crossbar | Device | str | None = None,
@@ -203,11 +206,11 @@ def survey(
     chips: int = 1,
     befallen: bool = False,
     **conditions: Unpack[Conditions],
-) -> Site:
+) -> Context:
     """Check what is asked for and return the site; the model is copied, not changed.
 
     ``befallen``: whether what is done there is right for chips that something befell after programming. A reading is
-    then the first one, before the remedy and behind it.
+    then the first one, before the procedure and behind it.
 
     Raises:
         InputError: for values that cannot be used.
@@ -227,13 +230,13 @@ def survey(
     probe.inspect(model, train, validation, test)
     felt.watch(owner, model, test.x, crossbar, seed)
     plan = population.plan(model, test.x, max(1, chips), how=None if dtype == torch.float32 else "loop")
-    return Site(model, array_weights(model), crossbar, seed, train, validation, test, plan)
+    return Context(model, array_weights(model), crossbar, seed, train, validation, test, plan)
 
 
 def blocks(
-    site: Site,
+    context: Context,
     index: range,
-    remedy: Remedy,
+    procedure: Procedure,
     *,
     at_once: int = BLOCK,
     progress: bool | Callable[[int, int], None] = False,
@@ -241,9 +244,9 @@ def blocks(
     """Yield blocks of remedied chips in order.
 
     Args:
-        site: from `survey`.
+        context: from `prepare`.
         index: which chips.
-        remedy: (index of the block, its weights by name) -> what is left; it must treat each chip by itself.
+        procedure: (index of the block, its weights by name) -> what is left; it must treat each chip by itself.
         at_once: chips of a block.
         progress: True for a bar, or a function called with (done, chips).
     """
@@ -253,17 +256,17 @@ def blocks(
     with tqdm(total=len(index), unit="chip", disable=progress is not True, desc="chips") as bar:
         for start in range(0, len(index), at_once):
             part = index[start : start + at_once]
-            chips = site.program(part)
-            before = site.score(chips)[0]
-            yield _entries(site, part, before, remedy(part, chips))
+            chips = context.program(part)
+            before = context.score(chips)[0]
+            yield _entries(context, part, before, procedure(part, chips))
             done += len(part)
             bar.update(len(part))
             if callable(progress):
                 progress(done, len(index))
 
 
-def _entries(site: Site, part: range, before: Tensor, left: Remedied) -> Deployed:
-    total = site.cells + left.added
+def _entries(context: Context, part: range, before: Tensor, left: Outcome) -> Deployed:
+    total = context.cells + left.added
     columns = {
         "before": before.numpy(), "cells": total, "verified": left.verified,
         "pulses": float(total) if left.pulses is None else left.pulses, "passes": left.passes, "seconds": left.seconds,
@@ -272,35 +275,38 @@ def _entries(site: Site, part: range, before: Tensor, left: Remedied) -> Deploye
     kinds = dict.fromkeys(("cells", "verified", "passes"), np.int64)
     filled = {name: np.broadcast_to(np.asarray(columns[name], kinds.get(name, np.float64)), (len(part),)).copy()
               for name in COLUMNS}  # fmt: skip
-    return Deployed(np.array(part), **filled, seed=site.seed, plan=site.plan)
+    return Deployed(np.array(part), **filled, seed=context.seed, plan=context.plan)
 
 
 # -- methods that train ----------------------------------------------------------------------------------------------
 
 
 def rounds(
-    method: Trains, site: Site, index: range, progress: bool | Callable[[int, int], None] = False
+    method: Trains, context: Context, index: range, progress: bool | Callable[[int, int], None] = False
 ) -> Iterator[Deployed]:
     """Yield blocks of chips that a method trains, as many at once as their frozen features allow."""
-    at_once = max(1, min(BLOCK, method.chips_at_once(site)))
-    return blocks(site, index, lambda part, chips: method.left(site, part, chips), at_once=at_once, progress=progress)
+    at_once = max(1, min(BLOCK, method.chips_at_once(context)))
+    left = partial(method.left, context)
+    return blocks(context, index, left, at_once=at_once, progress=progress)
 
 
-def mean_scores(site: Site, stage: Stage, draws: int, split: Split | None = None) -> tuple[Tensor, Tensor, Tensor]:
+def mean_scores(
+    context: Context, stage: Stage, draws: int, split: Split | None = None
+) -> tuple[Tensor, Tensor, Tensor]:
     """Return accuracy, loss and EKL of trained chips, means over several writes of what was trained."""
     found = []
     for draw in range(draws):
         module, weights = stage.held(draw)
-        found.append(torch.stack(site.score(weights, split, module)))
+        found.append(torch.stack(context.score(weights, split, module)))
     accuracy, loss, ekl = torch.stack(found).mean(0)
     return accuracy, loss, ekl
 
 
 def finish(
-    site: Site, stage: Stage, draws: int, *, verified: int = 0, pulses: np.ndarray | None = None, added: int = 0
-) -> Remedied:
+    context: Context, stage: Stage, draws: int, *, verified: int = 0, pulses: np.ndarray | None = None, added: int = 0
+) -> Outcome:
     """Score trained chips and add up what they cost."""
     count = len(next(iter(stage.arrays.values())))
-    return Remedied(
-        mean_scores(site, stage, draws), verified, pulses, added, stage.tuned.passes, stage.tuned.seconds / count
+    return Outcome(
+        mean_scores(context, stage, draws), verified, pulses, added, stage.tuned.passes, stage.tuned.seconds / count
     )

@@ -9,9 +9,9 @@ import streamlit as st
 
 from common.answers import offer
 from common.query import Query
-from common.reading import stored
+from common.stored import stored
 from nvlib import figures
-from nvlib.explore.words import command
+from nvlib.explore.code_text import command
 
 
 def missing(query: Query, df: pd.DataFrame) -> list[str]:
