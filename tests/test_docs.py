@@ -78,7 +78,8 @@ def test_what_the_readme_found_is_what_the_claims_say():
 @pytest.mark.slow
 def test_what_the_readme_says_of_the_weight_range():
     said = re.search(r"from ([\d.]+) to ([\d.]+) % without noise and from ([\d.]+) to ([\d.]+) % with Gauss", found())
-    shipped = nvlib.results(network="lenet", sigma_d=0.2, protocol="matched", train_seed=0, epochs=10, origin="shipped")
+    shipped = nvlib.results(network="lenet", device="rram", sigma_d=0.2, protocol="matched", train_seed=0, epochs=10,
+                            origin="shipped")
     mnist, ours = nvlib.load("mnist"), []
     for method in ("none", "gaussian"):
         model = studies.model_of(shipped[shipped.method == method].training.iloc[0])
