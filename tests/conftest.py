@@ -20,6 +20,20 @@ def main_module(monkeypatch):
     monkeypatch.setitem(sys.modules, "__main__", sys.modules["__main__"])
 
 
+@pytest.fixture(autouse=True)
+def names():
+    """Leave what is known by name as it was: tests bring methods, networks and deployments of their own."""
+    import nvlib.deploy
+
+    known = [nvlib.METHODS, nvlib.MODELS, nvlib.DEPLOYMENTS]
+    before = [dict(each) for each in known]
+    yield
+    for each, held in zip(known, before, strict=True):
+        if dict(each) != held:
+            each.clear()
+            each.update(held)
+
+
 @pytest.fixture(scope="session")
 def mnist():
     """A thousand real digits of each split."""

@@ -46,7 +46,8 @@ def spec(output):
 def test_a_choice_with_results_is_answered_by_them(table, shipped, sigma_d):
     found = explore.answer(explore.Query(sigma_d=sigma_d), table, store=shipped)
     where = {"network": "lenet", "mapping": "differential", "epochs": 10, "images": 10_000, "protocol": "matched",
-             "sigma_d": sigma_d, "deployment": "", "range": "max", "method": ["none", "gaussian"]}  # fmt: skip
+             "sigma_d": sigma_d, "deployment": "", "range": "max", "device": "rram",
+             "method": ["none", "gaussian"]}  # fmt: skip
     wanted = nvlib.results(shipped, **where)
     assert len(found.rows) == len(wanted) > 2000
     assert sorted(found.rows["accuracy"]) == sorted(wanted["accuracy"])
@@ -78,7 +79,7 @@ def test_a_choice_without_results_names_the_models_that_can_be_scored(table, shi
 @pytest.mark.parametrize(
     ("query", "bits", "says"),
     [
-        (explore.Query(device="fefet1"), None, "no stored model was trained for FeFET1"),
+        (explore.Query(device="fefet1", sigma_d=0.4), None, "no stored model was trained for FeFET1"),
         (explore.Query(network="resnet18"), None, "no model of ResNet-18 on MNIST is stored"),
         (explore.Query(protocol="swept"), None, "choose the sigma_d of its training"),
     ],
@@ -195,6 +196,8 @@ def test_moving_a_widget_draws_the_choice(panel):
 def test_a_measured_device_has_factors(panel):
     panel.controls["device"].value = "pcm"
     assert panel.controls["sigma_d"].value == 1.0 and panel.controls["reference"].disabled
+    assert len(panel.rows) == 800
+    panel.controls["sigma_d"].value = 0.75
     assert "No stored result for w/o noise" in panel.parts.said.value
     panel.controls["device"].value = "rram"
     assert panel.controls["sigma_d"].value == 0.2 and len(panel.rows)

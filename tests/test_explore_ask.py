@@ -35,12 +35,12 @@ def test_another_device_of_a_model_without_noise_is_chips_of_the_stored_one(tabl
 
 
 def test_a_swept_model_is_programmed_on_another_device(table):
-    query = Query(device="fefet1", sigma_d=0.3, method=("gaussian", "trice"), protocol="swept", train_sigma_d=0.2)
+    query = Query(device="sonos", sigma_d=1.0, method=("gaussian", "trice"), protocol="swept", train_sigma_d=0.2)
     asked = ask.ask(query, query.method, table)
     assert asked.trainings == 0
     for training, evaluation in pairs(asked):
         assert digest(training) in SHIPPED.shipped_records() and training.device["name"] == "rram"
-        assert evaluation.device["name"] == "fefet1"
+        assert evaluation.device["name"] == "sonos"
 
 
 def test_a_range_after_training_is_chips_of_the_stored_model(table):
@@ -85,7 +85,7 @@ def test_an_offer_is_taken_once_by_all_who_ask(monkeypatch, tmp_path):
 
     one, two = (appkit.launched() for _ in range(2))
     for app in (one, two):
-        app.query_params["device"], app.query_params["method"] = "pcm", "none"
+        app.query_params["device"], app.query_params["sigma_d"], app.query_params["method"] = "pcm", "0.75", "none"
     one = appkit.sound(one.run())
     next(b for b in one.button if b.label == "Compute it now").click().run()
     assert len(launch.jobs()) == 1

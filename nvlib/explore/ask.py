@@ -12,7 +12,7 @@ from typing import Any
 
 import pandas as pd
 
-from nvlib import plugins
+from nvlib import catalogue, plugins
 from nvlib.explore import select
 from nvlib.explore.query import Query
 from nvlib.records import Training
@@ -98,21 +98,24 @@ def aged(training: str, query: Query, effects: Sequence[str], *, chips: int = CH
 def _like(method: str, query: Query, table: pd.DataFrame, store: Store) -> tuple[Training | None, str]:
     """Return the stored training that a method's would be like, or is, and its hash.
 
-    First by sigma_d (of training), then by device, epochs (those shown, or ten) and seed.
+    First by epochs (those shown, or ten), then by device and sigma_d (of training; swept: sigma_d first) and seed.
     """
     found = select.trainings(table, replace(query, method=(method,), setting=None), mapping=False)
     if found.empty:
         return None, ""
     at = query.train_sigma_d if query.protocol == "swept" else query.sigma_d
     epochs = query.setting[0] if query.setting else EPOCHS
+    listed = list(catalogue.DEVICES)
     records = {name: store.training(name) for name in found.index}
     records = {name: r for name, r in records.items() if not r.recipe.get("start")} or records
 
     def distance(name: str) -> tuple[Any, ...]:
         r = records[name]
         device = (r.device or {}).get("name", query.device)
-        return (r.epochs != epochs, device != query.device, abs(r.sigma_d - (at or 0)) if method != "none" else 0,
-                r.range != "max", not store.has_weights(name), r.seed, name)  # fmt: skip
+        off, other = abs(r.sigma_d - (at or 0)) if method != "none" else 0, device != query.device
+        first = (off, other) if query.protocol == "swept" else (other, off)  # the model itself, or one like it
+        place = listed.index(device) if device in listed else len(listed)
+        return (r.epochs != epochs, *first, r.range != "max", not store.has_weights(name), r.seed, place, name)
 
     best = min(records, key=distance)
     return records[best], best

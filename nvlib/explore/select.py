@@ -93,7 +93,9 @@ def settings(table: pd.DataFrame, query: Query) -> list[tuple[int | str, ...]]:
 
 
 def trainings(table: pd.DataFrame, query: Query, mapping: bool = True) -> pd.DataFrame:
-    """Return the stored trainings of a query's network, data set and methods, whatever their device: a row a hash.
+    """Return the stored trainings of a query's network, data set and methods: a row a hash.
+
+    Its ``device`` is the one trained for; empty for a training without noise, which is for any, and where unknown.
 
     Args:
         table: from `nvlib.store.results`.
@@ -106,19 +108,26 @@ def trainings(table: pd.DataFrame, query: Query, mapping: bool = True) -> pd.Dat
     for column in ("network", "dataset", *(["mapping"] if mapping else [])):
         keep &= table[column] == getattr(query, column)
     columns = ["training", "method", "train_sigma_d", "train_seed", "epochs", "bits", "activation_bits"]
-    found = table.loc[keep, columns].drop_duplicates("training").astype({"training": object, "method": object})
-    return found.sort_values(["method", "train_sigma_d", "train_seed", "training"]).set_index("training")
+    rows = table[keep]
+    found = rows[columns].drop_duplicates("training").astype({"training": object, "method": object})
+    found = found.sort_values(["method", "train_sigma_d", "train_seed", "training"]).set_index("training")
+    matched = rows.loc[rows["protocol"] == "matched", ["training", "device"]].astype(object)
+    device = matched.drop_duplicates("training").set_index("training")["device"].reindex(found.index).fillna("")
+    return found.assign(device=device.where(found["method"] != "none", ""))
 
 
 def labels(found: pd.DataFrame) -> dict[str, str]:
     """Return what `trainings` found as a reader chooses it: text -> hash."""
     return {
-        f"{figures.style(row.method).label}, trained at sigma_d = {row.train_sigma_d:g}, seed {row.train_seed}, "
+        f"{figures.style(row.method).label}, trained at sigma_d = {row.train_sigma_d:g}"
+        f"{f' of {figures.name(row.device)}' if row.device else ''}, seed {row.train_seed}, "
         f"{row.epochs} epochs ({name[:10]})": name for name, row in found.iterrows()
     }  # fmt: skip
 
 
 def near(found: pd.DataFrame, query: Query) -> str:
-    """Return the label of the model trained nearest to a query's sigma_d."""
-    distance = (found["train_sigma_d"] - query.sigma_d).abs().tolist()
-    return list(labels(found))[distance.index(min(distance))]
+    """Return the label of the model trained nearest to a query's sigma_d, for its device where there is one."""
+    distance = (found["train_sigma_d"] - query.sigma_d).abs()
+    other = ~found["device"].isin([query.device, ""])
+    order = list(zip(other, distance, strict=True))
+    return list(labels(found))[order.index(min(order))]
