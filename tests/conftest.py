@@ -23,9 +23,10 @@ def main_module(monkeypatch):
 @pytest.fixture(autouse=True)
 def names():
     """Leave what is known by name as it was: tests bring methods, networks and deployments of their own."""
-    import nvlib.deploy
+    from nvlib import catalogue
 
-    known = [nvlib.METHODS, nvlib.MODELS, nvlib.DEPLOYMENTS]
+    known = [nvlib.METHODS, nvlib.MODELS, nvlib.DEPLOYMENTS,
+             catalogue.METHODS, catalogue.NETWORKS, catalogue.DEPLOYMENTS]  # fmt: skip
     before = [dict(each) for each in known]
     yield
     for each, held in zip(known, before, strict=True):

@@ -32,7 +32,9 @@ STATES = {  # what leads to the controls of each page, beside those of the sideb
     "run": ({},),
     "reproduce": ({},),
 }
-FILES = {"overview": "common/sidebar.py", "compare": "common/beside.py", "deploy": "common/onchip.py"}  # shown too
+FILES = {  # shown too
+    "overview": "common/sidebar.py", "compare": "common/beside.py", "deploy": "common/deployed_tables.py",
+}  # fmt: skip
 PLACES = {"choice": 2, "choose": 2, "number": 1}  # of a control's key among the arguments
 NEXT = {"network": OWN, "device": "fefet1"}  # a measured device has no reference to choose
 VIEWS = ("protocol", "compare", "why", "lab", "from", "deploy")  # fixed by a state, which its address must set
