@@ -15,7 +15,7 @@ model of which nothing was said is not run again while its weights, attributes a
 from __future__ import annotations
 
 import warnings
-from collections.abc import Iterator
+from collections.abc import Hashable, Iterator
 from contextlib import contextmanager
 from typing import Any
 from weakref import WeakKeyDictionary
@@ -26,12 +26,14 @@ from torch import Tensor, nn
 from nvlib.data import Split
 from nvlib.errors import InputError
 from nvlib.modules import copied
+from nvlib.native.graph import Unsupported
+from nvlib.native.run import structure
 
 _IMAGES = 4
 _AGAIN = {torch.float64: 1e-9}  # of the outputs' scale: what the same sums in another order do not reach
 _BESIDE = {torch.float64: 1e-6}
 _AGAIN_ELSE, _BESIDE_ELSE = 1e-4, 1e-2  # in lower precision quantised activations move by a step
-_sound: WeakKeyDictionary[nn.Module, tuple[tuple, int]] = WeakKeyDictionary()  # its state then, its classes
+_sound: WeakKeyDictionary[nn.Module, tuple[Hashable, int]] = WeakKeyDictionary()  # its state then, its classes
 
 
 def ready(model: nn.Module, split: Split) -> Split:
@@ -55,11 +57,11 @@ def inspect(model: nn.Module, split: Split, *others: Split, owner: nn.Module | N
         InputError: if the model does not run on these images, does not give logits (batch, classes) of at least two
             classes, gives numbers that are not finite, or has no class of one of the labels.
     """
-    state = (*_state(model), split.x.shape[1:], split.x.dtype) if owner is not None else ()
-    known, classes = _sound.get(owner, ((), 0)) if owner is not None else ((), 0)
-    if not state or known != state:
+    state = None if owner is None else _state(model, split.x)
+    known, classes = _sound.get(owner, (None, 0)) if owner is not None else (None, 0)
+    if state is None or known != state:
         classes, said = _run(model, split)
-        if owner is not None and not said:
+        if owner is not None and state is not None and not said:
             _sound[owner] = state, classes
         for line in said:
             warnings.warn(line, stacklevel=3)
@@ -100,14 +102,14 @@ def _run(model: nn.Module, split: Split) -> tuple[int, list[str]]:
 
 
 @torch.no_grad()
-def _state(model: nn.Module) -> tuple:
-    """Return what decides how a model computes: sums of its tensors, plain attributes and code of its parts."""
-    tensors = [(name, t.sum().item()) for name, t in (*model.named_parameters(), *model.named_buffers())]
-    parts = [(name, id(getattr(part.forward, "__code__", part.forward)),
-              *((k, id(v) if callable(v) else v) for k, v in vars(part).items()
-                if isinstance(v, bool | int | float | str) or callable(v)))
-             for name, part in model.named_modules()]  # fmt: skip
-    return (*tensors, *parts)
+def _state(model: nn.Module, x: Tensor) -> tuple[Hashable, ...] | None:
+    """Return what decides how a model computes: code, settings, sums of its tensors; None where that cannot be told."""
+    try:
+        code = structure(model)
+        sums = tuple(t.sum().item() for t in (*model.parameters(), *model.buffers()))
+    except (Unsupported, RuntimeError):  # the second: a kind of tensor that has no sum
+        return None
+    return code, sums, x.shape[1:], x.dtype
 
 
 def _outputs(model: nn.Module, x: Tensor) -> tuple[Any, Tensor | None, Tensor | None]:

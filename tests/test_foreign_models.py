@@ -39,6 +39,11 @@ def said(model, x=X, y=Y, **options):
     return " | ".join(str(w.message) for w in caught)
 
 
+def helper(x):
+    """What a notebook defines beside a network, and defines again."""
+    return x
+
+
 RANDOM = {
     "dropout": lambda x: F.dropout(x, 0.5),
     "rare dropout": lambda x: F.dropout(x, 0.001),
@@ -166,6 +171,10 @@ def test_a_sound_network_is_looked_at_once_and_again_when_it_changes(monkeypatch
     assert said(model) == "" and len(looked) == 2
     model.head = lambda out: out + torch.randn_like(out)
     assert "draws random" in said(model) and "draws random" in said(model)
+    helped = Of(before=lambda x: helper(x))
+    assert said(helped) == ""
+    monkeypatch.setitem(globals(), "helper", lambda x: x + torch.randn_like(x))
+    assert "draws random" in said(helped)
     model.head, model.f.bias.data[0] = nn.Identity(), float("nan")
     for _ in range(2):
         with pytest.raises(InputError, match="logits of Of are not finite"):
