@@ -20,8 +20,8 @@ _HOME = {
     "monte_carlo": "nvlib.evaluate",
     "stages": "nvlib.by_stage",
     "sweep": "nvlib.sweeps",
-    "Samples": "nvlib.evaluate",
-    "Interrupted": "nvlib.evaluate",
+    "Samples": "nvlib.samples",
+    "Interrupted": "nvlib.samples",
     "train": "nvlib.methods",
     "METHODS": "nvlib.methods",
     "Recipe": "nvlib.methods",
@@ -52,10 +52,11 @@ if TYPE_CHECKING:
     from nvlib.data import load
     from nvlib.deploy import DEPLOYMENTS
     from nvlib.errors import InputError
-    from nvlib.evaluate import Interrupted, Samples, monte_carlo
+    from nvlib.evaluate import monte_carlo
     from nvlib.methods import METHODS, Recipe, train
     from nvlib.models import MODELS, build
     from nvlib.population import forward, stack
+    from nvlib.samples import Interrupted, Samples
     from nvlib.statistics import Estimate
     from nvlib.store import results
     from nvlib.studies import Study, run

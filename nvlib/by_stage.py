@@ -28,9 +28,10 @@ from nvlib.crossbar import array_weights, own_weights
 from nvlib.data import Dataset, Split
 from nvlib.devices import Device
 from nvlib.errors import whole
-from nvlib.evaluate import Samples, as_split, monte_carlo, score
+from nvlib.evaluate import as_split, monte_carlo, score
 from nvlib.modules import private
 from nvlib.population import Plan
+from nvlib.samples import Samples
 from nvlib.taylor.point import smooth
 
 if TYPE_CHECKING:

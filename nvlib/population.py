@@ -22,7 +22,6 @@ import warnings
 from collections.abc import Callable, Mapping, Sequence
 from contextlib import nullcontext
 from dataclasses import dataclass, replace
-from functools import partial
 from weakref import WeakKeyDictionary
 
 import torch
@@ -40,7 +39,7 @@ _CPU_BYTES = 24 << 20  # activations of one pass on a CPU: about what its caches
 _CUDA_SHARE = 0.25  # share of a GPU's free memory that activations of one pass may take
 _NATIVE_BYTES = 256 << 20  # images of one pass of generated code: a second copy of them, laid out for it
 _FEW = 20_000  # images times members that are not worth measuring
-_WORTH = 15.0  # seconds of looping from which generating and compiling (2 to 12 s) pays
+WORTH = 15.0  # seconds of looping from which generating and compiling (2 to 12 s) pays
 _BATCH = 128  # images at a time of a loop in bfloat16, whose products want long columns
 _GAIN = 1.25  # times that a shorter precision is to be faster, to be worth other last digits
 _refused: set[type] = set()
@@ -178,7 +177,7 @@ def _forward(
                 raise native.Unsupported("each member has inputs of its own")
             return native.logits(model, weights, x)
         except native.Unsupported as reason:
-            _say(model, str(reason))
+            warn_once(model, str(reason))
         # a plan for generated code takes more images than a loop should; training takes the batch that it is given
         if not (per_member or x.is_cuda or model.training):
             with torch.no_grad():
@@ -321,7 +320,7 @@ def _channels_last(x: Tensor) -> Tensor:
     return x.as_strided(x.shape, (channels * rows * columns, 1, columns * channels, channels))
 
 
-def _say(model: nn.Module, reason: str) -> None:
+def warn_once(model: nn.Module, reason: str) -> None:
     """Warn that generated code is not to be had, once a class and reason."""
     if (type(model), reason) not in _said:
         _said.add((type(model), reason))
@@ -403,10 +402,10 @@ def _shorter(best: Plan, model: nn.Module, x: Tensor, count: int, precision: str
         one = {name: rows.to(x.device) for name, rows in stack([model]).items()}
         if best.how == "native":
             block = x[:1024]
-            now = _seconds(native.rehearsal(model, block)) / len(block) / best.threads
+            now = seconds(native.rehearsal(model, block)) / len(block) / best.threads
         else:
-            now = _seconds(lambda: forward(model, one, few, how=best.how)) / len(few)
-        then = _seconds(lambda: forward(model, one, batch, how=short.how, precision=precision)) / len(batch)
+            now = seconds(lambda: forward(model, one, few, how=best.how)) / len(few)
+        then = seconds(lambda: forward(model, one, batch, how=short.how, precision=precision)) / len(batch)
     return short if then * _GAIN < now else best
 
 
@@ -417,89 +416,18 @@ def _native_pays(model: nn.Module, x: Tensor, count: int, images: int) -> bool:
     few, block, threads = x[: min(images, 256)], x[:1024], torch.get_num_threads()  # more: its weights cost a packing
     with torch.inference_mode(), evaluating(model):
         one = stack([model])
-        loop = _seconds(lambda: forward(model, one, few, how="loop")) / len(few)
-        if loop * count * len(x) < _WORTH:
+        loop = seconds(lambda: forward(model, one, few, how="loop")) / len(few)
+        if loop * count * len(x) < WORTH:
             return False
         try:
-            generated = _seconds(native.rehearsal(model, block)) / len(block) / threads
+            generated = seconds(native.rehearsal(model, block)) / len(block) / threads
         except native.Unsupported as reason:
-            _say(model, str(reason))
+            warn_once(model, str(reason))
             return False
     return generated < loop
 
 
-def backward(losses: Tensor) -> None:
-    """Leave the gradients of losses, (members,) or their sum, in the weights; InputError where none has one."""
-    if not losses.requires_grad:
-        by = "by a network whose outputs are detached or computed under torch.no_grad"
-        where = by if torch.is_grad_enabled() else "under torch.no_grad or inference_mode"
-        raise InputError(f"the loss depends on no weight: it was computed {where}; training needs gradients")
-    losses.sum().backward()
-
-
-def training_way(
-    model: nn.Module, weights: Mapping[str, Tensor], x: Tensor, steps: int, precision: str = "float32"
-) -> str:
-    """Choose how the steps of a training are run, by measuring one of each way where that can pay.
-
-    Args:
-        model: the module, in training mode; it and the weights are not changed.
-        weights: name -> (members, ...), all parameters and buffers.
-        x: a batch a member, (members, batch, ...).
-        steps: how many there will be.
-        precision: of products; generated code has float32 alone.
-    """
-    if x.is_cuda or x.dtype != torch.float32 or precision != "float32":
-        return way(model, x)
-    held = {name: tensor.detach().clone().requires_grad_(tensor.requires_grad) for name, tensor in weights.items()}
-    seeds = range(members(held))  # what it draws here is nobody's
-
-    def step(how: str) -> None:
-        backward(forward(model, held, x, per_member=True, how=how, seeds=seeds).square().mean())
-
-    loop = _seconds(lambda: step("loop"), budget=0.2)
-    if loop * steps < _WORTH:
-        return "loop"
-    try:
-        native.training.program(model, held, x)
-    except native.Unsupported as reason:
-        _say(model, str(reason))
-        return "loop"
-    return "native" if _seconds(lambda: step("native"), budget=0.2) < loop else "loop"
-
-
-def refusal(model: nn.Module, weights: Mapping[str, Tensor], x: Tensor) -> str | None:
-    """Return why training steps cannot be run by generated code, with one warning; None if they can."""
-    try:
-        native.training.program(model, weights, x)
-    except native.Unsupported as reason:
-        _say(model, str(reason))
-        return str(reason)
-    return None
-
-
-def stepper(
-    model: nn.Module, weights: Mapping[str, Tensor], x: Tensor, how: str, precision: str = "float32"
-) -> Callable[..., Tensor]:
-    """Return `forward` for the steps of a training: (weights, x), inputs a member, the way and the code looked up once.
-
-    Args:
-        model: the module, in training mode; it must not be changed afterwards.
-        weights: as those to come.
-        x: as those to come.
-        how: the way; generated code that is not to be had is replaced by the loop, with one warning.
-        precision: of products.
-    """
-    if how == "native":
-        try:
-            return partial(native.training.step, native.training.program(model, weights, x))
-        except native.Unsupported as reason:
-            _say(model, str(reason))
-            how = "loop"
-    return partial(forward, model, per_member=True, how=how, precision=precision)
-
-
-def _seconds(run: Callable[[], object], budget: float = 0.5) -> float:
+def seconds(run: Callable[[], object], budget: float = 0.5) -> float:
     """Return the shortest of up to five runs, after one that is not counted."""
     run()
     spent: list[float] = []

@@ -10,7 +10,8 @@ from torch.nn.functional import cross_entropy
 import nvlib
 from nvlib import InputError, population, statistics
 from nvlib.data import Split
-from nvlib.evaluate import Interrupted, Samples, _identity, as_split, score
+from nvlib.evaluate import as_split, score
+from nvlib.samples import Interrupted, Samples, identity
 from nvlib.sequential import Until
 
 
@@ -220,6 +221,6 @@ def test_the_digest_of_many_images_sees_a_pixel_and_an_order(trained):
     other[-1, 0, -1, -1] += 1e-3
     turned[[0, 1]] = turned[[1, 0]]
     crossbar = nvlib.Crossbar("rram", 0.1)
-    same = [_identity(trained, Split(images, y), crossbar) for images in (x, x.clone(), apart)]
-    found = [_identity(trained, Split(images, y), crossbar) for images in (x, other, turned, x.flip(-1), x[:-1])]
+    same = [identity(trained, Split(images, y), crossbar) for images in (x, x.clone(), apart)]
+    found = [identity(trained, Split(images, y), crossbar) for images in (x, other, turned, x.flip(-1), x[:-1])]
     assert len(set(same)) == 1 and len(set(found)) == 5

@@ -417,13 +417,13 @@ def test_the_automatic_choice(compiled, monkeypatch, mnist):
     """Small work loops; large work is generated where that measures faster, and loops where it does not."""
     model, x = models.build("lenet", seed=0).train(), mnist.test.x
     assert population.plan(model, x, 10).how == "loop"
-    monkeypatch.setattr(population, "_WORTH", 0.0)
+    monkeypatch.setattr(population, "WORTH", 0.0)
     measured = iter([2.0, 1.0])
-    monkeypatch.setattr(population, "_seconds", lambda run: run() is None or next(measured))
+    monkeypatch.setattr(population, "seconds", lambda run: run() is None or next(measured))
     assert population.plan(model, x, 1000).how == "native"
     assert model.training and model.quant1.training
     measured = iter([1.0, 1e9])
-    monkeypatch.setattr(population, "_seconds", lambda run: next(measured))
+    monkeypatch.setattr(population, "seconds", lambda run: next(measured))
     assert population.plan(model, x, 1000).how == "loop"
     assert population.plan(model.double(), x.double(), 10).how == "loop"
 

@@ -171,7 +171,7 @@ def test_what_pays_is_measured(bf16, few, monkeypatch):
     monkeypatch.setattr(population, "_native_pays", lambda *_: False)
     words = []
     monkeypatch.setattr(population, "forward", lambda *_, precision="float32", **__: words.append(precision))
-    monkeypatch.setattr(population, "_seconds", lambda run: (run(), seconds[words[-1]])[1])
+    monkeypatch.setattr(population, "seconds", lambda run: (run(), seconds[words[-1]])[1])
     assert population.plan(Normed(), big, 2, precision="bf16").precision == "bf16"
     seconds["bf16"] = 0.9  # not by enough
     assert population.plan(Normed(), big, 2, precision="bf16").precision == "float32"

@@ -25,10 +25,9 @@ def list_() -> int:
     """
     import pandas as pd
 
-    from nvlib import catalogue, models, plugins
+    from nvlib import catalogue, plugins
     from nvlib.commands.format import columns
 
-    assert models.MODELS  # there to be registered in
     plugins.installed()
     print(columns(pd.DataFrame({"network": list(catalogue.NETWORKS), "label": list(catalogue.NETWORKS.values())})))
     return 0

@@ -36,6 +36,7 @@ from nvlib.methods.training_state import Batch, TrainingState
 from nvlib.native import layers
 from nvlib.precision import check as check_precision
 from nvlib.precision import products
+from nvlib.steps import refusal, training_way
 
 
 class Method(Protocol):
@@ -266,8 +267,8 @@ def _choose_way(run: TrainingState, training: Split, recipe: Recipe, epochs: int
     steps = epochs * (len(training.y) // size)
     with layers.allowed(run.compiled):
         chosen = begun or asked
-        run.way = chosen or population.training_way(run.model, run.weights, few, steps, run.precision)
-    if run.way == "native" and (reason := population.refusal(run.model, run.weights, few)):
+        run.way = chosen or training_way(run.model, run.weights, few, steps, run.precision)
+    if run.way == "native" and (reason := refusal(run.model, run.weights, few)):
         if begun:
             raise InputError(f"this training was begun by generated code, and there is none here ({reason}); go on "
                              "where there is, or begin anew")  # fmt: skip

@@ -14,12 +14,13 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
-from nvlib import philox, population, ranges
+from nvlib import philox, ranges
 from nvlib.declarations import RecipeFields
 from nvlib.errors import InputError, unknown
 from nvlib.native import layers
 from nvlib.native.passes import passes
 from nvlib.records import values
+from nvlib.steps import backward
 
 OPTIMISERS = ("adam", "sgd")
 SCHEDULES = ("cosine", "constant")
@@ -130,7 +131,7 @@ def descend(recipe: Recipe, optimiser: torch.optim.Optimizer, losses: Tensor, st
     """
     for group in optimiser.param_groups:
         group["lr"] = recipe.rate(step, steps)
-    population.backward(losses)  # w <- w - alpha d loss / d(w + dw), on the clean weights
+    backward(losses)  # w <- w - alpha d loss / d(w + dw), on the clean weights
     update(optimiser)
 
 

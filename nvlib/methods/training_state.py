@@ -29,6 +29,7 @@ from nvlib.native.perturb import Draw, perturb
 from nvlib.noise import Law
 from nvlib.precision import PRECISIONS
 from nvlib.ranges import Max
+from nvlib.steps import stepper
 
 SPACES = ("weight", "conductance")
 
@@ -188,7 +189,7 @@ class TrainingState:
         module = self.model if model is None else model
         key = id(module), len(x), tuple(x.shape[1:]), torch.is_grad_enabled()
         if key not in self.steppers:
-            self.steppers[key] = population.stepper(module, weights, x, self.way, self.precision)
+            self.steppers[key] = stepper(module, weights, x, self.way, self.precision)
         if self.way == "native":  # draws nothing
             return self.steppers[key](weights, x)
         with layers.allowed(self.compiled):

@@ -22,6 +22,7 @@ from nvlib.data import Dataset, Split
 from nvlib.evaluate import blocks
 from nvlib.population import Plan
 from nvlib.records import Training, digest, values
+from nvlib.steps import training_way
 from nvlib.store import Store
 from nvlib.studies.plan import Desk, Task, plan, running
 from nvlib.studies.study import Study, crossbar_of, device_of, effects_of
@@ -270,7 +271,7 @@ def _train_a_little(desk: Desk, training: Training) -> float:
     x, weights = few.train.x[None, :size].to(desk.on), population.stack([model])
     for name, parameter in model.named_parameters():
         weights[name].requires_grad_(parameter.requires_grad)
-    how = population.training_way(model, weights, x, training.epochs * steps, training.precision)
+    how = training_way(model, weights, x, training.epochs * steps, training.precision)
     *_, last = methods.train(
         method, lambda seed: study.template(few.classes, few.shape[0], seed), few,
         device_of(training.device, study.devices) if training.device else study.devices[0], training.sigma_d,

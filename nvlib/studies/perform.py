@@ -16,12 +16,13 @@ from torch import Tensor, nn
 from nvlib import effects, methods, models, plugins, population
 from nvlib.data import Split
 from nvlib.errors import InputError
-from nvlib.evaluate import Samples, blocks
+from nvlib.evaluate import blocks
 from nvlib.models import own
 from nvlib.population import Plan
 from nvlib.precision import check as check_precision
 from nvlib.records import Evaluation, Training, digest
 from nvlib.rounding import rounding
+from nvlib.samples import Samples
 from nvlib.store import Store
 from nvlib.studies import checkpoint
 from nvlib.studies.checkpoint import Checkpoint
