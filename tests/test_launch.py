@@ -211,6 +211,12 @@ def test_names_of_launches(tmp_path):
         launch.status("20", Store(runs, None))
 
 
+def test_launches_of_one_second_are_in_order(tmp_path):
+    ids = [new(tmp_path, [], "here", None, {"on": "cpu", "shipped": None}).id for _ in range(20)]
+    assert ids == sorted(set(ids))
+    assert [each.id for each in launch.jobs(Store(tmp_path, None))] == ids[::-1]
+
+
 def test_shares_of_an_array_are_whole_trainings(here):
     where, _, _ = here
     study = replace(SMALL, seeds=(3, 4), train_sigma_d=(0.1,))

@@ -15,11 +15,11 @@ import hashlib
 import json
 import os
 import re
-import secrets
 import socket
-import time
 from collections.abc import Mapping, Sequence
+from contextlib import suppress
 from dataclasses import asdict, dataclass, field, fields
+from datetime import UTC, datetime
 from functools import partial
 from pathlib import Path
 from typing import Any
@@ -189,9 +189,13 @@ class Launch:
 def new(
     runs: Path, studies: Sequence[Mapping[str, Any]], executor: str, name: str | None, options: Mapping[str, Any]
 ) -> Launch:
-    """Make a launch's folder."""
-    id = f"{time.strftime('%Y%m%d-%H%M%S', time.gmtime())}-{secrets.token_hex(2)}"
-    launch = Launch(runs / FOLDER / id)
+    """Make a launch's folder, named by the microsecond: names sort by when launches were asked for."""
+    while True:
+        id = f"{datetime.now(UTC):%Y%m%d-%H%M%S-%f}"
+        launch = Launch(runs / FOLDER / id)
+        with suppress(FileExistsError):  # another process's
+            launch.home.mkdir(parents=True)
+            break
     launch.write("launch.json", {
         "id": id, "name": name or "", "executor": executor, "created": now(),
         "studies": [_with_files(launch.home, study) for study in studies], **options,
