@@ -1,6 +1,7 @@
 """What the tests of the dashboard share: its pages, made-up results, and what a sound page is."""
 
 import json
+import runpy
 from functools import cache
 from pathlib import Path
 
@@ -11,9 +12,7 @@ from synthetic import analysed, tidy
 from nvlib import devices
 
 APP = Path(__file__).parents[1] / "app"
-PAGES = tuple(f"views/{name}.py" for name in
-              ("overview", "explore", "compare", "why", "device_lab", "life", "deploy", "run",
-               "reproduce"))  # fmt: skip
+PAGES = tuple(f"views/{name}.py" for name in runpy.run_path(str(APP / "common" / "pages.py"))["PAGES"])
 
 
 CLAIMS = pd.DataFrame({

@@ -11,7 +11,7 @@ from nvlib import data
 from nvlib.store import Store
 
 torch.set_num_threads(1)
-os.environ.setdefault("NVLIB_WARM", "5")  # seconds: what a test asks for is answered, and its process gone soon after
+os.environ.setdefault("NVLIB_WARM", "0")  # what a test asks for is answered; no process waits for more
 
 
 @pytest.fixture(autouse=True)

@@ -74,6 +74,14 @@ def test_a_process_that_is_ready_answers_the_first_question(where):
     assert status.state == "done" and not (where.runs / FOLDER / "answers.log").read_text()
 
 
+def test_where_none_is_to_wait_each_question_starts_one(where, monkeypatch):
+    monkeypatch.setenv("NVLIB_WARM", "0")
+    warm.ready(where)
+    assert not (where.runs / FOLDER).exists()
+    (status,) = ended([warm.ask([SMALL], "one", where)], where)
+    assert status.state == "done"
+
+
 def test_a_bad_question_and_a_stopped_one_leave_the_line_going(where):
     bad = warm.ask([SMALL | {"sigma_d": [-1.0]}], "bad", where)
     stopped = warm.ask([SMALL | {"epochs": 400}], "stopped", where)

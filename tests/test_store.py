@@ -67,6 +67,10 @@ def listed(home):
 # -- formats ---------------------------------------------------------------------------------------------------------
 
 
+def test_paths_may_be_text(tmp_path):
+    assert Store(str(tmp_path), str(tmp_path)) == Store(tmp_path, tmp_path) != Store(tmp_path, None)
+
+
 def test_a_sound_store_keeps_no_list_and_is_verified(once):
     runs, *_ = once
     assert not list(runs.glob(f"*/{stored.SUMS}"))

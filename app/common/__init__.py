@@ -4,6 +4,7 @@ sidebar -> frozen `Query`, bound to the address -> `chips` (cached read) -> one 
 Nothing here needs torch, so a page opens at once; nothing here is drawn, `nvlib.figures` does that. Each file imports
 only from those before it:
 
+    pages        what there is to open
     plugged      methods and networks of one's own, given when the app was started
     query        `Query`, and the names that are chosen among
     widgets      choices bound to the address, and what is said of an address that cannot be used

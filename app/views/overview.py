@@ -2,6 +2,7 @@
 
 import common
 import streamlit as st
+from common import pages
 
 from nvlib import devices, figures, summary
 
@@ -55,16 +56,14 @@ elif query.device in devices.names():  # what is known of it without a chip
     )  # fmt: skip
 
 st.subheader("What to try next", anchor=False)
+ahead = [page for page in pages.PAGES.values() if page.invites]
 st.markdown(
     "- **Move sigma_d** in the sidebar: the mean falls late, the lower tail early.\n"
     "- **Raise k** from 1 to 50: the percentile becomes the median, and the problem seems to vanish.\n"
     "- **Change the device**: FeFET1 strays four times as far in its middle levels; PCM and SONOS are measured.\n"
-    "- **Follow the curves** over sigma_d, set methods side by side, ask why the tail falls, bring a device of yours, "
-    "follow a chip as it ages, mend a chip after it is programmed, run a study, or check what the papers claim:"
+    f"- **Or** {', '.join(page.invites for page in ahead[:-1])}, or {ahead[-1].invites}:"
 )
-PAGES = {"explore": ("Explore", "query_stats"), "compare": ("Compare", "balance"), "why": ("Why", "function"),
-         "device_lab": ("Device lab", "memory"), "life": ("Life", "schedule"), "deploy": ("Deploy", "build"),
-         "run": ("Run", "play_circle"), "reproduce": ("Reproduce", "fact_check")}  # fmt: skip
 with st.container(horizontal=True):
-    for page, (label, icon) in PAGES.items():
-        st.page_link(f"views/{page}.py", label=label, icon=f":material/{icon}:")
+    for name, page in pages.PAGES.items():
+        if page.invites:
+            st.page_link(pages.file(name), label=page.title, icon=page.symbol)

@@ -29,7 +29,7 @@ from nvlib.store import Store
 
 LOCK = "answers"
 WAITING = "waiting"  # a launch's file of that name says that it is in line
-IDLE = 300.0  # seconds that a process waits for the next question; $NVLIB_WARM says otherwise
+IDLE = 300.0  # seconds that a process waits for the next question; $NVLIB_WARM says otherwise, and 0 that none waits
 EVERY = 0.1  # seconds between looks at the line
 
 
@@ -55,13 +55,23 @@ def ask(studies: Sequence[Mapping[str, Any]], name: str, where: Store | None = N
 
 def tend(where: Store | None = None) -> None:
     """See that somebody serves what waits in line; nothing is started where somebody does, or nothing waits."""
-    if _line((where or Store()).runs.absolute()):
-        ready(where)
+    runs = (where or Store()).runs.absolute()
+    if _line(runs):
+        _started(runs)
 
 
 def ready(where: Store | None = None) -> None:
     """Have a process serve that waits for a question, so that the first one needs no import either."""
-    runs = (where or Store()).runs.absolute()
+    if _idle():
+        _started((where or Store()).runs.absolute())
+
+
+def _idle() -> float:
+    return float(os.environ.get("NVLIB_WARM", IDLE))
+
+
+def _started(runs: Path) -> None:
+    """Start a process that serves a store, unless one does."""
     if locks.held(runs / FOLDER, LOCK):
         return
     (runs / FOLDER).mkdir(parents=True, exist_ok=True)
@@ -75,7 +85,7 @@ def ready(where: Store | None = None) -> None:
 
 def serve(runs: str) -> int:
     """Lead what waits in line until nobody asks: what ``python -m nvlib.launch serve`` does."""
-    home, idle = Path(runs), float(os.environ.get("NVLIB_WARM", IDLE))
+    home, idle = Path(runs), _idle()
     while True:
         serving = locks.take(home / FOLDER, [LOCK])
         if serving is None:
@@ -84,12 +94,12 @@ def serve(runs: str) -> int:
             from nvlib.launch.lead import lead  # torch, before anybody asks
 
             until = time.monotonic() + idle
-            while time.monotonic() < until:
-                if line := _line(home):
-                    _lead(line[0], lead)
-                    until = time.monotonic() + idle
-                else:
+            while (line := _line(home)) or time.monotonic() < until:
+                if not line:
                     time.sleep(EVERY)
+                    continue
+                _lead(line[0], lead)
+                until = time.monotonic() + idle
         if not _line(home):  # who asked while the lock was still held is in line
             return 0
 

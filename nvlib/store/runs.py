@@ -36,6 +36,11 @@ class Store:
     runs: Path = field(default_factory=lambda: local_runs())
     shipped: Path | None = field(default_factory=lambda: shipped_results())
 
+    def __post_init__(self) -> None:
+        """Take paths as text too."""
+        object.__setattr__(self, "runs", Path(self.runs))
+        object.__setattr__(self, "shipped", None if self.shipped is None else Path(self.shipped))
+
     # -- writing -----------------------------------------------------------------------------------------------------
 
     def open(self, record: Training | Evaluation | Analysis, seconds: float | None = None) -> Path:
