@@ -105,6 +105,18 @@ def test_the_largest_study_answers_and_sizes_are_never_mixed(results):
     assert set(some.method) == {"gaussian", "trice"}
 
 
+def test_a_long_study_that_is_begun_answers_claims_and_displaces_no_picture(tmp_path):
+    base = chips(60, 0)
+    store = ship(tmp_path, [
+        (method, 0.3, 0, SEARCH if method == "trice" else {}, base, {"epochs": epochs})
+        for epochs, methods in {10: ("none", "gaussian", "trice"), 100: ("none", "gaussian")}.items()
+        for method in methods
+    ])  # fmt: skip
+    assert set(store.select(lenet(), ("none", "gaussian"))[0].epochs) == {100}
+    picture = store.select(lenet(), ("none", "gaussian", "trice", "lc"), need=2)[0]
+    assert set(picture.epochs) == {10} and set(picture.method) == {"none", "gaussian", "trice"}
+
+
 def test_a_method_stands_for_its_usual_parameters_unless_others_are_asked_for(results):
     where = (Protocol(LENET_MNIST, parameters=nft.PARAMETERS),)
     usual = measures.gain("ovf", "gaussian", "mean")(results, where)

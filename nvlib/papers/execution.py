@@ -1,7 +1,7 @@
 """Choose notebooks; run the studies that they show, then the notebooks through papermill; render them to HTML.
 
 One bar over all advances by seconds: of a notebook's studies what its preset is known to take, as far as their runs are
-neither here nor shipped, and `START` for the notebook itself.
+neither here nor shipped, and `START` for the notebook itself; one without studies computes in its cells.
 """
 
 from __future__ import annotations
@@ -25,7 +25,7 @@ from nvlib.papers.presets import PRESETS
 from nvlib.papers.registry import NOTEBOOKS
 from nvlib.store import project_root
 
-START = 15.0  # seconds of a notebook that runs nothing
+START = 15.0  # seconds of a notebook that shows what is stored
 
 
 def choose(names: Sequence[str] = (), preset: str | None = None) -> list[tuple[Notebook, str]]:
@@ -106,12 +106,13 @@ def execute(
     target.mkdir(parents=True, exist_ok=True)
     os.environ.setdefault("PYDEVD_DISABLE_FILE_VALIDATION", "1")  # a warning of the kernel's debugger, for nobody
     work = [missing(notebook.studied, preset) * notebook.seconds[preset] for notebook, preset in chosen]
-    total = sum(work) + START * len(chosen)
+    own = [START if notebook.studied else max(START, notebook.seconds[preset]) for notebook, preset in chosen]
+    total = sum(work) + sum(own)
     print(f"{len(chosen)} notebooks, about {clock(total)} on two CPU cores")
     made: list[Path] = []
     with bars.on_terminal("{task.fields[at]}") as shown:
         bar = shown.add_task("notebooks", total=total, at="")
-        for seconds, (notebook, preset) in zip(work, chosen, strict=True):
+        for seconds, alone, (notebook, preset) in zip(work, own, chosen, strict=True):
             began, out = time.monotonic(), target / f"{notebook.name}-{preset}.ipynb"
             before = shown.tasks[bar].completed
             shown.update(bar, at=f"{notebook.name} ({preset})")
@@ -129,7 +130,7 @@ def execute(
             )
             out.with_suffix(".html").write_text(page(nbformat.read(out, as_version=4), notebook.name, root))
             nbformat.write(_moved(nbformat.read(out, as_version=4), os.path.relpath(root, target)), out)
-            shown.update(bar, advance=START)
+            shown.update(bar, advance=alone)
             print(f"{notebook.name} ({preset}): {clock(time.monotonic() - began)}")
             made.append(out)
     return made

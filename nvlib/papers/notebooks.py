@@ -27,11 +27,11 @@ LIBRARY = (
     Notebook("00_tour", {"smoke": 20, "quick": 120, "full": 3600, "paper": 9e6}, ("tour",),
              lambda preset: [TOUR[preset]]),
     Notebook("01_devices", dict.fromkeys(PRESETS, 10.0)),
-    Notebook("02_kpp_taylor", {"smoke": 25, "quick": 30, "full": 400, "paper": 3e5}),
-    Notebook("08_range", {"smoke": 30, "quick": 60, "full": 600, "paper": 3600}),
-    Notebook("10_array", {"smoke": 50, "quick": 180, "full": 3600, "paper": 5e4}, ("array",)),
+    Notebook("02_kpp_taylor", {"smoke": 25, "quick": 35, "full": 400, "paper": 3e5}),
+    Notebook("08_range", {"smoke": 30, "quick": 40, "full": 600, "paper": 3600}),
+    Notebook("10_array", {"smoke": 50, "quick": 80, "full": 3600, "paper": 5e4}, ("array",)),
     Notebook("07_explore", {"smoke": 25, "quick": 180, "full": 900, "paper": 2e4}, ("explore",)),
-    Notebook("09_life", {"smoke": 45, "quick": 600, "full": 1.5e4, "paper": 4e5}),
+    Notebook("09_life", {"smoke": 45, "quick": 155, "full": 1.5e4, "paper": 4e5}),
 )  # fmt: skip
 TOUR_PRESET = "tour"  # the two-minute main job: `SHORT` at quick
 SHORT = ("00_tour", "01_devices")
