@@ -12,7 +12,7 @@ export OMP_WAIT_POLICY ?= passive
 SETUP := $(if $(filter .venv/bin/python,$(PY)),.venv/.installed)
 
 .DEFAULT_GOAL := help
-.PHONY: help setup reproduce test test-browser test-slow test-slurm test-zoo test-killed test-notebooks test-wheel docs app lab lint clean
+.PHONY: help setup reproduce test test-browser test-slow test-slurm test-zoo test-killed test-notebooks test-shipped test-wheel docs app lab lint clean
 
 help:  ## show this list
 	@grep -hE '^[a-z-]+:.*##' $(MAKEFILE_LIST) | awk -F ':.*## ' '{printf "  make %-14s %s\n", $$1, $$2}'
@@ -31,9 +31,8 @@ reproduce: $(SETUP)  ## the main job: the notebook of every paper; PRESET=tour|s
 	$(PY) -m nvlib reproduce $(if $(PRESET),--preset $(PRESET))
 
 # notebooks run on throw-away results: nothing of a test reaches runs/
-test: $(SETUP)  ## lint, unit tests, pages of the app, every notebook
+test: $(SETUP)  ## style, unit tests, pages of the app, every notebook
 	$(PY) -m ruff check .
-	$(PY) -m mypy
 	$(PY) -m pytest $(SPREAD)
 	scratch=$$(mktemp -d) && trap 'rm -rf "$$scratch"' EXIT && \
 	  NVLIB_RUNS="$$scratch" $(PY) -m pytest -n $(WORKERS) --dist loadfile --nbval-lax --nbval-cell-timeout=600 \
@@ -52,7 +51,10 @@ test-slurm: $(SETUP)  ## job arrays on a real SLURM on loopback (needs Debian's 
 	$(PY) -m pytest -m slurm
 
 test-killed: $(SETUP)  ## killed leaders and workers, and a grid of 200 runs that is killed ten times
-	$(PY) -m pytest $(SPREAD) -m slow tests/test_launch.py tests/test_studies_faults.py
+	$(PY) -m pytest $(SPREAD) -m slow tests/test_launch.py tests/test_launch_warm.py tests/test_studies_faults.py
+
+test-shipped: $(SETUP)  ## everything that ships, on every page that shows it
+	$(PY) -m pytest $(SPREAD) -m slow tests/test_app_results.py
 
 test-notebooks: $(SETUP)  ## every notebook through papermill, its page read
 	$(PY) -m pytest $(SPREAD) -m slow tests/test_project.py

@@ -55,6 +55,27 @@ def is_number(value: object) -> TypeGuard[float]:
         return False
 
 
+def instance(name: str, value: object, kind: Any, expected: str) -> Any:
+    """Return a value that is of a kind; InputError, with what was expected, for anything else."""
+    if not isinstance(value, kind):
+        raise InputError(f"{name}={value!r} is not usable; expected {expected}")
+    return value
+
+
+def of_kind(name: str, value: Any, kind: type[str] | type[int] | type[float]) -> Any:
+    """Return a plain value of a kind: a whole number is a number too, one of NumPy as well, and True is none.
+
+    Raises:
+        InputError: for anything else, NaN among it.
+    """
+    value = value.item() if type(value).__module__ == "numpy" and not getattr(value, "shape", ()) else value
+    value = float(value) if kind is float and isinstance(value, int) and not isinstance(value, bool) else value
+    words = {str: "a text", int: "a whole number", float: "a number"}
+    if isinstance(value, bool) or (kind is float and not is_number(value)):
+        raise InputError(f"{name}={value!r} is not usable; expected {words[kind]}")
+    return instance(name, value, kind, words[kind])
+
+
 def whole(name: str, value: Any, least: int, most: int | None = None, otherwise: str = "") -> int:
     """Return a whole number of any kind (Python's, numpy's) as a plain one.
 

@@ -35,7 +35,7 @@ from nvlib.crossbar import readings
 from nvlib.data import Dataset, Split
 from nvlib.data.given import split_of as as_split
 from nvlib.devices import Device
-from nvlib.errors import InputError, whole
+from nvlib.errors import InputError, instance, whole
 from nvlib.modules import evaluating, private, usable
 from nvlib.philox import check_seed
 from nvlib.population import Plan
@@ -100,6 +100,7 @@ def blocks(
     ``look``: whether the model is inspected on a few images first (`nvlib.probe`).
     """
     population.usable(on)
+    plan = None if plan is None else instance("plan", plan, Plan, "one of nvlib.population.plan, or None")
     crossbar = as_crossbar(crossbar, sigma_d, **conditions)
     calibration = _calibration(data, crossbar, calibration)
     split = as_split(data)
@@ -227,6 +228,7 @@ def monte_carlo(
     calibration, data = _calibration(data, crossbar, calibration), as_split(data)
     parts, done, estimate, met, of_what = [], 0, None, None, identity(model, data, crossbar, calibration)
     if resume is not None:
+        instance("resume", resume, Samples, "samples of an earlier call, or None")
         parts, done = [continued(resume, first, seed, of_what)], len(resume)
         plan, met = resume.plan or plan, resume.rounding
     if plan is None and check_precision(precision, on) != "float32":

@@ -261,7 +261,10 @@ def _check_confidence(confidence: float) -> None:
 
 def _vector(x: ArrayLike, name: str) -> NDArray[np.float64]:
     """Return ``x`` as a vector of doubles, none infinite; NaN is for the caller to judge."""
-    x = np.asarray(x, dtype=np.float64)
+    try:
+        x = np.asarray(x, dtype=np.float64)
+    except (TypeError, ValueError):
+        raise InputError(f"{name}={x!r} holds more than numbers; expected a vector of them, one per chip") from None
     if x.ndim != 1 or not x.size:
         raise InputError(f"{name} has shape {x.shape}; expected a vector of at least one value, one per chip")
     if np.isinf(x).any():

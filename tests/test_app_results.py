@@ -91,7 +91,10 @@ def counted(at):
     return {int(n.replace(",", "")) for c in at.caption for n in re.findall(r"^n = ([\d,]+) chips · results", c.value)}
 
 
-@pytest.mark.parametrize("choice", CHOICES, ids=lambda c: "-".join(map(str, c.values())).replace(" ", ""))
+FEW = [c if c["network"] == "lenet3" else pytest.param(c, marks=pytest.mark.slow) for c in CHOICES]
+
+
+@pytest.mark.parametrize("choice", FEW, ids=lambda c: "-".join(map(str, c.values())).replace(" ", ""))
 def test_what_ships_is_shown(choice):
     at = chosen(choice)
     settings = next((box.options for box in at.selectbox if box.key == "setting"), [None])
@@ -164,6 +167,7 @@ def test_life_opens_on_a_picture_whatever_the_device():
         assert any("Compute it now" in b.label for b in at.button) and charts(at)
 
 
+@pytest.mark.slow
 def test_every_device_method_and_sigma_d_has_chips_or_a_study_that_gives_them():
     """The decision behind each page, for every choice that the sidebar offers first."""
     slim, seen = TABLE.drop_duplicates(["training", "mapping", "protocol"]), 0

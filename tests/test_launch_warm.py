@@ -43,6 +43,7 @@ def ended(ids, where, seconds=200):
     raise AssertionError([status.line() for status in held])
 
 
+@pytest.mark.slow
 def test_ten_readers_ask_at_once_and_one_process_answers_each(where):
     """Different devices and sigma_d: one line, one process, no error, every answer the one that was asked for."""
     asked = [SMALL | {"devices": [device], "sigma_d": [sigma_d]} for device, sizes in
@@ -82,6 +83,7 @@ def test_where_none_is_to_wait_each_question_starts_one(where, monkeypatch):
     assert status.state == "done"
 
 
+@pytest.mark.slow
 def test_a_bad_question_and_a_stopped_one_leave_the_line_going(where):
     bad = warm.ask([SMALL | {"sigma_d": [-1.0]}], "bad", where)
     stopped = warm.ask([SMALL | {"epochs": 400}], "stopped", where)
@@ -91,6 +93,7 @@ def test_a_bad_question_and_a_stopped_one_leave_the_line_going(where):
     assert states == ["failed", "cancelled", "done"] and "sigma_d" in launch.status(bad, where).error
 
 
+@pytest.mark.slow
 def test_what_waits_is_served_when_the_server_was_killed(where):
     first = warm.ask([SMALL | {"epochs": 2000}], "first", where)
     until = time.monotonic() + 60

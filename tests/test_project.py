@@ -166,7 +166,7 @@ def test_notebook_is_a_page_that_needs_no_network(path):
 
 
 # nbval runs all as they are committed; through papermill one that computes beforehand and one that computes nothing
-MOST = [p if p.stem in ("00_tour", "01_devices") else pytest.param(p, marks=pytest.mark.slow) for p in NOTEBOOKS]
+MOST = [p if p.stem == "01_devices" else pytest.param(p, marks=pytest.mark.slow) for p in NOTEBOOKS]
 
 
 @pytest.mark.parametrize("path", MOST, ids=lambda p: p.stem)

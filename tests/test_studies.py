@@ -1,6 +1,7 @@
 """Studies and their store: hashes, skipping, growing, kills, damage."""
 
 import json
+import re
 import subprocess
 import sys
 import time
@@ -15,6 +16,7 @@ import torch
 import nvlib
 from nvlib import InputError, methods, records, store, studies
 from nvlib.launch import lead
+from nvlib.methods import Recipe
 from nvlib.studies import Study, forecast
 from nvlib.studies.plan import Desk, plan
 
@@ -499,3 +501,27 @@ def test_a_forecast_is_of_the_right_size(store, monkeypatch):
     assert found.seconds / 3 < time.process_time() - began < found.seconds * 3
     other = studies.estimate(replace(study, seeds=(1,)), store)
     assert "stored trainings" in other.basis
+
+
+@pytest.mark.parametrize(("field", "given", "held"), [
+    ("sigma_d", 0.2, (0.2,)), ("sigma_d", np.array([0.1, 0.2]), (0.1, 0.2)), ("seeds", range(2), (0, 1)),
+    ("seeds", np.int64(3), (3,)), ("methods", "none", ("none",)), ("effects", "none", ("",)), ("width", 1, 1.0),
+    ("recipe", {"lr": 1e-2}, Recipe(lr=1e-2)), ("epochs", np.int32(2), 2), ("train_sigma_d", 0.1, (0.1,)),
+])  # fmt: skip
+def test_a_study_takes_what_a_file_may_say(field, given, held):
+    study = Study(**{field: given})
+    assert getattr(study, field) == held and type(getattr(study, field)) is type(held)
+    assert Study.of(study.record()) == Study(**{field: held})
+
+
+@pytest.mark.parametrize(("field", "given", "said"), [
+    ("methods", ["none", 3], "methods=3"), ("epochs", "3", "epochs='3'"), ("chips", 2.5, "chips=2.5"),
+    ("chips", True, "chips=True"), ("recipe", 5, "recipe=5"), ("recipe", {"lrr": 1}, "'lrr'"),
+    ("recipe", {"lr": "fast"}, "recipe.lr='fast'"), ("parameters", ["a"], "parameters="), ("width", "big", "width="),
+    ("dataset", None, "dataset=None"), ("sigma_d", float("nan"), "sigma_d=nan"), ("seeds", 0.5, "seeds=0.5"),
+    ("sigma_d", (), "sigma_d of the study is empty"),
+])  # fmt: skip
+def test_a_study_of_a_wrong_kind_is_a_line(field, given, said):
+    with pytest.raises(InputError, match=re.escape(said)) as error:
+        Study(**{field: given})
+    assert "\n" not in str(error.value)

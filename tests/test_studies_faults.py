@@ -126,15 +126,18 @@ def ended(process):
 
 @pytest.mark.parametrize(
     ("where", "at"),
-    [("training", 1), ("training", 6), ("evaluation", 2), ("evaluation", 5)],
-)
+    [("training", 1), pytest.param("training", 6, marks=pytest.mark.slow), ("evaluation", 2),
+     pytest.param("evaluation", 5, marks=pytest.mark.slow)],
+)  # fmt: skip
 def test_killed_in_the_middle_it_ends_with_the_same_samples(where, at, undisturbed, tmp_path):
     assert ended(child(doomed, SMALL, tmp_path, where, at)) == -signal.SIGKILL
     alike(studies.run(SMALL, store.Store(tmp_path, None), progress=False, threads=1), undisturbed)
     assert not list(tmp_path.glob(".*checkpoint*"))
 
 
-@pytest.mark.parametrize(("where", "calls"), [("write", (10, 40)), ("renamed", (6, 16))])
+@pytest.mark.parametrize(
+    ("where", "calls"), [pytest.param("write", (10, 40), marks=pytest.mark.slow), ("renamed", (6, 16))]
+)
 def test_killed_at_one_write_after_another_it_ends_with_the_same_samples(where, calls, undisturbed, tmp_path):
     """Every restart gets a little further than the last; what is under a final name is whole at any time."""
     rng, kills, code = random.Random(0), 0, None

@@ -41,7 +41,7 @@ from nvlib.data.lazy_images import Scale, Source
 from nvlib.data.locations import PLACES, available, folder_of
 from nvlib.data.readers import NAMES, READERS, SUFFIXES, image_folder
 from nvlib.data.tiny_imagenet import TINY_SCALE, read_tiny_imagenet
-from nvlib.errors import InputError, unknown, whole
+from nvlib.errors import InputError, instance, unknown, whole
 
 __all__ = [
     "Split", "Dataset", "load", "resize", "available",
@@ -131,6 +131,7 @@ def load(
     for what, value in (("limit", limit), ("size", size)):
         if value is not None:
             whole(what, value, 1, otherwise=", or None")
+    instance("name", name, str | os.PathLike, "a data set of nvlib.data.NAMES, or the path of a folder")
     seed, limit = whole("seed", seed, 0), limit if limit is None else int(limit)
     known, classes = image_sets.parted(str(name))
     if known in READERS and (classes is None or READERS[known] is read_tiny_imagenet):

@@ -19,7 +19,7 @@ with the clean weights and a batch. `nvlib.methods.loop` does the rest for a who
 from dataclasses import fields, is_dataclass
 
 from nvlib import catalogue, plugins
-from nvlib.errors import unknown
+from nvlib.errors import InputError, unknown
 from nvlib.methods.cost import Cost, cost_of
 from nvlib.methods.loop import Epoch, Method, result, train
 from nvlib.methods.recipe import RECIPES, Recipe, preset
@@ -43,6 +43,8 @@ def get(method: str | Method, **parameters: object) -> Method:
         InputError: for an unknown name, or a parameter that the method does not have.
     """
     if not isinstance(method, str):
+        if not callable(getattr(method, "loss", None)):
+            raise InputError(f"method={method!r} is none; expected a name of nvlib.methods.METHODS, or one with `loss`")
         return method
     if method not in METHODS:
         plugins.installed()

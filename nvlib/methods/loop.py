@@ -184,7 +184,7 @@ def train(
     from nvlib.methods import get
 
     population.usable(on)
-    method, recipe, epochs = get(method), recipe or Recipe(), whole("epochs", epochs, 1)
+    method, recipe, epochs = get(method), Recipe.of(recipe), whole("epochs", epochs, 1)
     several = list(sigma_d) if isinstance(sigma_d, Sequence | np.ndarray) else None
     alone = LEFT_OUT if isinstance(sigma_d, Sequence | np.ndarray) else sigma_d
     crossbar = as_crossbar(crossbar, alone, **conditions)
@@ -283,6 +283,9 @@ def models_of(model: str | nn.Module | Callable[[int], nn.Module], seeds: list[i
         return [modules.copied(modules.bare(model)) for _ in seeds]
     if isinstance(model, str):
         return [models.build(model, seed=s) for s in seeds]
+    if not callable(model):
+        raise InputError(f"model={model!r} is none; expected a name of nvlib.models.MODELS, a module, or a function of "
+                         "a seed that makes one")  # fmt: skip
     made = []
     for s in seeds:
         with torch.random.fork_rng(devices=[]):  # what a function draws without a seed is the member's own too

@@ -16,7 +16,7 @@ from torch import Tensor, nn
 
 from nvlib import philox, ranges
 from nvlib.declarations import RecipeFields
-from nvlib.errors import InputError, unknown
+from nvlib.errors import InputError, of_kind, unknown
 from nvlib.native import layers
 from nvlib.native.passes import passes
 from nvlib.records import values
@@ -59,6 +59,25 @@ class Recipe(RecipeFields):
             raise InputError(f"lr={self.lr!r} is not usable; expected a positive number")
         if self.batch_size < 1:
             raise InputError(f"batch_size={self.batch_size!r} is not usable; expected at least 1")
+
+    @classmethod
+    def of(cls, value: Recipe | Mapping[str, Any] | None) -> Recipe:
+        """Return a recipe, one of plain values, or the usual one for None.
+
+        Raises:
+            InputError: for an unknown key, or a value of a wrong kind.
+        """
+        if value is None or isinstance(value, Recipe):
+            return value or cls()
+        if not isinstance(value, Mapping):
+            raise InputError(f"recipe={value!r} is not usable; expected nvlib.Recipe(...), or a table such as "
+                             "lr = 1e-3")  # fmt: skip
+        known, held = asdict(cls()), {}
+        for name, item in value.items():
+            if name not in known:
+                raise unknown("key of a recipe", name, known)
+            held[name] = of_kind(f"recipe.{name}", item, type(known[name]))
+        return cls(**held)
 
     def build(self, parameters: list[Tensor]) -> torch.optim.Optimizer:
         """Return the optimiser of stacked parameters (element-wise, so a member is as alone)."""

@@ -2,11 +2,12 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import MISSING, asdict, dataclass, field, fields, replace
 from itertools import product
 from typing import Any, cast
 
+import numpy as np
 from torch import nn
 
 from nvlib import array, data, devices, effects, methods, models, plugins, ranges
@@ -14,7 +15,7 @@ from nvlib.cards import card
 from nvlib.conditions import Crossbar
 from nvlib.data import Dataset
 from nvlib.declarations import StudyFields
-from nvlib.errors import InputError, is_number, unknown
+from nvlib.errors import InputError, of_kind, unknown
 from nvlib.methods import Recipe
 from nvlib.methods.checkpoint_selection import CheckpointSelection, Selection
 from nvlib.models import factory, own
@@ -41,14 +42,14 @@ class Study(StudyFields):
 
     def __post_init__(self) -> None:
         """Refuse an empty axis and anything that could not run, before anything runs."""
+        for name in (each.name for each in fields(self)):
+            object.__setattr__(self, name, _read(name, getattr(self, name)))
         files = [plugins.load(path) for path in self.plugins]
         object.__setattr__(self, "network", models.named(self.network))
         for axis in AXES:
             held = getattr(self, axis)
             if axis != "train_sigma_d" and not held:
                 raise InputError(f"{axis} of the study is empty; expected at least one value")
-            if isinstance(held, str):
-                raise InputError(f"{axis}={held!r} of the study is a text; expected several values: ({held!r},)")
         self._in_words()
         if self.chips < 1 or self.epochs < 1:
             raise InputError(f"chips={self.chips}, epochs={self.epochs} cannot run; expected at least 1 of each")
@@ -120,12 +121,10 @@ class Study(StudyFields):
         if not isinstance(values, Mapping):
             raise InputError(f"a study is {type(values).__name__}; expected keys and values such as sigma_d = [0.1]")
         known = [f.name for f in fields(cls)]
-        given: dict[str, Any] = {}
-        for name, value in values.items():
+        for name in values:
             if name not in known:
                 raise unknown("key of a study", name, known)
-            given[name] = _read(name, value)
-        return cls(**given)
+        return cls(**values)
 
     def _repr_html_(self) -> str:
         """Return it as a notebook shows it: its axes, and what is not left at its default."""
@@ -150,8 +149,13 @@ class Study(StudyFields):
     def template(self, classes: int = 10, channels: int | None = None, seed: int | None = None) -> nn.Module:
         """Return the network with fresh weights."""
         return models.build(
-            self.network, classes=classes, width=self.width, bits=self.bits, activation_bits=self.activation_bits,
-            in_channels=channels, seed=seed,
+            self.network,
+            classes=classes,
+            width=self.width,
+            bits=self.bits,
+            activation_bits=self.activation_bits,
+            in_channels=channels,
+            seed=seed,
         )
 
     def data(self) -> Dataset:
@@ -187,9 +191,7 @@ class Study(StudyFields):
                             found[digest(evaluation)] = (training, evaluation)
         return list(found.values())
 
-    def _training(
-        self, method: str, device: str, sigma_d: float, seed: int, span: str, loaded: Dataset
-    ) -> Training:
+    def _training(self, method: str, device: str, sigma_d: float, seed: int, span: str, loaded: Dataset) -> Training:
         network, quiet = self.template(), method == "none"
         return Training(
             network=self.network,
@@ -291,18 +293,21 @@ def _by_name(device: Any) -> Any:
 
 
 def _read(name: str, value: Any) -> Any:
-    """Return a plain value as the study's field takes it; InputError for one of a wrong kind."""
+    """Return a value as the study's field holds it; InputError for one of a wrong kind."""
+    if name in ("network", "train_range", "train_effects"):  # their own readers say what is wrong with them
+        return value
     if name in AXES:
         if value is None and name == "train_sigma_d":
             return None
-        several = value if isinstance(value, Sequence) and not isinstance(value, str) else [value]
-        return tuple(_item(name, item) for item in several)
+        value = value.tolist() if isinstance(value, np.ndarray) else value
+        lone = isinstance(value, str | Mapping) or not isinstance(value, Iterable)
+        return tuple(_item(name, item) for item in ([value] if lone else value))
     if name == "recipe":
-        return _recipe(value)
+        return Recipe.of(value)
     if name == "train_device" and value is not None:
         return _item("devices", value)
     if name == "plugins":
-        return tuple(_of_kind(name, item, str) for item in ([value] if isinstance(value, str) else value))
+        return tuple(of_kind(name, item, str) for item in ([value] if isinstance(value, str) else value))
     if name in ("parameters", "deployment_parameters"):
         if not isinstance(value, Mapping) or not all(isinstance(v, Mapping) for v in value.values()):
             raise InputError(f"{name}={value!r} of the study; expected a table for each name, e.g. [{name}.trice]")
@@ -311,40 +316,14 @@ def _read(name: str, value: Any) -> Any:
     kinds = next(f.type for f in fields(Study) if f.name == name).split(" | ")
     if value is None and "None" in kinds:
         return None
-    return _of_kind(name, value, _KINDS[kinds[0]])
+    return of_kind(name, value, _KINDS[kinds[0]])
 
 
 def _item(axis: str, value: Any) -> Any:
-    if axis == "devices" and isinstance(value, Mapping):
-        return devices.Device.from_dict(value)
+    if axis == "devices":
+        return devices.Device.from_dict(value) if isinstance(value, Mapping) else devices.get(value) and value
     if axis == "deployments" and value in (None, "none"):
         return None
-    if axis in ("effects", "peripheries") and value in (None, "none"):
-        return ""
-    return _of_kind(axis, value, AXES[axis])
-
-
-def _of_kind(name: str, value: Any, kind: type) -> Any:
-    """Return a value of a kind: a whole number is a number too, and True is none."""
-    if kind is float and isinstance(value, int) and not isinstance(value, bool):
-        value = float(value)
-    if not isinstance(value, kind) or isinstance(value, bool) or (kind is float and not is_number(value)):
-        words = {str: "a text", int: "a whole number", float: "a number"}
-        raise InputError(f"{name}={value!r} of the study is not usable; expected {words[kind]}")
-    return value
-
-
-def _recipe(value: Any) -> Recipe:
-    if isinstance(value, Recipe):
-        return value
-    if not isinstance(value, Mapping):
-        raise InputError(f"recipe={value!r} of the study is not usable; expected a table such as lr = 1e-3")
-    known = {f.name: f for f in fields(Recipe)}
-    for name, item in value.items():
-        if name not in known:
-            raise unknown("key of a recipe", name, known)
-        default = known[name].default
-        if default is not MISSING:
-            _of_kind(f"recipe.{name}", item, type(default))
-    held: dict[str, Any] = {k: float(v) if isinstance(known[k].default, float) else v for k, v in value.items()}
-    return Recipe(**held)
+    if axis in ("ranges", "effects", "peripheries"):  # `Study._in_words` reads them
+        return "" if value in (None, "none") and axis != "ranges" else value
+    return of_kind(axis, value, AXES[axis])
