@@ -25,6 +25,7 @@ from torch import Tensor
 from nvlib import philox
 from nvlib.conditions import Crossbar, scale_and_digits
 from nvlib.effects import Programmed
+from nvlib.native.cells import Meant, divide
 
 
 @dataclass(frozen=True)
@@ -97,7 +98,7 @@ class Chips:
 
     def __init__(
         self, held: Tensor, w: Tensor, crossbar: Crossbar, z: Tensor | None, *, seed: int | Sequence[int],
-        index: range | int, name: str, sigma_d: float | Tensor | None = None,
+        index: range | int, name: str, sigma_d: float | Tensor | None = None, once: bool = False,
     ) -> None:  # fmt: skip
         """Take programmed weights.
 
@@ -110,6 +111,7 @@ class Chips:
             index: which chips; in training the step.
             name: what draws are addressed by.
             sigma_d: in place of the crossbar's, a number or one a member.
+            once: whether one reading alone will be asked for, so that nothing need be kept for the next.
         """
         self.held, self.crossbar, self.z = held, crossbar, z
         self.seed, self.index, self.name = seed, index, name
@@ -117,11 +119,12 @@ class Chips:
         self.scale, self.n = scale_and_digits(w.detach(), crossbar)
         self.negative = w.detach() < 0
         self.meant: Programmed | None = None
-        self.along: tuple[Tensor, Tensor, Tensor] | None = None
+        self.along: Meant | None = None
+        self.signed: Tensor | None = None
         steady = [getattr(effect, "images", None) is None for effect in crossbar.effects]
         self.first = steady.index(False) if False in steady else len(steady)  # effects before it are of all readings
         self.kept: dict[int, tuple[Programmed, Tensor]] | None = (
-            {} if held.numel() * crossbar.cells <= _KEPT and self.first < len(steady) else None
+            {} if not once and held.numel() * crossbar.cells <= _KEPT and self.first < len(steady) else None
         )
 
     def weights(self, read: int = 0) -> Tensor:
@@ -147,15 +150,21 @@ class Chips:
         only = self.crossbar.effects[0] if len(self.crossbar.effects) == 1 else None
         if only is not None and hasattr(only, "moved"):  # one Gaussian a weight still: no cell is drawn
             cells = self._blank(part)
-            _, variance, _ = self._along(cells)
-            z = 0.0 if self.z is None else _rows(self.z, part).to(variance.dtype).flatten(1)
-            along = torch.where(cells.negative, -1.0, 1.0).to(variance.dtype) * variance.sqrt() * z
-            moved = only.moved(along, cells, self._signs(variance))
+            root = self._along(cells).root
+            z = 0.0 if self.z is None else _rows(self.z, part).to(root.dtype).flatten(1)
+            along = torch.where(cells.negative, -1.0, 1.0).to(root.dtype) * root * z
+            moved = only.moved(along, cells, self._signs(root))
         else:
             cells, v = self._befallen(part, read)
             moved = (v - cells.programmed) @ self._signs(v)
-        scale = _rows(self.scale, part).to(moved.dtype).expand(-1, *self.n.shape[1:]).flatten(1)
-        return torch.where(cells.negative, -scale, scale) * moved
+        return self._scale(part, cells, moved.dtype) * moved
+
+    def _scale(self, part: slice, cells: Programmed, dtype: torch.dtype) -> Tensor:
+        """Return the weight of a step, with its sign, (1 or chips, weights); made once where all chips share it."""
+        if self.signed is None or len(self.signed) > 1:
+            scale = _rows(self.scale, part).to(dtype).expand(-1, *self.n.shape[1:]).flatten(1)
+            self.signed = torch.where(cells.negative, -scale, scale)
+        return self.signed
 
     def _befallen(self, part: slice, read: int) -> tuple[Programmed, Tensor]:
         """Return the cells of some chips as programmed, and what they hold at a reading."""
@@ -185,12 +194,9 @@ class Chips:
         cells = self._blank(part)
         if self.z is None:
             return cells
-        luck, (deviation, variance, way) = cells.drawn(f"cells/{self.name}"), self._along(cells)
-        lacking = variance.sqrt() * _rows(self.z, part).to(luck.dtype).flatten(1)
-        lacking -= torch.einsum("...k,...k->...", deviation, luck)
-        lacking.mul_(torch.where(variance > 0, 1 / variance, 0.0))
-        luck.addcmul_(deviation, lacking.unsqueeze(-1))
-        return replace(cells, programmed=luck.mul_(way).add_(cells.level))
+        z = _rows(self.z, part).to(cells.programmed.dtype).flatten(1)
+        meant = self._along(cells)
+        return replace(cells, programmed=divide(cells.drawn(f"cells/{self.name}"), z, meant))
 
     def _blank(self, part: slice) -> Programmed:
         """Return the cells of some chips as they were meant, none of which strays."""
@@ -200,7 +206,7 @@ class Chips:
         level = own.level.expand(len(self.held[part]), *own.digit.shape[1:])
         return replace(own, seed=seed, index=index, programmed=level)
 
-    def _along(self, own: Programmed) -> tuple[Tensor, Tensor, Tensor]:
+    def _along(self, own: Programmed) -> Meant:
         """Return deviation and variance in steps along the weight, and what turns a cell's luck into its straying.
 
         In the idle chain, and for negative weights, cells stray the other way than the weight.
@@ -209,7 +215,11 @@ class Chips:
             return self.along
         signs = self._signs(own.spread)
         deviation, turned = own.spread * signs.abs(), own.negative.unsqueeze(-1)
-        found = deviation, deviation.square().sum(-1), own.spread * torch.where(turned, -signs.sign(), signs.sign())
+        variance = deviation.square().sum(-1)
+        found = Meant(
+            variance.sqrt(), torch.where(variance > 0, 1 / variance, 0.0), deviation,
+            own.spread * torch.where(turned, -signs.sign(), signs.sign()), own.level,
+        )  # fmt: skip
         self.along = found if self.meant is not None else None
         return found
 

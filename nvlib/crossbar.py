@@ -336,25 +336,29 @@ def program(
         except InputError:
             raise InputError(f"index {index!r} is not usable; expected an integer or a range of them") from None
     indices = index if isinstance(index, range) else range(index, index + 1)
-    chips = next(readings(model, as_crossbar(crossbar, sigma_d, **conditions), seed=seed, index=indices))
+    chips = next(readings(model, as_crossbar(crossbar, sigma_d, **conditions), seed=seed, index=indices, once=True))
     return chips if isinstance(index, range) else {name: w[0] for name, w in chips.items()}
 
 
 @torch.no_grad()
-def readings(model: nn.Module, crossbar: Crossbar, *, seed: int, index: range) -> Iterator[dict[str, Tensor]]:
+def readings(
+    model: nn.Module, crossbar: Crossbar, *, seed: int, index: range, once: bool = False
+) -> Iterator[dict[str, Tensor]]:
     """Yield the weights of chips ``index`` as each of their readings has them, without end: the first is `program`'s.
 
-    They differ where an effect is of reading (`nvlib.effects.ReadNoise`).
+    They differ where an effect is of reading (`nvlib.effects.ReadNoise`). ``once``: the first alone will be asked for,
+    and no cell is kept for the next.
     """
     usable(model)
     crossbar = crossbar.on(model)
     clean = {name: w.unsqueeze(0) for name, w in own_weights(model, array_weights(model)).items()}
-    yield from perturb(clean, crossbar, seed, index, modules.address(model))
+    yield from perturb(clean, crossbar, seed, index, modules.address(model), once=once)
 
 
 @torch.no_grad()
 def perturb(
-    clean: Mapping[str, Tensor], crossbar: Crossbar, seed: int, indices: range, address: Callable[[str], str] = str
+    clean: Mapping[str, Tensor], crossbar: Crossbar, seed: int, indices: range, address: Callable[[str], str] = str,
+    *, once: bool = False,
 ) -> Iterator[dict[str, Tensor]]:
     """Program each of ``indices`` with the same clean weights (1, ...) and yield readings, as `readings` does.
 
@@ -367,7 +371,7 @@ def perturb(
         held, z = deviate(w, crossbar, seed, indices, address(name))
         programmed[name] = held
         if crossbar.effects and w.numel():
-            cells[name] = Chips(held, w, crossbar, z, seed=seed, index=indices, name=address(name))
+            cells[name] = Chips(held, w, crossbar, z, seed=seed, index=indices, name=address(name), once=once)
     for read in itertools.count():
         yield programmed | {name: each.weights(read) for name, each in cells.items()}
 

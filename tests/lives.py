@@ -130,8 +130,8 @@ included), with the gradient passed straight through. *refused*: in one line. *u
 same, whatever befalls the cells later. Deployments that write cells again, or train around them, would have to say what
 befalls what they write, and refuse; those that know an effect meet one reading of the chip, before and after.
 
-What it costs: a LeNet chip (106,000 weights, 4 cells each) takes 2.6 ms of CPU as programmed, 17 to 24 ms with one
-effect whose cells are drawn, 9 to 11 ms with variation in common alone (still one Gaussian a weight), 36 ms with three.
+What it costs: a LeNet chip (106,000 weights, 4 cells each) takes 2.2 ms of CPU as programmed, 5.2 to 9.0 ms with one
+effect (2.3 to 3.9 times as long), 14 ms with three (6.3 times), on a busy machine (`benchmarks/effects.py`).
 """
 
 

@@ -151,7 +151,7 @@ class TrainingState:
         if not self.crossbar.effects:
             return held
         with torch.no_grad():
-            cells = Chips(held, w, self.crossbar, z, seed=seed, index=index, name=name, sigma_d=sigma)
+            cells = Chips(held, w, self.crossbar, z, seed=seed, index=index, name=name, sigma_d=sigma, once=True)
             moved = cells.weights() - held
         return held + moved
 
