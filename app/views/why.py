@@ -10,9 +10,9 @@ from common import compute
 
 from nvlib import figures
 from nvlib.errors import InputError
-from nvlib.papers import theory
+from nvlib.papers import theory, training_length
 
-VIEWS = ("One weight", "Layers and slices", "All weights", "Along training")
+VIEWS = ("One weight", "Layers and slices", "All weights", "Along training", "Length of training")
 COMMAND = "python -m nvlib.papers.analyses taylor"
 DRAWS = 100_000  # of one weight, at each slope
 OPEN = "import nvlib\nfrom nvlib import figures\nfrom nvlib.papers import theory\n\n"
@@ -243,8 +243,35 @@ def followed(table: pd.DataFrame, split: str, layer: str, key: str) -> None:
     )  # fmt: skip
 
 
+def lengths() -> None:
+    """Show the percentile by length of training, above the largest weight."""
+    st.markdown(
+        "A deviation is relative to a cell's full scale, and the full scale stands for the largest weight of a tensor. "
+        "Training goes on to enlarge that one weight, so **every** other weight strays further: what a long training "
+        "wins on clean images it can lose on chips. With its weights clipped after each update the same training keeps "
+        "its range."
+    )
+    rows, table = lengthened(query.k)
+    if table.empty:
+        st.info("**No trainings of several lengths yet.**", icon=":material/hourglass_empty:")
+        return
+    common.figure(
+        figures.length_curves(table, rows, query.k), "lengths", table=table,
+        note=f"LeNet on MNIST, one training a point, the first {len(rows) // len(table):,} chips of each · shipped",
+        code="from nvlib import figures, papers\n\n"
+        f"figures.length_curves(papers.length_table({query.k:g}), papers.length_rows(), {query.k:g})",
+    )  # fmt: skip
+
+
+@st.cache_data(ttl=60, show_spinner=False)
+def lengthened(k: float) -> tuple[pd.DataFrame, pd.DataFrame]:
+    """Return the chips of all lengths of training, and the table of them."""
+    return training_length.length_rows(), training_length.length_table(k)
+
+
 query = common.query()
 st.title("Why: the loss around a weight", anchor=False)
 view = common.choice(st.segmented_control, "View", "why", VIEWS, VIEWS[0], "", required=True,
                      label_visibility="collapsed")  # fmt: skip
-{VIEWS[0]: one_weight, VIEWS[1]: shares, VIEWS[2]: all_weights, VIEWS[3]: along_training}[view]()
+{VIEWS[0]: one_weight, VIEWS[1]: shares, VIEWS[2]: all_weights, VIEWS[3]: along_training,
+ VIEWS[4]: lengths}[view]()  # fmt: skip

@@ -23,6 +23,7 @@ plotly, and are imported when first used:
     search_traces          figures of a training's search
     mean_chart             mean accuracy and EKL against sigma_d
     ranges                 percentile by weight range
+    training_length        percentile by length of training
     noise_grids            percentile by size and threshold of the training noise
     claims                 printed numbers beside ours, verdicts, trainings that fail to converge
     deploy                 programmed chips: accuracy distance, write-verify, SWIM
@@ -78,6 +79,7 @@ _HOME = {
     "verdicts": "claims",
     "converging": "claims",
     "range_curves": "ranges",
+    "length_curves": "training_length",
     "mean_curves": "mean_chart",
     "mean_panels": "mean_chart",
     "noise_grid": "noise_grids",
@@ -112,7 +114,7 @@ _HOME = {
 __all__ = [
     "accuracy_distribution", "percentile_curves", "fan", "FAN", "ecdf",
     "hardware_layers", "hardware_designs", "beside_printed", "verdicts", "converging", "mean_curves",
-    "range_curves",
+    "range_curves", "length_curves",
     "mean_panels", "noise_grid",
     "difference_curves", "ranks", "ranking", "device_levels", "noise_laws", "search_trace", "to_png", "picture",
     "lacking", "share_map", "share_table", "sigma_title", "detach_title", "layer_deviations", "waterfall",
@@ -151,6 +153,7 @@ if TYPE_CHECKING:
     from nvlib.figures.taylor import chip_losses, loss_cut, loss_percentiles, loss_quantiles, one_weight, slope_effect
     from nvlib.figures.taylor_map import share_map, share_table
     from nvlib.figures.taylor_shares import derivatives_by_epoch, loss_and_accuracy, variance_shares
+    from nvlib.figures.training_length import length_curves
     from nvlib.figures.tsb import training_cost, tsb_ablation, tsb_causes, tsb_learning
 
 

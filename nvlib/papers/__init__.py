@@ -31,6 +31,7 @@ to the letter. Each file imports only from those before it:
     tables                  the claims table, for the site and as CSV
     execution, notebook_html    running notebooks; one as a page of HTML
     range_table             chips by weight range: a table of our own
+    training_length         percentile by length of training: another
     still_images            those that notebooks begin with
 
 >>> from nvlib import papers
@@ -58,12 +59,14 @@ from nvlib.papers.registry import ARTEFACTS, NOTEBOOKS, PAPERS, artefact, drawin
 from nvlib.papers.rules import RULES, VERDICTS, judge
 from nvlib.papers.select import Evidence, Protocol
 from nvlib.papers.tables import claims, claims_table, say, write_claims
+from nvlib.papers.training_length import length_rows, length_table
 
 __all__ = [
     "ARTEFACTS", "Artefact", "Claim", "Evidence", "NOTEBOOKS", "Notebook", "PAPERS", "PRESETS", "Paper", "Protocol",
     "RULES", "SHORT", "VERDICTS", "ablated", "ablation", "agree", "ahead", "analysis_table", "artefact", "beside",
     "causes", "choose", "claims", "claims_table", "clipped_rows", "clock", "compute", "converged", "convergence",
-    "draw", "drawings", "ekl_by_temperature", "execute", "grid", "judge", "kpp_by_hand", "learned", "many_chips",
+    "draw", "drawings", "ekl_by_temperature", "execute", "grid", "judge", "kpp_by_hand", "learned", "length_rows",
+    "length_table", "many_chips",
     "many_rows", "most", "openings", "origin", "panels", "protocols", "published", "range_rows", "repaired", "rows",
     "say", "scale_said", "study", "summary", "variants", "widths", "write_claims",
 ]  # fmt: skip

@@ -25,17 +25,19 @@ if TYPE_CHECKING:
     from nvlib.records import Analysis
     from nvlib.studies.analyses import Make
 
-FOLDERS = ("taylor", *TABLES.values(), "trice-open")
+FOLDERS = ("taylor", *TABLES.values(), "trice-open", "training-length")
 
 
 def planned(folder: str, where: Store | None = None) -> list[tuple[Analysis, Make]]:
     """Return the analyses of a folder, each with what makes it; InputError for an unknown folder."""
-    from nvlib.papers import deployment_analysis_runs, open_choices, theory
+    from nvlib.papers import deployment_analysis_runs, open_choices, theory, training_length
 
     if folder not in FOLDERS:
         raise unknown("folder of analyses", folder, FOLDERS)
     if folder == "taylor":
         return theory.planned(where=where)
+    if folder == "training-length":
+        return training_length.planned(where)
     if folder == "trice-open":
         return [one for name in open_choices.CHOICES for one in open_choices.planned(name)]
     name = next(name for name, held in TABLES.items() if held == folder)

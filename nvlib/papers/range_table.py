@@ -2,15 +2,19 @@
 
 from __future__ import annotations
 
+from typing import Any
+
 import pandas as pd
 
 from nvlib.store import Store, results
 
 CHIPS = 400  # the first of each run, the same for all
 METHODS = ("none", "correctnet", "gaussian", "trice")
-_WHERE = {"network": "lenet", "dataset": "mnist", "device": "rram", "mapping": "differential", "bits": 4,
-          "images": 10_000, "reference": "full_scale", "deployment": "", "effects": "", "periphery": "",
-          "train_range": "max", "protocol": "matched", "chip": range(CHIPS)}  # fmt: skip
+LENET: dict[str, Any] = {
+    "network": "lenet", "dataset": "mnist", "device": "rram", "mapping": "differential", "bits": 4, "images": 10_000,
+    "reference": "full_scale", "deployment": "", "effects": "", "periphery": "", "train_range": "max",
+    "protocol": "matched", "chip": range(CHIPS),
+}  # fmt: skip
 
 
 def range_rows(sigma_d: float = 0.2, epochs: int = 10, store: Store | None = None) -> pd.DataFrame:
@@ -21,12 +25,12 @@ def range_rows(sigma_d: float = 0.2, epochs: int = 10, store: Store | None = Non
         epochs: of their training.
         store: where to look; None: the usual one.
     """
-    found = results(store, **_WHERE, sigma_d=sigma_d, epochs=epochs, clipping="none", method=list(METHODS))
+    found = results(store, **LENET, sigma_d=sigma_d, epochs=epochs, clipping="none", method=list(METHODS))
     tried = found[found["range"] != "max"]["training"].unique()
     return found[found["training"].isin(tried)].reset_index(drop=True)
 
 
 def clipped_rows(sigma_d: float = 0.2, epochs: int = 10, store: Store | None = None) -> pd.DataFrame:
     """Return chips of models whose weights were clipped in training, under max|W|; arguments as of `range_rows`."""
-    found = results(store, **_WHERE, sigma_d=sigma_d, epochs=epochs, range="max")
+    found = results(store, **LENET, sigma_d=sigma_d, epochs=epochs, range="max")
     return found[found["clipping"] != "none"].reset_index(drop=True)
