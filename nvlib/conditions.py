@@ -37,7 +37,7 @@ from nvlib.devices import Device
 from nvlib.effects import Effect
 from nvlib.errors import InputError, unknown
 from nvlib.fields import Given, default
-from nvlib.modules import bare
+from nvlib.modules import bare, usable
 from nvlib.ranges import WeightRange
 
 MAPPINGS = ("differential", "signed")
@@ -127,6 +127,7 @@ class Crossbar:
         Raises:
             InputError: if neither says them, or the device's cells cannot hold them.
         """
+        usable(model, values=False)
         if self.range.per == "channel" and any(isinstance(m, _TRANSPOSED) for m in model.modules()):
             raise InputError(f"range {str(self.range)!r} on {type(model).__name__}: a transposed convolution has its "
                              "output channels on another axis; expected a range of the whole tensor")  # fmt: skip

@@ -11,10 +11,17 @@ True
 
 from __future__ import annotations
 
+from collections.abc import Mapping
+from dataclasses import fields, is_dataclass
 from typing import TYPE_CHECKING, Any, Generic, TypeVar, Union
+
+import numpy as np
+
+from nvlib.errors import of_kind, unknown
 
 Held = TypeVar("Held")
 Also = TypeVar("Also")
+T = TypeVar("T")
 
 if TYPE_CHECKING:
 
@@ -34,3 +41,39 @@ else:
 def default(value: Any) -> Any:
     """Return the default of a `Given` field, which may be of either form."""
     return value
+
+
+_KINDS: dict[str, Any] = {"str": str, "int": int, "float": float}
+
+
+def as_field(record: type[Any], name: str, value: Any) -> Any:
+    """Return a plain value as a dataclass' field of a plain kind holds it (`of_kind`); of another kind, as it is.
+
+    Raises:
+        InputError: for a value of a wrong kind.
+    """
+    said = next(f.type for f in fields(record) if f.name == name)
+    kinds = (said if isinstance(said, str) else getattr(said, "__name__", str(said))).split(" | ")
+    if (value is None and "None" in kinds) or kinds[0] not in _KINDS or set(kinds) - {kinds[0], "None"}:
+        return value
+    return of_kind(name, value, _KINDS[kinds[0]])
+
+
+def made(record: type[T], what: str, given: Mapping[str, Any]) -> T:
+    """Return a dataclass of parameters by name; what is given is held as it is, NumPy's numbers as plain ones.
+
+    Args:
+        record: the class.
+        what: what it is, for the message: the name of a method.
+        given: the parameters.
+
+    Raises:
+        InputError: for a parameter that it does not have, or a value of a wrong kind.
+    """
+    known = [f.name for f in fields(record)] if is_dataclass(record) else list(given)
+    for name, value in given.items():
+        if name not in known:
+            raise unknown(f"parameter of {what}", name, known)
+        if is_dataclass(record):
+            as_field(record, name, value)
+    return record(**{k: v.item() if isinstance(v, np.generic) else v for k, v in given.items()})

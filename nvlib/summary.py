@@ -32,7 +32,7 @@ import pandas as pd
 
 from nvlib import statistics
 from nvlib.catalogue import DEPLOYMENTS, METHODS, plain, span
-from nvlib.errors import InputError, unknown
+from nvlib.errors import InputError, instance, unknown
 from nvlib.statistics import Estimate
 
 # A curve that silently mixes these would show something that does not exist.
@@ -44,6 +44,7 @@ SAID = {"bits", "activation_bits", "images", "range", "effects", "periphery"}
 
 def checked(df: pd.DataFrame, one_sigma: bool = False) -> pd.DataFrame:
     """Return the frame if it can be drawn as one figure; InputError if not."""
+    instance("the table", df, pd.DataFrame, "a frame of nvlib.results")
     if missing := {"method", "sigma_d", "accuracy"} - set(df.columns):
         raise InputError(f"the table lacks {', '.join(sorted(missing))}; expected the columns of nvlib.store.results")
     if df.empty:

@@ -194,6 +194,8 @@ def test_why_says_what_to_run_where_nothing_ships(app, tmp_path, monkeypatch):
     for view in ("Layers and slices", "All weights", "Along training"):
         at = sound(at.button_group(key="why").set_value(view).run())
         assert "nvlib.papers.analyses taylor" in at.code[0].value
+    at = sound(at.button_group(key="why").set_value("Length of training").run())
+    assert "--epochs $epochs" in at.code[0].value
 
 
 def test_deploy_shows_what_remedies_win_and_cost(app):

@@ -199,7 +199,7 @@ BAD = [
     ("study --device nowhere.toml", "nowhere.toml"),
     ("study nowhere.toml", "nowhere.toml"),
     ("study --epochs many", "invalid int value"),
-    ("study --lr 0", "positive"),
+    ("study --lr 0", "above 0"),
     ("study --recipe best", "preset"),
     ("study --optimiser adm", "did you mean 'adam'"),
     ("study --select first", "last"),

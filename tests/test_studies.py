@@ -525,3 +525,25 @@ def test_a_study_of_a_wrong_kind_is_a_line(field, given, said):
     with pytest.raises(InputError, match=re.escape(said)) as error:
         Study(**{field: given})
     assert "\n" not in str(error.value)
+
+
+@pytest.mark.parametrize(("call", "said"), [
+    (lambda: nvlib.run(3), "study=3 is none; expected an nvlib.Study"), (lambda: nvlib.results(3), "store=3"),
+    (lambda: methods.get("rc", th="a"), "th='a'"), (lambda: methods.get(3), "method=3 is none"),
+    (lambda: nvlib.deploy.get("tsb", lr="a"), "lr='a'"), (lambda: nvlib.deploy.get(3), "deployment=3 is none"),
+    (lambda: nvlib.build("lenet", width="a"), "width='a'"), (lambda: Recipe(lr="a"), "lr='a'"),
+    (lambda: nvlib.load(None), "name=None"), (lambda: nvlib.statistics.kpp(["a"]), "more than numbers"),
+    (lambda: nvlib.figures.percentile_curves(3), "the table=3"), (lambda: nvlib.taylor.point(3, "rram"), "type int"),
+])  # fmt: skip
+def test_a_value_of_a_wrong_kind_is_a_line(call, said):
+    with pytest.raises(InputError, match=re.escape(said)) as error:
+        call()
+    assert "\n" not in str(error.value)
+
+
+def test_a_study_is_run_from_its_file_or_values(tmp_path):
+    small = {"network": "lenet3", "methods": ["none"], "images": 20, "epochs": 1, "chips": 2}
+    (tmp_path / "small.toml").write_text("\n".join(f"{key} = {json.dumps(value)}" for key, value in small.items()))
+    where = store.Store(tmp_path / "runs", None)
+    whole, again = (nvlib.run(given, where, progress=False) for given in (tmp_path / "small.toml", small))
+    pd.testing.assert_frame_equal(whole, again)

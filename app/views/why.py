@@ -253,7 +253,9 @@ def lengths() -> None:
     )
     rows, table = lengthened(query.k)
     if table.empty:
-        st.info("**No trainings of several lengths yet.**", icon=":material/hourglass_empty:")
+        st.info("**No trainings of several lengths yet.** These train and look at them, some minutes each:",
+                icon=":material/hourglass_empty:")  # fmt: skip
+        st.code(training_length.COMMANDS, language="bash", wrap_lines=True)
         return
     common.figure(
         figures.length_curves(table, rows, query.k), "lengths", table=table,

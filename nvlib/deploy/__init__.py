@@ -22,12 +22,12 @@ The methods are `write_verify`, `swim`, `batchnorm_recalibration`, `compensate`,
 0.2
 """
 
-from dataclasses import fields
 from typing import Any
 
 from nvlib import catalogue, plugins
 from nvlib.deploy.deployed import Deployed
-from nvlib.errors import unknown
+from nvlib.errors import InputError, unknown
+from nvlib.fields import made
 
 DEPLOYMENTS: dict[str, type] = catalogue.classes("deployments")
 globals().update({method.__name__: method for method in DEPLOYMENTS.values()})
@@ -42,13 +42,12 @@ def get(deployment: object, **parameters: Any) -> Any:
         InputError: for an unknown name, or a parameter that the method does not have.
     """
     if not isinstance(deployment, str):
+        if not callable(getattr(deployment, "procedure", None)):
+            raise InputError(f"deployment={deployment!r} is none; expected a name of nvlib.deploy.DEPLOYMENTS, or one "
+                             "with `procedure`")  # fmt: skip
         return deployment
     if deployment not in DEPLOYMENTS:
         plugins.installed()
     if deployment not in DEPLOYMENTS:
         raise unknown("deployment method", deployment, DEPLOYMENTS)
-    known = [field.name for field in fields(DEPLOYMENTS[deployment])]
-    for name in parameters:
-        if name not in known:
-            raise unknown(f"parameter of {deployment}", name, known)
-    return DEPLOYMENTS[deployment](**parameters)
+    return made(DEPLOYMENTS[deployment], deployment, parameters)

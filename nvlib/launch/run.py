@@ -74,8 +74,9 @@ def run(
         Failed: if some runs failed; the others are stored.
     """
     from nvlib.launch.lead import lead
+    from nvlib.studies import read
 
-    studies = [_read(each) for each in _several(study)]
+    studies = [read(each) for each in _several(study)]
     for each in studies if executor != "here" else ():
         each.travels()
     launch = asked_for(studies, executor, workers, where, on, pack, threads, cluster, name)
@@ -101,7 +102,9 @@ def start(study: Asked, executor: str = "here", workers: int | None = None, **op
     """
     for each in _several(study):
         if not isinstance(each, Mapping):
-            _read(each).travels()
+            from nvlib.studies import read
+
+            read(each).travels()
     launch = asked_for(study, executor, workers, **options)
     environment = os.environ | {"OMP_WAIT_POLICY": "passive", "PYTHONUNBUFFERED": "1"}
     launch.note(replace(launch.status(), pid=None))  # not this process's any more
@@ -214,6 +217,12 @@ def turn_of(launch: Launch) -> ExitStack | None:
 # -- inside ----------------------------------------------------------------------------------------------------------
 
 
+def _record(study: One) -> dict[str, Any]:
+    from nvlib.studies import read
+
+    return read(study).record()
+
+
 def _several(study: Asked) -> list[Any]:
     """Return the studies asked for, one or several."""
     several = list(study) if isinstance(study, Sequence) and not isinstance(study, str) else [study]
@@ -236,7 +245,7 @@ def asked_for(
         if count is not None:
             whole(what, count, 1, otherwise=", or None")
     where, options, cores = where or Store(), slurm.options(cluster), _cores()
-    records = [dict(each) if isinstance(each, Mapping) else _read(each).record() for each in _several(study)]
+    records = [dict(each) if isinstance(each, Mapping) else _record(each) for each in _several(study)]
     if executor == "slurm":
         options |= {"jobs": workers or options["jobs"]}
         threads = threads or options["cpus"]
@@ -248,15 +257,6 @@ def asked_for(
         "shipped": str(where.shipped) if where.shipped else None, "cwd": os.getcwd(),
     }  # fmt: skip
     return new(where.runs.absolute(), records, executor, name, given)
-
-
-def _read(study: One) -> Study:
-    """Return a study, of plain values or from a file."""
-    from nvlib.studies import Study, load
-
-    if isinstance(study, Mapping):
-        return Study.of(study)
-    return load(study) if isinstance(study, str | Path) else study
 
 
 def _cores() -> int:

@@ -16,10 +16,9 @@ with the clean weights and a batch. `nvlib.methods.loop` does the rest for a who
 2.0
 """
 
-from dataclasses import fields, is_dataclass
-
 from nvlib import catalogue, plugins
 from nvlib.errors import InputError, unknown
+from nvlib.fields import made
 from nvlib.methods.cost import Cost, cost_of
 from nvlib.methods.loop import Epoch, Method, result, train
 from nvlib.methods.recipe import RECIPES, Recipe, preset
@@ -50,8 +49,4 @@ def get(method: str | Method, **parameters: object) -> Method:
         plugins.installed()
     if method not in METHODS:
         raise unknown("method", method, METHODS)
-    known = [field.name for field in fields(METHODS[method])] if is_dataclass(METHODS[method]) else list(parameters)
-    for name in parameters:
-        if name not in known:
-            raise unknown(f"parameter of {method}", name, known)
-    return METHODS[method](**parameters)
+    return made(METHODS[method], method, parameters)

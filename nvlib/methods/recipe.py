@@ -16,7 +16,7 @@ from torch import Tensor, nn
 
 from nvlib import philox, ranges
 from nvlib.declarations import RecipeFields
-from nvlib.errors import InputError, of_kind, unknown
+from nvlib.errors import InputError, number, of_kind, unknown, whole
 from nvlib.native import layers
 from nvlib.native.passes import passes
 from nvlib.records import values
@@ -55,10 +55,8 @@ class Recipe(RecipeFields):
             raise unknown("augmentation", self.augment, AUGMENTATIONS)
         if self.clip != "none":
             object.__setattr__(self, "clip", str(ranges.get(CLIPS.get(self.clip, self.clip))))
-        if not (math.isfinite(self.lr) and self.lr > 0):
-            raise InputError(f"lr={self.lr!r} is not usable; expected a positive number")
-        if self.batch_size < 1:
-            raise InputError(f"batch_size={self.batch_size!r} is not usable; expected at least 1")
+        number("lr", self.lr, above=True)
+        whole("batch_size", self.batch_size, 1)
 
     @classmethod
     def of(cls, value: Recipe | Mapping[str, Any] | None) -> Recipe:

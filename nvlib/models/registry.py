@@ -9,7 +9,7 @@ import torch
 from torch import nn
 
 from nvlib import catalogue, plugins
-from nvlib.errors import InputError, unknown, whole
+from nvlib.errors import InputError, number, unknown, whole
 from nvlib.models import factory, own
 from nvlib.models.networks import checked_bits
 
@@ -71,8 +71,7 @@ def build(
     for what, value in (("classes", classes), ("in_channels", in_channels)):
         if value is not None:
             whole(what, value, 1)
-    if not 0 < width <= 16:
-        raise InputError(f"width={width!r}: expected a factor above 0 (1 is the paper's network), at most 16")
+    number("width", width, 0, 16, above=True, otherwise=": a factor, 1 is the paper's network")
     if activation_bits:
         checked_bits("activation_bits", activation_bits)
     # torch's CPU generator keeps 32 bits of a seed: a larger one would silently be another's twin

@@ -16,7 +16,7 @@ from typing import TYPE_CHECKING
 import pandas as pd
 
 from nvlib.catalogue import MARKS
-from nvlib.papers.range_table import LENET
+from nvlib.papers.range_table import CHIPS, LENET
 from nvlib.records import Analysis
 from nvlib.store import Store, results
 from nvlib.summary import results_table
@@ -32,7 +32,11 @@ CLIPPED = f"gaussian {MARKS[1]} weights clipped at 2.5 deviations"
 TRICE = {"warm": 5, "n_train": 300, "tolerance": 1e-4, "images": None}  # its search as the paper sets it
 IMAGES = 55_000  # that all are trained on
 LAYER = "conv1.weight"  # the first
-COMMAND = "python -m nvlib.papers.analyses training-length"
+COMMANDS = f"""for epochs in {" ".join(map(str, EPOCHS))}; do
+  python -m nvlib study --method {" ".join(METHODS)} --sigma-d {AT:g} --epochs $epochs --chips {CHIPS}
+  python -m nvlib study --method gaussian --clip {CLIP} --sigma-d {AT:g} --epochs $epochs --chips {CHIPS}
+done
+python -m nvlib.papers.analyses training-length"""
 
 
 def length_rows(store: Store | None = None) -> pd.DataFrame:

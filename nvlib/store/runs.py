@@ -14,7 +14,7 @@ from typing import TYPE_CHECKING, Any, TypeVar
 
 import pandas as pd
 
-from nvlib.errors import InputError
+from nvlib.errors import InputError, instance
 from nvlib.provenance import environment, now
 from nvlib.records import VERSION, Analysis, Evaluation, Training, digest, values
 from nvlib.store import checksums, formats, shipped, table
@@ -338,7 +338,7 @@ def results(store: Store | None = None, **where: object) -> pd.DataFrame:
         >>> ships.train_seed.nunique(), bool(ships.accuracy.max() > 95)
         (3, True)
     """
-    store = store or Store()
+    store = Store() if store is None else instance("store", store, Store, "an nvlib.store.Store, or None")
     runs: Any = where.get("run")
     runs = None if runs is None else {runs} if isinstance(runs, str) else set(runs)
     rows, local = store.table(runs), store.local(runs)

@@ -21,10 +21,10 @@ last epoch, an evaluation from its last block; any number of processes may do so
 True
 """
 
-from nvlib.studies.files import load
+from nvlib.studies.files import load, read
 from nvlib.studies.forecast import Forecast, estimate
 from nvlib.studies.perform import model_of
 from nvlib.studies.runner import run
 from nvlib.studies.study import Study, device_of, numbers_of
 
-__all__ = ["Study", "load", "run", "estimate", "Forecast", "model_of", "numbers_of", "device_of"]
+__all__ = ["Study", "load", "read", "run", "estimate", "Forecast", "model_of", "numbers_of", "device_of"]

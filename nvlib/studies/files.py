@@ -12,6 +12,7 @@ from __future__ import annotations
 
 import re
 import tomllib
+from collections.abc import Mapping
 from os import PathLike
 from pathlib import Path
 from typing import Any
@@ -21,6 +22,21 @@ from nvlib.studies.study import Study
 
 SUFFIXES = (".toml", ".yaml", ".yml")
 _FLOAT = re.compile(r"[-+]?(\d+\.?\d*|\.\d+)[eE][-+]?\d+$")
+
+
+def read(study: Study | Mapping[str, Any] | str | PathLike[str]) -> Study:
+    """Return a study: itself, of plain values, or from a file.
+
+    Raises:
+        InputError: for what is none, or cannot be used.
+    """
+    if isinstance(study, str | PathLike):
+        return load(study)
+    if isinstance(study, Study):
+        return study
+    if not isinstance(study, Mapping):
+        raise InputError(f"study={study!r} is none; expected an nvlib.Study, its values by name, or a file")
+    return Study.of(study)
 
 
 def load(path: str | PathLike[str]) -> Study:

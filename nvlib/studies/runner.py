@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import time
 from collections.abc import Callable, Mapping, Sequence
+from os import PathLike
 from typing import Any
 
 import pandas as pd
@@ -20,6 +21,7 @@ from nvlib.data import Dataset
 from nvlib.records import Training
 from nvlib.store import Store
 from nvlib.studies import perform
+from nvlib.studies.files import read
 from nvlib.studies.perform import Analyst, Lost, Tell
 from nvlib.studies.plan import Desk, Task, plan
 from nvlib.studies.study import Study
@@ -88,7 +90,7 @@ def run_tasks(
 
 
 def run(
-    study: Study,
+    study: Study | Mapping[str, Any] | str | PathLike[str],
     where: Store | None = None,
     *,
     on: str | torch.device = "cpu",
@@ -103,7 +105,7 @@ def run(
     Another process may run the same study, or one that shares runs with it: each run is done by one of them.
 
     Args:
-        study: what to run.
+        study: what to run: a study, its values by name, or its file.
         where: the store; None takes the project's own.
         on: where to compute, ``cpu`` or ``cuda``.
         progress: True for bars with the time left; or a function called with (what, done, total).
@@ -123,7 +125,7 @@ def run(
         3
     """
     population.usable(on)
-    desk = Desk(study, where or Store(), on, of, loaded)
+    desk = Desk(read(study), where or Store(), on, of, loaded)
     tasks = plan(desk, pack, threads)
     with Bars(tasks, progress) as bars:
         run_tasks([(desk, task) for task in tasks], bars.tell)

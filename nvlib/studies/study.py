@@ -16,6 +16,7 @@ from nvlib.conditions import Crossbar
 from nvlib.data import Dataset
 from nvlib.declarations import StudyFields
 from nvlib.errors import InputError, of_kind, unknown
+from nvlib.fields import as_field
 from nvlib.methods import Recipe
 from nvlib.methods.checkpoint_selection import CheckpointSelection, Selection
 from nvlib.models import factory, own
@@ -243,7 +244,6 @@ AXES = {
     "methods": str, "devices": str, "sigma_d": float, "seeds": int, "train_sigma_d": float, "ranges": str,
     "effects": str, "peripheries": str, "deployments": str,
 }  # fmt: skip
-_KINDS = {"str": str, "int": int, "float": float}
 
 
 def numbers_of(device: str | devices.Device) -> dict[str, Any]:
@@ -313,10 +313,7 @@ def _read(name: str, value: Any) -> Any:
             raise InputError(f"{name}={value!r} of the study; expected a table for each name, e.g. [{name}.trice]")
         return {key: {k: tuple(v) if isinstance(v, list) else v for k, v in held.items()}
                 for key, held in value.items()}  # fmt: skip
-    kinds = next(f.type for f in fields(Study) if f.name == name).split(" | ")
-    if value is None and "None" in kinds:
-        return None
-    return of_kind(name, value, _KINDS[kinds[0]])
+    return as_field(Study, name, value)
 
 
 def _item(axis: str, value: Any) -> Any:
