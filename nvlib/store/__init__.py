@@ -22,6 +22,7 @@ and no pickle is ever loaded.
     table      the tidy table of samples
     shipped    results that ship with the project
     runs       the store
+    query      what it has, as one tidy table
     verify     every file of it, looked at
     shipping   writing results that ship
     remove     runs that are no longer wanted
@@ -37,8 +38,9 @@ from nvlib.records import VERSION
 from nvlib.store.checksums import ASIDE, SUMS, Damage, Damaged
 from nvlib.store.files import DiskFull, atomic_write, remove_partial, write_json
 from nvlib.store.locations import local_runs, project_root, shipped_results
+from nvlib.store.query import results
 from nvlib.store.remove import dependents, remove
-from nvlib.store.runs import Store, results
+from nvlib.store.runs import Store
 from nvlib.store.shipping import compact, compact_analyses
 from nvlib.store.table import COLUMNS, DEPLOYED, describe
 from nvlib.store.verify import Finding, seal, verify

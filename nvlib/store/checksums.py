@@ -11,14 +11,16 @@ aside in .damaged/<run>-<time>/ with a warning that names it, and so is missing,
 from __future__ import annotations
 
 import hashlib
+import json
 import os
 import time
 import warnings
 from collections.abc import Callable, Mapping
 from pathlib import Path
-from typing import TypeVar
+from typing import Any, TypeVar
 
 from nvlib.errors import Damaged, InputError
+from nvlib.records import VERSION
 
 SUMS = "SHA256SUMS"
 ASIDE = ".damaged"
@@ -112,3 +114,18 @@ def set_aside(runs: Path, path: Path, why: object) -> None:
     else:
         what = f"set aside in {where}; its study makes it again"
     warnings.warn(f"{path} is damaged ({why}); {what}", Damaged, stacklevel=2)
+
+
+def record_of(home: Path, data: bytes) -> dict[str, Any]:
+    """Return the record in a file's bytes; its canonical form has the hash that names the run."""
+    try:
+        record = json.loads(data)
+        version, kind = record["version"], record["kind"]
+    except (ValueError, KeyError, TypeError):
+        raise Damage("it holds no record") from None
+    if version > VERSION or kind not in ("training", "evaluation", "analysis"):
+        raise InputError(f"{home} was written by a newer nvlib (version {version}, kind {kind}); update nvlib")
+    canonical = json.dumps(record, sort_keys=True, separators=(",", ":"))  # as `records.canonical`
+    if hashlib.sha256(canonical.encode()).hexdigest() != home.name:
+        raise Damage("what it holds is not what its run is named by")
+    return record

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import hashlib
 import json
 import re
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence, Set
@@ -14,9 +13,9 @@ from typing import TYPE_CHECKING, Any, TypeVar
 
 import pandas as pd
 
-from nvlib.errors import InputError, instance
+from nvlib.errors import InputError
 from nvlib.provenance import environment, now
-from nvlib.records import VERSION, Analysis, Evaluation, Training, digest, values
+from nvlib.records import Analysis, Evaluation, Training, digest, values
 from nvlib.store import checksums, formats, shipped, table
 from nvlib.store.files import atomic_write, write_json
 from nvlib.store.locations import local_runs, shipped_results
@@ -126,7 +125,7 @@ class Store:
         Raises:
             InputError: for one that a newer version wrote.
         """
-        return self._held(name, "record.json", partial(record_of, self.runs / name))
+        return self._held(name, "record.json", partial(checksums.record_of, self.runs / name))
 
     def find(self, start: str, kind: str | None = None) -> tuple[str, dict[str, Any]]:
         """Return the hash that begins with ``start``, and its record, local or shipped.
@@ -319,39 +318,6 @@ class Store:
             (path.parent / "DONE").unlink(missing_ok=True)
 
 
-def results(store: Store | None = None, **where: object) -> pd.DataFrame:
-    """Return all samples, shipped and local, that match, as one tidy table: one row a chip.
-
-    Args:
-        store: where to look; None takes `local_runs` and the shipped results.
-        **where: column = value, or a collection of values, e.g. ``method=["none", "gaussian"], sigma_d=0.2``.
-
-    Returns:
-        A frame with the columns `COLUMNS`; accuracies in percent. Empty if nothing matches.
-
-    Raises:
-        InputError: for a column that does not exist.
-
-    Example:
-        >>> import nvlib
-        >>> ships = nvlib.results(network="lenet", method="gaussian", sigma_d=0.2, epochs=10, origin="shipped")
-        >>> ships.train_seed.nunique(), bool(ships.accuracy.max() > 95)
-        (3, True)
-    """
-    store = Store() if store is None else instance("store", store, Store, "an nvlib.store.Store, or None")
-    runs: Any = where.get("run")
-    runs = None if runs is None else {runs} if isinstance(runs, str) else set(runs)
-    rows, local = store.table(runs), store.local(runs)
-    rows = table.joined([rows, local]) if len(local) else rows
-    rows = rows.drop_duplicates(["run", "chip"])  # chips of shipped runs that were also computed here
-    for column, value in where.items():
-        if column not in rows:
-            raise InputError(f"results have no column {column!r}; expected one of: {', '.join(table.COLUMNS)}")
-        wanted = list(value) if isinstance(value, list | tuple | set | range) else [value]
-        rows = rows[rows[column].isin(wanted)]
-    return table.trimmed(rows.reset_index(drop=True))
-
-
 def _write(path: Path, value: pd.DataFrame | Mapping[str, Any] | Callable[[str], object]) -> None:
     """Write a file of a run, whole: a table, plain values, or what the call writes."""
     if (path.parent / checksums.SUMS).exists():  # of an older version
@@ -366,18 +332,3 @@ def _write(path: Path, value: pd.DataFrame | Mapping[str, Any] | Callable[[str],
 
 def _named(record: Training | Evaluation | Analysis | str) -> str:
     return record if isinstance(record, str) else digest(record)
-
-
-def record_of(home: Path, data: bytes) -> dict[str, Any]:
-    """Return the record in a file's bytes; its canonical form has the hash that names the run."""
-    try:
-        record = json.loads(data)
-        version, kind = record["version"], record["kind"]
-    except (ValueError, KeyError, TypeError):
-        raise checksums.Damage("it holds no record") from None
-    if version > VERSION or kind not in ("training", "evaluation", "analysis"):
-        raise InputError(f"{home} was written by a newer nvlib (version {version}, kind {kind}); update nvlib")
-    canonical = json.dumps(record, sort_keys=True, separators=(",", ":"))  # as `records.canonical`
-    if hashlib.sha256(canonical.encode()).hexdigest() != home.name:
-        raise checksums.Damage("what it holds is not what its run is named by")
-    return record

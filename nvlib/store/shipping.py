@@ -14,7 +14,8 @@ from nvlib.errors import InputError
 from nvlib.records import Analysis, Evaluation, digest
 from nvlib.store import checksums, table
 from nvlib.store.files import atomic_write, write_json
-from nvlib.store.runs import Store, results
+from nvlib.store.query import results
+from nvlib.store.runs import Store
 from nvlib.store.shipped import records, weights
 from nvlib.store.verify import examined
 

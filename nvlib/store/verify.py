@@ -10,8 +10,9 @@ from pathlib import Path
 
 from nvlib.errors import InputError
 from nvlib.store import checksums, formats
+from nvlib.store.checksums import record_of
 from nvlib.store.files import UNFINISHED
-from nvlib.store.runs import Store, record_of
+from nvlib.store.runs import Store
 
 STATES = ("sound", "unlisted", "unfinished", "newer", "missing", "damaged")
 
