@@ -246,10 +246,10 @@ def followed(table: pd.DataFrame, split: str, layer: str, key: str) -> None:
 def lengths() -> None:
     """Show the percentile by length of training, above the largest weight."""
     st.markdown(
-        "A deviation is relative to a cell's full scale, and the full scale stands for the largest weight of a tensor. "
-        "Training goes on to enlarge that one weight, so **every** other weight strays further: what a long training "
-        "wins on clean images it can lose on chips. With its weights clipped after each update the same training keeps "
-        "its range."
+        "A cell's deviation is relative to its full scale, and the full scale stands for the **largest** weight of a "
+        "tensor: the further that one lies from the others, the further all of them stray. Here the same training is "
+        "shown at several lengths, each with a whole schedule of the learning rate, and once more with its weights "
+        "clipped after each update."
     )
     rows, table = lengthened(query.k)
     if table.empty:

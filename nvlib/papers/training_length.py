@@ -1,9 +1,9 @@
 """How long a training is, and what becomes of the percentile: a table of our own, of no paper.
 
 Whole schedules of several lengths (the learning rate falls to zero at the end of each), one training each, scored on
-the same chips; beside them the largest weight of the first layer, which every deviation there is relative to.
-Gauss once more with its weights clipped after each update: if the largest weight is what a long training loses by, that
-one does not lose.
+the same chips. Beside them the largest weight, which every deviation is relative to, in two measures: of the first
+layer as it is, and of the layer where it is the most standard deviations of the layer's weights: the one grows with all
+weights, the other says how far a typical weight strays. Gauss once more with its weights clipped after each update.
 
     weight-spans    of a training: spans, the weights of each layer
 """
@@ -69,8 +69,9 @@ def _asked(name: str, store: Store) -> bool:
 def length_table(k: float = 1, store: Store | None = None) -> pd.DataFrame:
     """Return a row a method and length: `nvlib.summary.results_table` with epochs and the first layer's weights.
 
-    Columns beside: epochs, largest (the largest |w|) and deviation (the standard deviation of the weights), both in the
-    units of the weights; NaN where `weight_spans` has none.
+    Columns beside: epochs; largest, the largest |w| of the first layer, in the units of the weights; span, the largest
+    |w| in standard deviations of its layer, where that is most, and widest, that layer. Empty where `weight_spans` has
+    none.
     """
     store = store or Store()
     df, spans = length_rows(store), weight_spans(store)
@@ -78,9 +79,13 @@ def length_table(k: float = 1, store: Store | None = None) -> pd.DataFrame:
         return pd.DataFrame()
     whose = df.drop_duplicates(["method", "epochs"])[["method", "epochs", "training"]]
     parts = [results_table(df[df["epochs"] == epochs], k).assign(epochs=epochs) for epochs in sorted(set(df["epochs"]))]
-    first = spans[spans["layer"] == LAYER][["training", "largest", "deviation"]]
+    spans = spans.assign(span=spans["largest"] / spans["deviation"]).sort_values("span")
+    most = spans.drop_duplicates("training", keep="last").rename(columns={"layer": "widest"})
+    first = spans[spans["layer"] == LAYER][["training", "largest"]]
     table = pd.concat(parts, ignore_index=True).merge(whose, on=["method", "epochs"])
-    return table.merge(first, on="training", how="left").drop(columns="training")
+    for part in (first, most[["training", "span", "widest"]]):
+        table = table.merge(part, on="training", how="left")
+    return table.drop(columns="training")
 
 
 def weight_spans(store: Store | None = None) -> pd.DataFrame:
