@@ -10,13 +10,17 @@ digest: the training is done again there, which costs time and never a number.
 
 from __future__ import annotations
 
+import argparse
 import dis
 import hashlib
+import os
 import sys
 import types
-from collections.abc import Callable, Mapping
+from collections import deque
+from collections.abc import Callable, Iterator, Mapping
 from dataclasses import MISSING
 from functools import partial
+from typing import Any
 
 _DEEP = 8
 _UNREAD = ("__", "_abc_impl")  # attributes of a class that are not its author's
@@ -31,12 +35,20 @@ def digest(thing: type | Callable[..., object]) -> str | None:
     return found.hexdigest()
 
 
+def contents(thing: object) -> str:
+    """Return the digest (hex) of anything: code by what it does, values as they are, what is installed by its name."""
+    found = hashlib.sha256()
+    _feed(thing, found.update, {}, 0)
+    return found.hexdigest()
+
+
 def _root(value: object) -> str:
     name = value.__name__ if isinstance(value, types.ModuleType) else getattr(value, "__module__", None)
     return str(name or "").partition(".")[0]
 
 
-def _installed(value: object) -> bool:
+def installed(value: object) -> bool:
+    """Whether a class, a function or a module comes with Python or a package, nvlib among them."""
     root = _root(value)
     if root == "__main__":  # a notebook, whichever file it was started from
         return False
@@ -66,7 +78,7 @@ def _feed(value: object, add: Callable[[bytes], None], seen: dict[int, object], 
 
 def _feed_object(value: object, add: Callable[[bytes], None], seen: dict[int, object], depth: int) -> None:
     go = partial(_feed, add=add, seen=seen, depth=depth + 1)
-    if isinstance(value, type) and not _installed(value):
+    if isinstance(value, type) and not installed(value):
         add(value.__qualname__.encode())
         for name, item in sorted(vars(value).items()):
             code = isinstance(item, types.FunctionType | staticmethod | classmethod | property)
@@ -75,7 +87,9 @@ def _feed_object(value: object, add: Callable[[bytes], None], seen: dict[int, ob
                 go(item)
         for base in value.__bases__:
             go(base)
-    elif isinstance(value, types.FunctionType) and not _installed(value):
+        if not installed(type(value)):  # a metaclass
+            go(type(value))
+    elif isinstance(value, types.FunctionType) and not installed(value):
         go(value.__code__)
         go(value.__defaults__)
         go(value.__kwdefaults__)
@@ -83,15 +97,19 @@ def _feed_object(value: object, add: Callable[[bytes], None], seen: dict[int, ob
             if name in value.__globals__:
                 add(name.encode())
                 go(value.__globals__[name])
+        for name, held in _elsewhere(value):
+            go((name, held))
         for cell in value.__closure__ or ():
             go(_held(cell))
     elif isinstance(value, staticmethod | classmethod | types.MethodType):
         go(value.__func__)
+    elif hasattr(value, "__wrapped__") and not isinstance(value, type):  # functools.cache and the like
+        go(value.__wrapped__)
     elif isinstance(value, property):
         go(value.fget)
     elif isinstance(value, partial):
         go((value.func, value.args, value.keywords))
-    elif isinstance(value, tuple | list):
+    elif isinstance(value, tuple | list | deque):
         for item in value:
             go(item)
     elif isinstance(value, Mapping):
@@ -100,16 +118,57 @@ def _feed_object(value: object, add: Callable[[bytes], None], seen: dict[int, ob
     elif hasattr(value, "tobytes") and hasattr(value, "dtype") and hasattr(value, "shape"):
         add(repr((value.dtype, value.shape)).encode() + value.tobytes())
     elif hasattr(value, "detach") and hasattr(value, "numpy"):
-        go(value.detach().cpu().numpy())
+        plain = value.detach().cpu()
+        go((plain.float() if str(plain.dtype) == "torch.bfloat16" else plain).numpy())
+    elif hasattr(value, "named_modules") and not isinstance(value, type) and installed(type(value)):  # torch's own
+        network: Any = value
+        go([(name, type(part)) for name, part in network.named_modules()])
+        go(dict(network.state_dict()))
+    elif isinstance(value, types.SimpleNamespace | argparse.Namespace):
+        go(vars(value))
     else:
         named = isinstance(value, type | types.ModuleType | types.FunctionType | types.BuiltinFunctionType)
         add(str(getattr(value, "__qualname__", getattr(value, "__name__", ""))).encode() if named else b"")
-        if isinstance(value, types.ModuleType) and not _installed(value):
+        if isinstance(value, types.ModuleType) and not installed(value):
             own = types.FunctionType | type
             go({name: item for name, item in sorted(vars(value).items()) if isinstance(item, own)})
-        elif not named and not _installed(type(value)) and hasattr(value, "__dict__"):
+        elif not named and not installed(type(value)) and hasattr(value, "__dict__"):
             go(type(value))
             go(dict(vars(value)))
+        slots = [name for kind in type(value).__mro__ for name in getattr(kind, "__slots__", ())]
+        if slots and not named and not installed(type(value)):
+            go(type(value))
+            go({name: getattr(value, name, None) for name in slots if isinstance(name, str)})
+
+
+def _elsewhere(function: types.FunctionType) -> Iterator[tuple[str, object]]:
+    """What a function looks up at run time: in modules that it imports itself, by ``globals()``, in the environment."""
+    names, texts = _mentions(function.__code__)
+    for name in sorted(texts):
+        if "globals" in names and name in function.__globals__:
+            yield name, function.__globals__[name]
+        if names & {"environ", "getenv"} and name in os.environ:
+            yield name, os.environ[name]
+    for step in _steps(function.__code__):
+        if step.opname == "IMPORT_NAME" and step.argval in sys.modules and not installed(sys.modules[step.argval]):
+            module = sys.modules[step.argval]
+            yield step.argval, {name: held for name, held in sorted(vars(module).items()) if name in names}
+
+
+def _steps(code: types.CodeType) -> list[dis.Instruction]:
+    """Instructions of code, and of code within it."""
+    inner = [step for held in code.co_consts if isinstance(held, types.CodeType) for step in _steps(held)]
+    return [*dis.get_instructions(code), *inner]
+
+
+def _mentions(code: types.CodeType) -> tuple[set[str], set[str]]:
+    """The names and the texts that are written in code, and in code within it."""
+    names, texts = set(code.co_names), {held for held in code.co_consts if isinstance(held, str)}
+    for held in code.co_consts:
+        if isinstance(held, types.CodeType):
+            more, others = _mentions(held)
+            names, texts = names | more, texts | others
+    return names, texts
 
 
 def _globals(code: types.CodeType) -> set[str]:

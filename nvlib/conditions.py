@@ -111,6 +111,8 @@ class Crossbar:
         }  # fmt: skip
         for name, value in held.items():
             object.__setattr__(self, name, value)
+        if isinstance(self.bits, np.integer):
+            object.__setattr__(self, "bits", int(self.bits))
         if self.bits is not None:
             _ = self.tables
 
@@ -211,7 +213,7 @@ def weight_bits(model: nn.Module, bits: int | None) -> int:
     return bits
 
 
-@lru_cache(maxsize=256)
+@lru_cache(maxsize=256, typed=True)  # 8.0 bits are refused, whoever asked for 8 before
 def tables(device: Device, bits: int, reference: str, mapping: str) -> tuple[np.ndarray, np.ndarray]:
     """Tabulate, for n = 0 .. 2^M - 1, the weight read back and its deviation at sigma_d = 1, in units of s.
 

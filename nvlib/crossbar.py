@@ -73,6 +73,7 @@ def array_weights(model: nn.Module, *, warn: bool = True) -> list[str]:
         InputError: if the model has no weight to put on arrays, or names one it does not have; for a scripted module.
     """
     usable(model, values=False)
+    modules.apart(model)
     inner, address = bare(model), modules.address(model)
     extra = set(getattr(model, "array_weights", ())) | set(getattr(inner, "array_weights", ()))
     every = _matrices_of(model)
@@ -150,9 +151,11 @@ def _matrices_of(model: nn.Module) -> dict[str, tuple[list[str], int]]:
 
 def own_weights(model: nn.Module, names: Iterable[str]) -> dict[str, Tensor]:
     """Return tensors of a model by the names that `array_weights` gives, parametrised ones as evaluation makes them."""
-    parameters, made = dict(model.named_parameters()), modules.parametrised(model)
-    return {name: modules.made(made[name], name.rpartition(".")[2]) if name in made else parameters[name]
-            for name in names}  # fmt: skip
+    made, found = modules.parametrised(model), {}
+    for name in names:
+        path, _, leaf = name.rpartition(".")
+        found[name] = modules.made(made[name], leaf) if name in made else modules.given(model.get_submodule(path), leaf)
+    return found
 
 
 def mapping(

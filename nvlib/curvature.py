@@ -79,11 +79,24 @@ def by_image(call: Call, at: Mapping[str, Tensor], x: Tensor, said: Tensor, colu
         try:
             each = vmap(squares)(x[part], said[part])
         except (RuntimeError, NotImplementedError, ValueError):  # vmap refuses the module: an image at a time
-            rows = [squares(image, told) for image, told in zip(x[part], said[part], strict=True)]
+            rows = [_alone(call, at, image, told, columns) for image, told in zip(x[part], said[part], strict=True)]
             each = {name: torch.stack([row[name] for row in rows]) for name in at}
         for name, value in each.items():
             found[name] += value.sum(0, dtype=torch.float64)
     return {name: value / len(x) for name, value in found.items()}
+
+
+def _alone(call: Call, at: Mapping[str, Tensor], image: Tensor, told: Tensor, columns: Columns) -> dict[str, Tensor]:
+    """Return the sum over columns of one image's squared gradients, by plain derivatives, which any module has."""
+    with torch.enable_grad():
+        leaves = {name: w.detach().requires_grad_() for name, w in at.items()}
+        out = call(leaves, image.unsqueeze(0).clone())[0]
+    total = {name: torch.zeros_like(w) for name, w in at.items()}
+    for column in columns(out.detach(), told):
+        slopes = torch.autograd.grad(out, list(leaves.values()), column, retain_graph=True, materialize_grads=True)
+        for name, slope in zip(leaves, slopes, strict=True):
+            total[name] += slope**2
+    return total
 
 
 class ByLayer:

@@ -21,7 +21,7 @@ from torch import Tensor, nn
 
 from nvlib import modules, population
 from nvlib.conditions import Crossbar
-from nvlib.crossbar import program
+from nvlib.crossbar import array_weights, program
 
 _IMAGES = 8  # of the derivatives
 _MORE = 64  # of the runs with one weight moved, so that quantised activations move
@@ -47,9 +47,16 @@ def watch(owner: nn.Module, model: nn.Module, x: Tensor, crossbar: Crossbar, see
     if crossbar.sigma_d == 0 or key in known:
         return []
     known.add(key)
+    run = modules.Caller.of(model)
     with warnings.catch_warnings(), torch.inference_mode(False):
         warnings.simplefilter("ignore")
-        silent = unfelt(model, x[:_MORE].clone(), crossbar, seed)
+        silent = unfelt(model, x[:_MORE].clone(), crossbar, seed, run)
+    if written := sorted((run.written or set()).intersection(array_weights(model, warn=False))):
+        warnings.warn(
+            f"{', '.join(written)} of {type(model).__name__}: forward writes to it before it multiplies (a constraint, "
+            "a hook), so that a chip's noise is not what it multiplies with; do that once, after training",
+            stacklevel=3,
+        )
     if silent:
         warnings.warn(
             f"{', '.join(silent)} of {type(model).__name__}: said to lie on arrays, but the output does not change "
@@ -59,12 +66,17 @@ def watch(owner: nn.Module, model: nn.Module, x: Tensor, crossbar: Crossbar, see
     return silent
 
 
-def unfelt(model: nn.Module, x: Tensor, crossbar: Crossbar, seed: int = 0) -> list[str]:
-    """Return the names of array weights that the outputs of a module, in evaluation mode, do not depend on."""
+def unfelt(
+    model: nn.Module, x: Tensor, crossbar: Crossbar, seed: int = 0, run: modules.Caller | None = None
+) -> list[str]:
+    """Return the names of array weights that the outputs of a module, in evaluation mode, do not depend on.
+
+    ``run``: of the module, which knows afterwards what its forward writes to.
+    """
+    run = run or modules.Caller.of(model)
     devices = [x.device.index] if x.is_cuda else []
     with modules.evaluating(model), torch.random.fork_rng(devices), torch.no_grad():
         chip = {name: w[0].clone() for name, w in program(model, crossbar, seed=seed, index=range(1)).items()}
-        run = modules.Caller.of(model)
         try:
             flat = _flat(run, chip, x[:_IMAGES])
         except Exception:  # what has no derivatives is moved instead

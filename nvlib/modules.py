@@ -3,7 +3,7 @@
 `Caller` runs a module once with tensors in place of its own and leaves it as it was:
 
     tied weights, shared parts      a tensor has one name, its first; it is exchanged in every slot that holds it
-    buffers, attributes             fresh for each call in evaluation; what `forward` assigns or updates is dropped
+    buffers, attributes, weights    fresh for each call in evaluation; what `forward` writes to them is dropped
     parametrised layers             weight_norm, spectral_norm, orthogonal, pruned (hooks and `parametrize`): the
                                     *effective* weight, under the layer's own name, is what lies on arrays
     wrappers                        DataParallel, torch.compile: the module beneath; names without the wrapper's part
@@ -14,9 +14,10 @@
 from __future__ import annotations
 
 import copy
+import itertools
+import types
 from collections.abc import Callable, Iterator, Mapping
 from contextlib import ExitStack, contextmanager
-from dataclasses import dataclass
 from functools import partial
 from typing import Any, cast
 
@@ -30,6 +31,7 @@ from torch.nn.utils.spectral_norm import SpectralNorm
 from torch.nn.utils.weight_norm import WeightNorm
 
 from nvlib.errors import InputError
+from nvlib.writes import Keeper, at_once
 
 _WRAPPERS = (nn.DataParallel, nn.parallel.DistributedDataParallel)
 _SEGMENTS = ("_orig_mod", "_fsdp_wrapped_module", "_checkpoint_wrapped_module")  # of torch.compile, FSDP, checkpoints
@@ -121,6 +123,22 @@ def usable(model: nn.Module, *, values: bool = True) -> None:
             raise InputError(f"weights {name} are sparse; expected dense floats")
 
 
+def apart(model: nn.Module) -> None:
+    """Refuse parameters that lie in the same memory as another: a copy parts them, and chips would as well."""
+    places: dict[int, list[tuple[int, int, str]]] = {}
+    for name, p in model.named_parameters():
+        dense = p.numel() > 0 and sum((n - 1) * s for n, s in zip(p.shape, p.stride(), strict=True)) + 1 == p.numel()
+        if dense and not p.is_meta:
+            start = int(p.storage_offset())
+            places.setdefault(p.untyped_storage().data_ptr(), []).append((start, start + p.numel(), name))
+    for spans in places.values():
+        for (_, end, name), (start, _, other) in itertools.pairwise(sorted(spans)):
+            if start < end:
+                raise InputError(f"{name} and {other} of {type(model).__name__} are two parameters in the same memory, "
+                                 "which a copy of the model parts; expected one parameter under both names (a.weight = "
+                                 "b.weight), or its use in both places (F.linear(x, a.weight.t()))")  # fmt: skip
+
+
 def _makers(part: nn.Module) -> dict[str, Callable[[], Tensor]]:
     """Return how each parametrised tensor of one module is made from its originals: leaf -> call."""
     found: dict[str, Callable[[], Tensor]] = {}
@@ -140,9 +158,18 @@ def _spectral(hook: SpectralNorm, part: nn.Module) -> Tensor:
     return hook.compute_weight(part, do_power_iteration=part.training)
 
 
-def _fake(part: nn.Module) -> bool:
+def fake(part: nn.Module) -> bool:
     """Whether a layer quantises its weight in forward by PyTorch's own convention."""
     return isinstance(getattr(part, "weight_fake_quant", None), nn.Module) and "weight" in part._parameters
+
+
+def given(part: nn.Module, leaf: str) -> Tensor:
+    """Return a parameter as its layer multiplies with it, detached: quantised where PyTorch's own layers do that."""
+    w: Tensor = part._parameters[leaf]  # type: ignore[assignment]  # a slot that holds one
+    if leaf != "weight" or not fake(part):
+        return w
+    with torch.no_grad():
+        return copied(part.get_submodule("weight_fake_quant")).eval()(w).detach()
 
 
 def parametrised(model: nn.Module) -> dict[str, nn.Module]:
@@ -204,7 +231,8 @@ def copied(model: nn.Module) -> nn.Module:
                 if isinstance(tensor, Tensor) and not tensor.is_leaf:  # made in forward: deepcopy refuses it
                     memo[id(tensor)] = tensor.detach().clone()
     try:
-        return copy.deepcopy(model, dict(memo))
+        done = dict(memo)
+        return _rebound(copy.deepcopy(model, done), done)
     except Exception:
         plain = vars(nn.Module())
         for part in model.modules():
@@ -214,7 +242,39 @@ def copied(model: nn.Module) -> nn.Module:
                         copy.deepcopy(value, dict(memo))
                     except Exception:
                         memo[id(value)] = value
-    return copy.deepcopy(model, memo)
+    return _rebound(copy.deepcopy(model, memo), memo)
+
+
+def _rebound(twin: nn.Module, copies: Mapping[int, Any]) -> nn.Module:
+    """Let functions that a copy holds (a forward put in its place, hooks) see its parts, not the original's."""
+
+    def rebound(value: Any) -> Any:
+        if not isinstance(value, types.FunctionType) or not value.__closure__:
+            return value
+        cells = []
+        for cell in value.__closure__:
+            try:
+                held = cell.cell_contents
+            except ValueError:  # empty yet
+                held = None
+            if isinstance(held, types.FunctionType):
+                now = rebound(held)
+            else:
+                now = copies.get(id(held), held) if isinstance(held, nn.Module | Tensor) else held
+            cells.append(cell if now is held else types.CellType(now))
+        if all(new is old for new, old in zip(cells, value.__closure__, strict=True)):
+            return value
+        made = types.FunctionType(value.__code__, value.__globals__, value.__name__, value.__defaults__, tuple(cells))
+        made.__kwdefaults__ = value.__kwdefaults__
+        return made
+
+    for part in twin.modules():
+        functions: list[dict[Any, Any]] = [vars(part), part._forward_hooks, part._forward_pre_hooks]
+        for held in functions:
+            for key, value in list(held.items()):
+                if (now := rebound(value)) is not value:
+                    held[key] = now
+    return twin
 
 
 @torch.no_grad()
@@ -226,6 +286,7 @@ def private(model: nn.Module) -> nn.Module:
     """
     with torch.inference_mode(False):
         usable(model)
+        apart(model)
         twin = bare(copied(bare(model)))
         for part in list(twin.modules()):
             for leaf, child in list(part._modules.items()):
@@ -252,7 +313,7 @@ def _flatten(part: nn.Module) -> None:
         part.__dict__.pop(leaf, None)
         part._buffers.pop(leaf, None)
         part._parameters[leaf] = nn.Parameter(tensor)
-    if _fake(part):
+    if fake(part):
         quantise, part.weight_fake_quant = part.get_submodule("weight_fake_quant").eval(), nn.Identity()
         part._parameters["weight"] = nn.Parameter(quantise(part.weight).detach().clone())
 
@@ -270,7 +331,7 @@ def as_private(model: nn.Module, weights: Mapping[str, Tensor]) -> tuple[nn.Modu
     made = parametrised(model)
     short = address(model)
     wrapped = bare(model) is not model or any(bare(part) is not part for part in model.modules())
-    if not made and not wrapped and not any(_fake(part) for part in model.modules()):
+    if not made and not wrapped and not any(fake(part) for part in model.modules()):
         return model, _named(model, weights)
     count = len(next(iter(weights.values())))
     twin = private(model)
@@ -345,18 +406,24 @@ def _stranger(model: nn.Module, name: str) -> InputError:
 # -- calls -----------------------------------------------------------------------------------------------------------
 
 
-@dataclass(frozen=True)
 class Caller:
-    """A module, ready to be called with other tensors in place of its own, by their first names."""
+    """A module, ready to be called with other tensors in place of its own, by their first names.
 
-    model: nn.Module
-    slots: dict[str, list[str]]
-    buffers: dict[str, Tensor]
+    In evaluation a forward may write to anything: it gets copies of the buffers, and of the weights on the first call;
+    later ones get the weights themselves, unless the first has shown that it writes to them (``max_norm``, hooks).
+    """
+
+    def __init__(self, model: nn.Module) -> None:
+        self.model, self.slots = model, slots(model)
+        self.buffers, self.parameters = dict(model.named_buffers()), dict(model.named_parameters())
+        self.keeper = Keeper(model)
+        self.renorms = any(getattr(part, "max_norm", None) is not None for part in model.modules())
+        self.written: set[str] | None = None  # weights that its forward writes to, once that is known
 
     @staticmethod
     def of(model: nn.Module) -> Caller:
         """Look a module over; good as long as its structure stays."""
-        return Caller(model, slots(model), dict(model.named_buffers()))
+        return Caller(model)
 
     def __call__(self, weights: Mapping[str, Tensor], x: Tensor) -> Any:
         """Run the module once on ``x``.
@@ -370,12 +437,38 @@ class Caller:
         """
         held = dict(weights)
         if self.model.training:
-            swap = {slot: tensor for name, tensor in held.items() for slot in self.slots[name]}
-            return functional_call(self.model, swap, (x,), tie_weights=False)
-        held.update((name, buffer.clone()) for name, buffer in self.buffers.items() if name not in held)
-        swap = {slot: tensor for name, tensor in held.items() for slot in self.slots[name]}
-        with unchanged(self.model):
-            return functional_call(self.model, swap, (x,), tie_weights=False)
+            if self.renorms:
+                held = {name: w if name in self.buffers else w.clone() for name, w in held.items()}
+            with at_once():
+                try:
+                    return functional_call(self.model, self._swap(held), (x,), tie_weights=False)
+                except RuntimeError as error:
+                    if "inplace" not in str(error):
+                        raise
+                    raise InputError(f"{type(self.model).__name__} writes to a weight in training, which has no "
+                                     "derivative; expected a forward that leaves its weights as they are "
+                                     "(Recipe(clip=...) limits them after each update)") from error  # fmt: skip
+        held |= {name: buffer.clone() for name, buffer in self.buffers.items() if name not in held}
+        given: dict[str, Tensor] = {}
+        if self.written != set():
+            given = {**self.parameters, **{name: w for name, w in weights.items() if name not in self.buffers}}
+            held |= {name: tensor.clone() for name, tensor in given.items()}
+        with self.keeper(), at_once():
+            out = functional_call(self.model, self._swap(held), (x,), tie_weights=False)
+        if self.written is None:
+            self.written = _written(given, held)
+        return out
+
+    def _swap(self, held: Mapping[str, Tensor]) -> dict[str, Tensor]:
+        return {slot: tensor for name, tensor in held.items() for slot in self.slots[name]}
+
+
+def _written(given: Mapping[str, Tensor], held: Mapping[str, Tensor]) -> set[str] | None:
+    """Return the names of copies that are no longer what was given; None where that cannot be told (within vmap)."""
+    try:
+        return {name for name, w in given.items() if not torch.equal(held[name].detach(), w.detach())}
+    except RuntimeError:
+        return None
 
 
 def call(model: nn.Module, weights: Mapping[str, Tensor], x: Tensor) -> Any:
@@ -385,15 +478,9 @@ def call(model: nn.Module, weights: Mapping[str, Tensor], x: Tensor) -> Any:
 
 @contextmanager
 def unchanged(model: nn.Module) -> Iterator[None]:
-    """Put back, afterwards, the attributes and slots that a module's parts have now."""
-    before = [(held, dict(held)) for part in model.modules() for held in (part._buffers, part._parameters, vars(part))]
-    try:
+    """Put back, afterwards, what a module's parts hold now (`nvlib.writes`)."""
+    with Keeper(model)():
         yield
-    finally:
-        for held, kept in before:
-            if len(held) != len(kept) or any(held.get(key) is not value for key, value in kept.items()):
-                held.clear()
-                held.update(kept)
 
 
 @contextmanager

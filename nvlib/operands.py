@@ -42,13 +42,16 @@ class _Operands(TorchFunctionMode):
 def changed(model: nn.Module, names: Collection[str]) -> list[str]:
     """Return those of the names of weights whose layer changes them before it multiplies; each layer is told once.
 
-    Looked at are linear and convolutional layers of classes with a forward of their own, each alone, on noise.
+    Looked at are linear and convolutional layers with a forward or hooks of their own, each alone, on noise.
     """
     found, known = [], modules.aliases(model)
     for path, part in model.named_modules():
         name = f"{path}.weight" if path else "weight"
         base = next((c for c in _PLAIN if isinstance(part, c)), None)
-        if base is None or known.get(name) not in names or type(part).forward is base.forward or part in _told:
+        if base is None or not (type(part).forward is not base.forward or "forward" in vars(part)
+                                or part._forward_pre_hooks):  # fmt: skip
+            continue
+        if known.get(name) not in names or part in _told or modules.fake(part):
             continue
         _told.add(part)
         generator = torch.Generator().manual_seed(0)

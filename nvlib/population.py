@@ -143,12 +143,24 @@ def forward(
         >>> nvlib.forward(model, chips, mnist.test.x).shape
         torch.Size([2, 10, 10])
     """
+    if not isinstance(x, Tensor):
+        raise InputError(f"inputs of type {type(x).__name__} cannot be run; expected a tensor (batch, ...)")
+    if not isinstance(weights, Mapping) or not all(isinstance(w, Tensor) for w in weights.values()):
+        raise InputError(f"weights of type {type(weights).__name__} cannot be run; expected name -> tensor (members, "
+                         "...), from nvlib.program with a range")  # fmt: skip
     if precision != "float32":
         if how == "native":
             raise InputError(f"generated code computes in float32, not in {precision}; expected how='loop'")
         check(precision, x.device)
     with products(precision, x.device), casting(precision, x.device):
-        outs = _forward(model, weights, x, per_member, how, seeds)
+        try:
+            outs = _forward(model, weights, x, per_member, how, seeds)
+        except (InputError, torch.OutOfMemoryError):
+            raise
+        except (RuntimeError, TypeError, ValueError, IndexError) as error:
+            kind, said = str(x.dtype).removeprefix("torch."), " ".join(str(error).split())[:200]
+            raise InputError(f"{type(model).__name__} does not run on inputs of shape {tuple(x.shape)}, {kind}: "
+                             f"{type(error).__name__}: {said}") from error  # fmt: skip
         return outs.to(x.dtype) if x.is_floating_point() else outs  # of whole numbers (tokens) come floats
 
 
@@ -207,12 +219,15 @@ def _forward(
 
 
 def _check_stacked(model: nn.Module, weights: Mapping[str, Tensor]) -> None:
-    """Refuse the weights of a single chip, whose first axis would be taken for members."""
+    """Refuse the weights of a single chip, whose first axis would be taken for members, and those of other shapes."""
     shapes = {name: tensor.shape for name, tensor in (*model.named_parameters(), *model.named_buffers())}
     for name, tensor in weights.items():
         if name in shapes and tensor.ndim and tensor.shape == shapes[name] != tensor.shape[1:]:
             raise InputError(f"weights {name} are those of one chip, {tuple(tensor.shape)}; expected a leading axis of "
                              "chips: index=range(...) of nvlib.program, or tensor[None]")  # fmt: skip
+        if name in shapes and tensor.shape[1:] != shapes[name]:
+            raise InputError(f"weights {name} have shape {tuple(tensor.shape)}; expected (members, "
+                             f"{', '.join(map(str, shapes[name]))}), as {type(model).__name__} has it")  # fmt: skip
 
 
 def _loop(

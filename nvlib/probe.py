@@ -17,6 +17,7 @@ from __future__ import annotations
 import warnings
 from collections.abc import Hashable, Iterator
 from contextlib import contextmanager
+from functools import partial
 from typing import Any
 from weakref import WeakKeyDictionary
 
@@ -25,7 +26,7 @@ from torch import Tensor, nn
 
 from nvlib.data import Split
 from nvlib.errors import InputError
-from nvlib.modules import copied
+from nvlib.modules import Caller, copied
 from nvlib.native.graph import Unsupported
 from nvlib.native.run import structure
 
@@ -91,7 +92,8 @@ def _run(model: nn.Module, split: Split) -> tuple[int, list[str]]:
                     "forward): the same chips give other numbers each time")  # fmt: skip
     elif halves is None or not _close(out, halves, _BESIDE.get(out.dtype, _BESIDE_ELSE)):
         said.append(f"{name} computes an image's outputs from those beside it in evaluation (batch statistics, as "
-                    "BatchNorm without running statistics): results depend on how many images run at once")  # fmt: skip
+                    "BatchNorm without running statistics, or ranges that are learnt): results depend on how many "
+                    "images run at once")  # fmt: skip
     if bool((out >= 0).all()) and bool(((out.sum(1) - 1).abs() < 1e-3).all()):
         said.append(f"{name} gives probabilities (a softmax at its end): loss and EKL are those of a second softmax; "
                     "let it return logits")  # fmt: skip
@@ -113,17 +115,21 @@ def _state(model: nn.Module, x: Tensor) -> tuple[Hashable, ...] | None:
 
 
 def _outputs(model: nn.Module, x: Tensor) -> tuple[Any, Tensor | None, Tensor | None]:
-    """Return what a model gives; what it gives again, None if it drew random numbers; and by halves."""
+    """Return what a model gives; what it gives again, None if it drew random numbers; and by halves.
+
+    Each run starts from the model as it is, as each chip does: what a forward writes to it is gone.
+    """
+    run = partial(Caller.of(model), {})
     try:
         with torch.no_grad():
             before = _generators(x)
-            out = model(x.clone())
+            out = run(x.clone())
             drew = any(not torch.equal(a, b) for a, b in zip(before, _generators(x), strict=True))
             if not isinstance(out, Tensor):
                 return out, out, out
-            again = None if drew else model(x.clone())
+            again = None if drew else run(x.clone())
             try:
-                halves = torch.cat([model(half.clone()) for half in x.chunk(2)])
+                halves = torch.cat([run(half.clone()) for half in x.chunk(2)])
             except ValueError:  # "expected more than 1 value per channel": statistics of a batch
                 halves = None
         return out, again, halves

@@ -14,6 +14,7 @@ from torch import Tensor, nn
 
 from nvlib import statistics
 from nvlib.cards import bars, card
+from nvlib.code import contents
 from nvlib.conditions import Crossbar
 from nvlib.data import Split
 from nvlib.errors import InputError
@@ -113,14 +114,21 @@ class Interrupted(KeyboardInterrupt):
 
 def identity(model: nn.Module, split: Split, crossbar: Crossbar, calibration: Tensor | None = None) -> str:
     """Return the digest of all that decides samples, but for seed and index: model, images, conditions."""
-    found = hashlib.sha256(f"{type(model).__qualname__} {crossbar!r}".encode())
-    tensors = {**model.state_dict(), "images": split.x, "labels": split.y, "calibration": calibration}
+    plain = vars(nn.Module())
+    parts: list[object] = [type(effect) for effect in crossbar.effects]
+    for name, part in model.named_modules():  # what it computes: code, settings and hooks
+        own = {k: v for k, v in vars(part).items() if k not in plain and not k.startswith("_flat_weight")}
+        hooks = (*part._forward_pre_hooks.values(), *part._forward_hooks.values())
+        parts.append((name, type(part), own, hooks))
+    found = hashlib.sha256(f"{type(model).__qualname__} {crossbar!r} {contents(parts)}".encode())
+    tensors = {**model.state_dict(), **dict(model.named_buffers()), "images": split.x, "labels": split.y,
+               "calibration": calibration}  # fmt: skip
     for name, tensor in tensors.items():
         if isinstance(tensor, Tensor):
-            plain = tensor.detach().cpu().contiguous()
-            found.update(f"{name} {tuple(plain.shape)} {plain.dtype}".encode())
-            plain = plain.reshape(-1).view(torch.uint8)
-            found.update((_condensed(plain) if plain.numel() > _LARGE else plain).numpy().data)
+            held = tensor.detach().cpu().contiguous()
+            found.update(f"{name} {tuple(held.shape)} {held.dtype}".encode())
+            held = held.reshape(-1).view(torch.uint8)
+            found.update((_condensed(held) if held.numel() > _LARGE else held).numpy().data)
     return found.hexdigest()
 
 

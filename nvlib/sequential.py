@@ -79,6 +79,9 @@ class Until:
             raise unknown("statistic to wait for", self.of, STATISTICS)
         if not (isinstance(self.half_width, Real) and 0 < self.half_width < math.inf):
             raise InputError(f"until={self.half_width!r} is not usable; expected half an interval's width, e.g. 0.5")
+        for name in ("k", "confidence"):
+            if isinstance(value := getattr(self, name), str):
+                raise InputError(f"{name}={value!r} is a text; expected a number")
         enough = statistics.needed(self.k, self.confidence)  # checks k and confidence
         if self.cap < self.first:
             raise InputError(f"max_chips={self.cap} is below the first look at chips={self.first}; expected as many")

@@ -85,11 +85,14 @@ def _loaded(loader: torch.utils.data.DataLoader) -> tuple[Tensor, Tensor]:
 
 def _images(x: Any) -> Tensor:
     x = _tensor(x, "images")
-    if x.ndim < 2:
+    if not x.is_nested and x.ndim < 2:
         raise InputError(f"images have shape {tuple(x.shape)}; expected (n, ...), e.g. (n, channels, height, width)")
     if x.dtype in (torch.uint8, torch.bool):
         raise InputError(f"images are {_name(x.dtype)}; expected floats on the scale that the network was trained on, "
                          "e.g. x.float() / 255")  # fmt: skip
+    if x.is_meta or x.is_nested:
+        kind = "on the meta device, without values" if x.is_meta else "nested, of several shapes"
+        raise InputError(f"images are {kind}; expected one tensor (n, ...) of numbers")
     x = x.to_dense() if x.layout != torch.strided else x
     x = x.detach() if x.requires_grad else x
     finite = x.sum().isfinite()[None] if x.is_floating_point() else torch.ones(1)  # a finite sum says it of all
@@ -125,6 +128,8 @@ def _tensor(values: Any, what: str) -> Tensor:
     try:
         if isinstance(values, tuple | list) and values and all(isinstance(v, Tensor) for v in values):
             return torch.stack([v.detach() for v in values])
+        if isinstance(values, np.ma.MaskedArray) and np.ma.is_masked(values):
+            raise TypeError("some of its entries are masked")
         array = np.asarray(values)
         if array.dtype == object or array.dtype.kind not in "biufc":
             raise TypeError(f"a {type(values).__name__} of {array.dtype}")

@@ -222,7 +222,8 @@ def prepare(
     crossbar = crossbar.on(model)
     check_seed(seed)
     owner, model = model, private(model).to(on).eval().requires_grad_(False)  # what is trained is trained beside it
-    dtype = next(model.parameters()).dtype
+    arrays = array_weights(model, warn=False)
+    dtype = model.get_parameter(arrays[0]).dtype
     parts = (as_split(data, part) for part in ("train", "validation", "test"))
     train, validation, test = (
         Split(s.x.to(on, dtype if s.x.is_floating_point() else s.x.dtype), s.y.to(on)) for s in parts

@@ -95,6 +95,8 @@ def trace(
     def note(name: str, module: nn.Module, args: tuple, given: dict, out: Tensor | tuple) -> None:
         for layer in _layers(name, module, _inputs(args, given), out):
             own, _, part = layer.name.partition(" ")
+            if own not in first:  # a layer whose weight is none of its parameters
+                continue
             layer = replace(layer, name=f"{first[own]} {part}".strip())
             ran = seen.get(layer.name)
             seen[layer.name] = replace(ran, vectors=ran.vectors + layer.vectors) if ran else layer

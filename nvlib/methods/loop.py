@@ -280,6 +280,10 @@ def models_of(model: str | nn.Module | Callable[[int], nn.Module], seeds: list[i
     """Return a module a seed: built by name or by function; a module itself is where all of them start."""
     if isinstance(model, nn.Module):
         modules.usable(model)
+        modules.apart(model)
+        if sparse := [name for name, part in model.named_modules() if getattr(part, "sparse", False) is True]:
+            raise InputError(f"{sparse[0]} of {type(model).__name__} gives sparse gradients, which no optimiser here "
+                             "takes; expected sparse=False")  # fmt: skip
         return [modules.copied(modules.bare(model)) for _ in seeds]
     if isinstance(model, str):
         return [models.build(model, seed=s) for s in seeds]
@@ -341,7 +345,8 @@ def _epochs(
             run.loss += losses.detach()
         seconds = clock.seconds() - began
         parameters = run.parameters().values()
-        finite = torch.stack([torch.isfinite(tensor.detach()).flatten(1).all(1) for tensor in parameters]).all(0)
+        whole = (torch.isfinite(w.detach()).reshape(len(w), w[0].numel()).all(1) for w in parameters)
+        finite = torch.stack(list(whole)).all(0)
         run.diverged = run.diverged | ~(finite & torch.isfinite(run.loss))
         trace = method.after_epoch(run, validation) if hasattr(method, "after_epoch") else None
         clean, noisy = _validate(run, validation, validation_chips)

@@ -33,6 +33,7 @@ _QUICK = frozenset((int, float, str, bool, type(None)))
 _UNREAD = (types.GetSetDescriptorType, types.MemberDescriptorType, types.WrapperDescriptorType)
 _CODE = (types.FunctionType, types.BuiltinFunctionType, types.ModuleType, type)
 _MAKING = ("__init__", "__repr__", "extra_repr")  # of a module, when it is made and shown: not when it runs
+_HIDDEN = frozenset(("globals", "eval", "exec", "environ", "getenv", "__import__"))  # ways around a name
 _DEEP, _FEW = 6, 4096
 
 
@@ -118,13 +119,16 @@ class Reader:
             if name.startswith("__") and not isinstance(item, types.FunctionType):  # __doc__, __annotations__, ...
                 continue
             held.append((name, self.value(item)))
-        return cls, tuple(held), tuple(self.value(base) for base in cls.__bases__)
+        kind = None if _installed(type(cls)) else self.value(type(cls))  # a metaclass
+        return cls, tuple(held), tuple(self.value(base) for base in cls.__bases__), kind
 
     def _function(self, function: types.FunctionType) -> Hashable:
         """A function's code, its defaults, and what it finds outside of itself by the names that it uses."""
         if _installed(function):
             return "installed", id(function), function.__code__
         names, attributes = _names(function.__code__)
+        if hidden := sorted((names | attributes) & _HIDDEN):
+            raise Unsupported(f"{function.__qualname__} uses {hidden[0]}, so that what it computes with is not seen")
         around = function.__globals__
         found = tuple((name, self._reached(around[name], attributes)) for name in sorted(names) if name in around)
         cells = []
@@ -144,6 +148,8 @@ def _names(code: types.CodeType) -> tuple[frozenset[str], frozenset[str]]:
     for step in dis.get_instructions(code):
         if step.opname in ("LOAD_GLOBAL", "LOAD_NAME"):
             names.add(step.argval)
+        elif step.opname == "IMPORT_NAME" and not _installed(sys.modules.get(step.argval)):
+            names.add("__import__")
         elif step.opname.startswith(("LOAD_ATTR", "LOAD_METHOD", "LOAD_SUPER_ATTR", "IMPORT_FROM")):
             attributes.add(step.argval)
     for constant in code.co_consts:

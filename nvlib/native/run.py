@@ -20,6 +20,7 @@ from typing import TypeVar
 import torch
 from torch import Tensor, nn
 
+from nvlib import modules
 from nvlib.native.build import load, machine
 from nvlib.native.emit import Source, generate
 from nvlib.native.graph import Recipe, Unsupported
@@ -189,7 +190,7 @@ def remembered(programs: OrderedDict[Hashable, T | Unsupported], key: Hashable, 
 def _try(made: Program, module: nn.Module, x: Tensor) -> None:
     """Raise Unsupported unless code agrees with its module, but for roundings that quantisers of activations widen."""
     with torch.inference_mode():
-        expected = module(x.clone())
+        expected = modules.call(module, {}, x.clone())
         own = {name: tensor[None] for name, tensor in module.named_parameters()} or {"": torch.empty(1)}
         got = made.logits(made.chips(module, own), made.images(x), len(x), 1)[0]
     finite = expected.isfinite()
@@ -213,6 +214,9 @@ def structure(module: nn.Module) -> Hashable:
     Raises:
         Unsupported: where that cannot be told: hooks, tensors that are neither parameter nor buffer.
     """
+    hooked = nn.modules.module
+    if hooked._global_forward_hooks or hooked._global_forward_pre_hooks:
+        raise Unsupported("all modules have hooks")
     parts: list[Hashable] = []
     read = Reader({id(tensor) for tensor in (*module.parameters(), *module.buffers())})
     for name, part in module.named_modules(remove_duplicate=False):

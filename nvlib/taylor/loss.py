@@ -14,8 +14,9 @@ from dataclasses import dataclass, field
 import torch
 from torch import Tensor, nn
 
-from nvlib import modules
+from nvlib import modules, probe
 from nvlib.data import Split
+from nvlib.data.given import split_of
 from nvlib.errors import InputError
 from nvlib.population import activation_bytes, logits_of
 from nvlib.taylor.point import Point
@@ -51,13 +52,17 @@ class Loss:
     _graphs: list[tuple[list[Tensor], list[Tensor]]] = field(default_factory=list, repr=False)
 
     def __post_init__(self) -> None:
-        """Bring images to where the weights are, and their dtype; refuse an empty split."""
+        """Bring images to where the weights are, and their dtype; refuse what cannot be expanded on."""
+        if self.each is cross_entropy:
+            object.__setattr__(self, "split", split_of(self.split))
         if len(self.split.y) == 0:
             raise InputError("the split to expand the loss on is empty; expected at least one image")
         like = next(iter(self.point.centre.values()))
         y = self.split.y.to(like) if self.split.y.is_floating_point() else self.split.y.to(like.device)
         x = self.split.x.to(like) if self.split.x.is_floating_point() else self.split.x.to(like.device)  # tokens
         object.__setattr__(self, "split", Split(x, y))
+        if self.each is cross_entropy:
+            probe.inspect(self.point.model, self.split, owner=self.point.model)
 
     def batches(self) -> Iterator[tuple[Tensor, Tensor]]:
         """Yield images and labels, a chunk at a time."""
