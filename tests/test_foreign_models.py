@@ -11,7 +11,7 @@ from torch.nn import functional as F
 import nvlib
 import nvlib.data
 import nvlib.deploy
-from nvlib import crossbar, models, probe
+from nvlib import crossbar, deploy, models, probe, taylor
 from nvlib.data import Split
 from nvlib.errors import InputError
 from nvlib.population import Plan
@@ -358,3 +358,29 @@ def test_a_single_chip_handed_to_forward_is_refused():
     assert nvlib.forward(model, {name: w[None] for name, w in one.items()}, X).shape == (1, 64, 4)
     with pytest.raises(InputError, match="no weights to run"):
         nvlib.forward(model, {}, X)
+
+
+def test_what_forward_cannot_run_is_said_in_a_line():
+    net = nn.Sequential(nn.Linear(8, 8), nn.ReLU(), nn.Linear(8, 4)).eval()
+    chips = nvlib.program(net, "rram", 0.1, index=range(2), bits=8)
+    for x, says in {"array": (X.numpy(), "inputs of type ndarray"), "kind": (X.double(), "float64: RuntimeError"),
+                    "shape": (torch.rand(4, 9), "does not run on inputs of shape")}.values():  # fmt: skip
+        with pytest.raises(InputError, match=says):
+            nvlib.forward(net, chips, x)
+    for weights, says in ((list(chips.values()), "weights of type list"),
+                          ({name: w[:, :3, :3] for name, w in chips.items()}, r"have shape .*; expected \(members")):
+        with pytest.raises(InputError, match=says):
+            nvlib.forward(net, weights, X)
+
+
+@pytest.mark.parametrize("net", [nn.Linear(8, 1), nn.Sequential(nn.Linear(8, 4), nn.Unflatten(1, (2, 2)))])
+def test_an_expansion_wants_logits_and_labels_of_its_classes(net):
+    with pytest.raises(InputError, match="expected logits"):
+        taylor.Loss(taylor.point(net, "rram", bits=8), Split(X, Y))
+    with pytest.raises(InputError, match="is none of the 4 classes"):
+        taylor.Loss(taylor.point(nn.Linear(8, 4), "rram", bits=8), Split(X, Y + 1))
+
+
+def test_a_deployment_of_nothing_on_arrays_is_refused():
+    with pytest.raises(InputError, match="has no weight to put on arrays"):
+        deploy.get("swim").apply(nn.Sequential(nn.ReLU()), dataset(), "rram", 0.1, index=range(1), bits=8)

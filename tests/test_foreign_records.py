@@ -2,6 +2,7 @@
 
 import subprocess
 import sys
+import types
 from dataclasses import dataclass
 from typing import ClassVar
 
@@ -151,3 +152,77 @@ def test_resume_goes_on_with_the_same_chips_alone():
     ):  # fmt: skip
         with pytest.raises(InputError, match="resume holds chips of another model, other images or other conditions"):
             nvlib.monte_carlo(net, given, *crossbar, chips=8, bits=bits, resume=begun)
+
+
+def test_resume_knows_a_model_by_all_that_it_computes_with():
+    data = torch.randn(32, 8), torch.randint(0, 4, (32,))
+
+    class Net(torch.nn.Module):
+        slope = 1.0
+
+        def __init__(self):
+            super().__init__()
+            self.f, self.act, self.gain = torch.nn.Linear(8, 4), torch.nn.ReLU(), 1.0
+            self.register_buffer("shift", torch.zeros(4), persistent=False)
+
+        def forward(self, x):
+            return self.act(self.f(x)) * self.slope * self.gain + self.shift
+
+    edits = {
+        "a part": lambda net: setattr(net, "act", torch.nn.Tanh()), "a setting": lambda net: setattr(net, "gain", 2.0),
+        "a class": lambda net: setattr(Net, "slope", 2.0), "a buffer": lambda net: net.shift.add_(1),
+        "a hook": lambda net: net.f.register_forward_hook(lambda *_: None),
+        "its code": lambda net: setattr(Net, "forward", lambda self, x: self.f(x)),
+    }  # fmt: skip
+    for edit in edits.values():
+        net = Net().eval()
+        begun = nvlib.monte_carlo(net, data, "rram", 0.1, chips=2, bits=8)
+        assert nvlib.monte_carlo(net, data, "rram", 0.1, chips=2, bits=8, resume=begun).of == begun.of
+        edit(net)
+        with pytest.raises(InputError, match="resume holds chips of another model"):
+            nvlib.monte_carlo(net, data, "rram", 0.1, chips=4, bits=8, resume=begun)
+
+
+REACHED = """
+import collections, functools, os, types
+import torch
+from torch import nn
+NUMBER, QUEUE, NAMES, NET = 1.0, collections.deque([1.0]), types.SimpleNamespace(k=1.0), nn.Linear(1, 1)
+NET.weight.data.fill_(1.0)
+class Slots:
+    __slots__ = ("k",)
+slots = Slots()
+slots.k = 1.0
+class Meta(type):
+    k = 1.0
+class Held(metaclass=Meta):
+    pass
+@functools.lru_cache
+def cached():
+    return NUMBER
+def imported():
+    from nvlib_test_helper import K
+    return K
+class Mine:
+    def loss(self, run, batch):
+        return BODY
+"""
+
+
+@pytest.mark.parametrize(("body", "edit"), [
+    ("QUEUE[0]", "QUEUE[0] = 2.0"), ("NAMES.k", "NAMES.k = 2.0"), ("slots.k", "slots.k = 2.0"),
+    ("Held.k", "Meta.k = 2.0"), ("cached()", "NUMBER = 2.0"), ("NET(batch)", "NET.weight.data.fill_(2.0)"),
+    ("globals()['NUMBER']", "NUMBER = 2.0"), ("os.environ['NVLIB_TEST_K']", "os.environ['NVLIB_TEST_K'] = '2'"),
+    ("imported()", "import nvlib_test_helper; nvlib_test_helper.K = 2.0"),
+])  # fmt: skip
+def test_what_code_reaches_by_other_ways_is_part_of_its_digest(body, edit, monkeypatch):
+    helper = types.ModuleType("nvlib_test_helper")
+    helper.K = 1.0
+    monkeypatch.setitem(sys.modules, "nvlib_test_helper", helper)
+    monkeypatch.setenv("NVLIB_TEST_K", "1")
+    held = {"__name__": "__main__"}
+    exec(REACHED.replace("BODY", body), held)
+    before = code.digest(held["Mine"])
+    assert code.digest(held["Mine"]) == before
+    exec(edit, held)
+    assert code.digest(held["Mine"]) != before

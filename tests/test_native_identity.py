@@ -154,3 +154,21 @@ def test_generated_code_follows_a_redefined_helper():
         exec("def deep(x):\n    return torch.tanh(x)", vars(module))
         loop, native = (nvlib.forward(net, chips, x, how=how) for how in ("loop", "native"))
     torch.testing.assert_close(native, loop, atol=1e-4, rtol=1e-4)
+
+
+@pytest.mark.parametrize("line", ["globals()['SCALE']", "eval('SCALE')", "float(os.environ.get('HOME', '0') == '')"])
+def test_code_that_looks_things_up_around_names_gets_no_code(line):
+    held = {"__name__": "__main__"}
+    exec("import os\nfrom torch import nn\nSCALE = 2.0\nclass Net(nn.Linear):\n    def forward(self, x):\n"
+         f"        return super().forward(x) * {line}\n", held)  # fmt: skip
+    with pytest.raises(Unsupported, match="so that what it computes with is not seen"):
+        structure(held["Net"](8, 4))
+
+
+def test_hooks_of_all_modules_are_seen():
+    handle = torch.nn.modules.module.register_module_forward_hook(lambda *_: None)
+    try:
+        with pytest.raises(Unsupported, match="hooks"):
+            structure(torch.nn.Linear(8, 4))
+    finally:
+        handle.remove()
