@@ -16,7 +16,7 @@ in level units, each of its own chain: a weight is sign s (sum_holding 2^(jK) v_
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass, replace
 
 import torch
@@ -138,6 +138,10 @@ class Chips:
     def levels(self, read: int = 0) -> Tensor:
         """Return what each cell holds at a reading, in levels, (chips, weights, cells); the holding chain first."""
         return torch.cat([self._befallen(part, read)[1] for part in self._parts()])
+
+    def spreads(self, of: Callable[[Tensor, Programmed], Tensor], read: int = 0) -> Tensor:
+        """Return a number of each cell by what it holds at a reading, of the shape of `levels`."""
+        return torch.cat([of(v, cells) for cells, v in (self._befallen(part, read) for part in self._parts())])
 
     def _parts(self) -> Iterator[slice]:
         """Yield as many chips at a time as caches hold."""

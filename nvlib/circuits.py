@@ -33,10 +33,12 @@ from nvlib.array import Periphery
 from nvlib.array.converters import Converter, Seen, input_range, sum_range
 from nvlib.array.layout import wired
 from nvlib.array.products import Product, Products
+from nvlib.array.reading import Reading, marks
 from nvlib.array.tiles import Errors, Layer, multiply
 from nvlib.cells import Chips
 from nvlib.conditions import Crossbar, scale_and_signed
 from nvlib.crossbar import array_weights, deviate, own_weights, programmable, read_back
+from nvlib.effects import ReadNoise
 from nvlib.errors import InputError
 
 _BATCH = 100  # images at a time of the calibration
@@ -66,7 +68,7 @@ class Circuits:
     @torch.no_grad()
     def readings(self, *, seed: int, index: range) -> Iterator[dict[str, Tensor]]:
         """Yield what `program` gives, as each reading of the cells has it, without end (`nvlib.crossbar.readings`)."""
-        c = replace(self.crossbar, periphery=None)
+        c = _before_reading(self.crossbar)
         chips: dict[str, Chips] = {}
         for name, w in self._own.items():
             address, w = self._address(name), w.unsqueeze(0)  # with its derivatives, as `program`: to the last bit
@@ -75,13 +77,13 @@ class Circuits:
         found = self._read(chips, seed, index, 0)
         for read in itertools.count(1):
             yield found
-            found = self._read(chips, seed, index, read) if c.images_a_read else found
+            found = self._read(chips, seed, index, read) if self.crossbar.images_a_read else found
 
     def _read(self, chips: Mapping[str, Chips], seed: int, index: range, read: int) -> dict[str, Tensor]:
         c, p, out = self.crossbar, _periphery(self.crossbar), {}
         for i, (name, layer) in enumerate(self.layers.items()):
             w, cells = self._own[name].detach().unsqueeze(0), chips[name]
-            held = cells.weights(read) if c.effects else cells.held
+            held = cells.weights(read) if cells.crossbar.effects else cells.held
             s, _ = scale_and_signed(w, c)
             if _pairs(c):  # a pair of columns a weight: its difference will do
                 planes = held.div(torch.where(s > 0, s, 1)).unsqueeze(1)
@@ -92,6 +94,11 @@ class Circuits:
                 out[name] = torch.tensordot(planes, counts, ([1], [0])) * s
                 continue
             out |= {f"model.{name}": held, f"planes_{i}": planes}
+            if p.read == "outputs":
+                noise = _noise(c)
+                both = _columns(cells.spreads(noise.deviation, read).square_(), w, c)
+                out[f"variance_{i}"] = (both.sum(2) if p.subtract == "array" else both.flatten(1, 2)).to(w.dtype)
+                out["chip"] = torch.tensor([[seed - (1 << 63), at] for at in index], device=w.device)
             if p.varies:
                 errors = _errors(p, layer, planes, seed, index, self._address(name))
                 out |= {f"gain_{i}": errors.gain, f"shift_{i}": errors.shift}
@@ -108,12 +115,16 @@ class _Converted(nn.Module):
         super().__init__()
         self.notes = notes or {}
         self.model, self.layers, self.title = model, dict(layers), type(model).__name__
-        self.varies = _periphery(c).varies
+        self.varies, self.reads = _periphery(c).varies, _periphery(c).read == "outputs" and notes is None
+        if self.reads:
+            self.register_buffer("chip", torch.zeros(2, dtype=torch.int64))
         for i, (name, layer) in enumerate(layers.items()):
             w = clean[name]
             s, _ = scale_and_signed(w, c)
             self.register_buffer(f"scale_{i}", s.to(w.dtype).flatten() if s.numel() > 1 else s.to(w.dtype).reshape(()))
             self.register_buffer(f"planes_{i}", _ideal(w, c, layer))
+            if self.reads:
+                self.register_buffer(f"variance_{i}", torch.zeros_like(getattr(self, f"planes_{i}")))
             if self.varies:
                 shape = (len(layer.cuts), len(layer.counts), layer.outputs)
                 self.register_buffer(f"gain_{i}", torch.ones(shape, dtype=w.dtype, device=w.device))
@@ -121,13 +132,20 @@ class _Converted(nn.Module):
 
     def forward(self, x: Tensor) -> Tensor:
         """Return what the model returns."""
-        places = {name: i for i, name in enumerate(self.layers)}
+        places, calls = {name: i for i, name in enumerate(self.layers)}, dict.fromkeys(self.layers, 0)
+        seed, chip = self.chip.tolist() if self.reads else (0, 0)
+        seen = marks(x) if self.reads else ()
 
         def product(asked: Product, x: Tensor) -> Tensor:
             i, layer = places[asked.name], self.layers[asked.name]
             errors = Errors(getattr(self, f"gain_{i}"), getattr(self, f"shift_{i}")) if self.varies else None
+            reading = None
+            if self.reads:
+                calls[asked.name] += 1
+                address = f"{chip}/{asked.name}/{calls[asked.name]}"
+                reading = Reading(getattr(self, f"variance_{i}"), seed + (1 << 63), address, seen)
             return multiply(layer, asked, x, getattr(self, f"planes_{i}"), getattr(self, f"scale_{i}"), errors,
-                            self.notes.get(asked.name))  # fmt: skip
+                            self.notes.get(asked.name), reading)  # fmt: skip
 
         held = {name: _slot(self.model, name) for name in self.layers}
         with torch.no_grad(), Products(held, product, self.title):
@@ -148,6 +166,7 @@ def attach(model: nn.Module, crossbar: Crossbar, images: Tensor) -> Circuits:
             whose weights on arrays take part in other than products (recurrent layers, transposed convolutions, ...).
     """
     p = _periphery(crossbar)
+    _before_reading(crossbar)
     if p.calibrates and len(images) < p.images:
         raise InputError(f"{len(images)} training images are fewer than the {p.images} that converters' ranges are "
                          f"calibrated on; expected as many, or images={len(images)} in the periphery")  # fmt: skip
@@ -278,11 +297,7 @@ def _planes(v: Tensor, w: Tensor, c: Crossbar, layer: Layer) -> Tensor:
 
     ``v``: what they hold, (chips, weights, cells): the holding chain, then the idle one.
     """
-    p, slices = _periphery(c), c.weight_bits // c.device.bits
-    hold, idle = v[..., :slices], v[..., slices:] if c.mapping == "differential" else torch.zeros(()).to(v)
-    negative = (w[0] < 0).reshape(-1, 1)
-    both = torch.stack([torch.where(negative, idle, hold), torch.where(negative, hold, idle)], -1)
-    both = both.movedim(1, -1).reshape(len(v), slices, 2, *w.shape[1:])
+    p, both = _periphery(c), _columns(v, w, c)
     if p.wired:
         row, column, low = _conductance(c)
         top = 2**c.device.bits - 1
@@ -290,6 +305,18 @@ def _planes(v: Tensor, w: Tensor, c: Crossbar, layer: Layer) -> Tensor:
         both = (both - low) * (top / (1 - low))
     both = both[:, :, 0] - both[:, :, 1] if p.subtract == "array" else both.flatten(1, 2)
     return both.to(w.dtype)
+
+
+def _columns(v: Tensor, w: Tensor, c: Crossbar) -> Tensor:
+    """Return a number of each cell, (chips, weights, cells), by slice and sign of its column, (chips, slices, 2, ...).
+
+    ``signed``: the other column has none, 0.
+    """
+    slices = c.weight_bits // c.device.bits
+    hold, idle = v[..., :slices], v[..., slices:] if c.mapping == "differential" else torch.zeros(()).to(v)
+    negative = (w[0] < 0).reshape(-1, 1)
+    both = torch.stack([torch.where(negative, idle, hold), torch.where(negative, hold, idle)], -1)
+    return both.movedim(1, -1).reshape(len(v), slices, 2, *w.shape[1:])
 
 
 def _conductance(c: Crossbar) -> tuple[float, float, float]:
@@ -332,6 +359,23 @@ def _periphery(c: Crossbar) -> Periphery:
     if c.periphery is None:
         raise InputError("the crossbar has no periphery; expected one, e.g. Crossbar(periphery='adc_bits=8')")
     return c.periphery
+
+
+def _noise(c: Crossbar) -> ReadNoise:
+    """Return the read noise that is drawn at the outputs."""
+    last = c.effects[-1] if c.effects else None
+    if not isinstance(last, ReadNoise):
+        raise InputError(f"read=outputs with {f'{last} last' if last else 'no effect'}; expected the crossbar's last "
+                         "effect to be read noise, e.g. effects='read'")  # fmt: skip
+    return last
+
+
+def _before_reading(c: Crossbar) -> Crossbar:
+    """Return the crossbar of what cells hold, without periphery and without the noise that is drawn at the outputs."""
+    if _periphery(c).read == "cells":
+        return replace(c, periphery=None)
+    _noise(c)
+    return replace(c, periphery=None, effects=c.effects[:-1])
 
 
 def _slot(model: nn.Module, name: str) -> Tensor:

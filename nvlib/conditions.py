@@ -163,7 +163,9 @@ class Crossbar:
     @property
     def images_a_read(self) -> int | None:
         """Return how many images one reading of the cells serves; None where all readings are alike."""
-        return min(filter(None, (getattr(e, "images", None) for e in self.effects)), default=None)
+        outputs = self.periphery is not None and self.periphery.read == "outputs"
+        effects = self.effects[:-1] if outputs else self.effects
+        return min(filter(None, (getattr(e, "images", None) for e in effects)), default=None)
 
     def only_programming(self, what: str, *, effects: bool = False) -> Crossbar:
         """Return it; InputError where effects or a periphery would be left out by what knows programming alone.

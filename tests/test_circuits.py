@@ -3,13 +3,14 @@
 import warnings
 from dataclasses import replace
 
+import pandas as pd
 import pytest
 import torch
 from torch import nn
 from torch.nn import functional as F
 
 import nvlib
-from nvlib import Crossbar, InputError, circuits
+from nvlib import Crossbar, InputError, circuits, sweeps
 from nvlib.crossbar import readings
 from nvlib.devices import Device
 
@@ -331,6 +332,14 @@ def test_a_sweep_scores_the_same_chips_at_each_value(trained, mnist):
     one = nvlib.monte_carlo(trained, few, "rram", 0.1, chips=4, periphery="adc_bits=3,images=100")
     assert table["mean"][0] == pytest.approx(plain.accuracy.mean())
     assert table["lost"][1] == pytest.approx((plain.accuracy - one.accuracy).mean()) and table["lost"][1] > 1
+    both = {"": plain, "adc_bits=3,images=100": one, "rows=9,adc_bits=3,images=100": one}
+    rows = pd.concat([pd.DataFrame({"periphery": text, "chip": s.index, "accuracy": s.accuracy})
+                      for text, s in both.items()])  # fmt: skip
+    pd.testing.assert_frame_equal(sweeps.stored(rows, field="adc_bits", base="images=100"), table[:2])
+    with pytest.raises(InputError, match="exact products"):
+        sweeps.stored(rows[rows.periphery != ""], field="rows")
+    with pytest.raises(InputError, match="several results"):
+        sweeps.stored(pd.concat([rows, rows]), field="rows")
     fig = nvlib.figures.setting_curves(table, "LeNet")
     assert list(fig.data[0].x) == ["3", "8", "ideal"] and list(fig.data[0].y) == list(table["mean"][1:])
     with pytest.raises(InputError, match="unknown field of a periphery 'bits'"):

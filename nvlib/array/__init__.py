@@ -14,6 +14,7 @@ before its ADC, A_j is their difference; else each column has an ADC.
     wires        a tile with wires of some resistance is a matrix: exact, and a quick polynomial
     products     takes over a module's products with weights on arrays, while it runs
     tiles        a product on tiles
+    reading      read noise at the outputs of columns
 
 `nvlib.circuits` puts a model on them.
 

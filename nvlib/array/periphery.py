@@ -15,6 +15,7 @@ from nvlib.errors import InputError, number, unknown, whole
 SUBTRACT = ("array", "digital")
 CODES = ("midtread", "midrise")
 WIRE_MODELS = ("exact", "polynomial")
+READS = ("cells", "outputs")
 INPUT_RANGES = "max, calibrated, percentile:99.9 or a number"
 ADC_RANGES = "calibrated, bound, granular, percentile:99.9 or a number of full cells"
 
@@ -48,6 +49,8 @@ class Periphery:
         on_resistance: of a cell at the top level, ohm; None: the device's own.
         on_off: conductance of the top level over that of the lowest; None: the device's own.
         images: training images that ranges are calibrated on, the first ones.
+        read: where the read noise of the crossbar (its last effect) is drawn: of the ``cells``, one reading for as many
+            images as the effect says; or at the ``outputs``, where every product is a reading (`nvlib.array.reading`).
 
     Raises:
         InputError: for values that cannot be used.
@@ -72,6 +75,7 @@ class Periphery:
     on_resistance: float | None = None
     on_off: float | None = None
     images: int = 500
+    read: str = "cells"
 
     def __post_init__(self) -> None:
         """Check every field, and bring it to its plain type."""
@@ -89,7 +93,8 @@ class Periphery:
             held["on_resistance"] = number("on_resistance", self.on_resistance, 0.0, above=True)
         if self.on_off is not None:
             held["on_off"] = number("on_off", self.on_off, 1.0, above=True)
-        for name, known in (("subtract", SUBTRACT), ("codes", CODES), ("wire_model", WIRE_MODELS)):
+        for name, known in (("subtract", SUBTRACT), ("codes", CODES), ("wire_model", WIRE_MODELS),
+                            ("read", READS)):  # fmt: skip
             if getattr(self, name) not in known:
                 raise unknown(name, getattr(self, name), known)
         for name, value in held.items():
@@ -107,6 +112,9 @@ class Periphery:
             raise InputError("dac_gain and dac_offset are of a DAC; expected input_bits beside them")
         if self.adc_bits is None and (self.adc_offset or self.adc_gain):
             raise InputError("adc_gain and adc_offset are of an ADC; expected adc_bits beside them")
+        if self.read == "outputs" and self.wired:
+            raise InputError("read=outputs is exact where sums are linear in the cells, which wires are not; expected "
+                             "read=cells, or no wires")  # fmt: skip
         if self.wire_model == "polynomial" and self.wire_row:
             raise InputError(f"wire_model=polynomial knows columns alone, not wire_row={self.wire_row:g}; expected "
                              "wire_model=exact, or wire_column")  # fmt: skip
@@ -119,8 +127,8 @@ class Periphery:
 
     @property
     def converts(self) -> bool:
-        """Whether there are converters; without, a chip with wires is a plain module with other weights."""
-        return self.input_bits is not None or self.adc_bits is not None
+        """Whether products are taken over; else a chip, with wires too, is a plain module with other weights."""
+        return self.input_bits is not None or self.adc_bits is not None or self.read == "outputs"
 
     @property
     def calibrates(self) -> bool:

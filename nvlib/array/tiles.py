@@ -21,6 +21,7 @@ from torch.nn import functional as F
 
 from nvlib.array.converters import Converter
 from nvlib.array.products import Product
+from nvlib.array.reading import Reading
 
 
 @dataclass(frozen=True)
@@ -102,6 +103,7 @@ def multiply(
     scale: Tensor,
     errors: Errors | None = None,
     notes: Sequence[Callable[[Tensor], None]] | None = None,
+    reading: Reading | None = None,
 ) -> Tensor:
     """Return a product as the arrays of one chip give it.
 
@@ -113,15 +115,20 @@ def multiply(
         scale: s_w, () or (O,).
         errors: of converters.
         notes: one a plane, shown its sums before they are converted.
+        reading: noise of columns.
     """
     cells = _Cells.of(layer, product, planes)
+    variance = None if reading is None else _Cells.of(layer, product, reading.variance)
     total: Tensor | None = None
     offset = 0.0
-    for pulse, weight in layer.pulses(x):
+    for at, (pulse, weight) in enumerate(layer.pulses(x)):
         for tile in range(len(layer.cuts)):
             sums = cells.sums(pulse, tile)
+            spread = None if variance is None else variance.sums(pulse.square(), tile)
             for c, count in enumerate(layer.counts):
                 y = cells.plane(sums, c)
+                if reading is not None and variance is not None and spread is not None:
+                    y = y + reading.noise(variance.plane(spread, c), f"{at}/{tile}/{c}")
                 if errors is not None:
                     gain, shift = (cells.outputs(held[tile, c], y) for held in (errors.gain, errors.shift))
                     y = y.mul_(gain).add_(shift)

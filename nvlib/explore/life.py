@@ -79,9 +79,9 @@ def stages_of(effects: Sequence[str]) -> list[str]:
     return [" + ".join(effects[:place]) for place in range(len(effects) + 1)]
 
 
-def held(table: pd.DataFrame, training: str, query: Query) -> pd.DataFrame:
+def held(table: pd.DataFrame, training: str, query: Query, deployment: str = "") -> pd.DataFrame:
     """Return the stored chips of a training on a device at a sigma_d, on most images, whatever befell them."""
-    keep = (table["training"] == training) & (table["deployment"] == "") & (table["chip_seed"] == 0)
+    keep = (table["training"] == training) & (table["deployment"] == deployment) & (table["chip_seed"] == 0)
     for column in ("device", "sigma_d", "reference", "mapping", "range", "periphery"):
         keep &= table[column] == getattr(query, column)
     return table[keep & (table["images"] == table.loc[keep, "images"].max())]
@@ -117,13 +117,22 @@ def stages(table: pd.DataFrame, training: str, query: Query, effects: Sequence[s
     return pd.DataFrame(found).assign(k=query.k)
 
 
-def along(table: pd.DataFrame, training: str, query: Query, on: Sequence[str]) -> pd.DataFrame:
+def along(
+    table: pd.DataFrame, training: str, query: Query, on: Sequence[str], deployment: str = ""
+) -> pd.DataFrame:
     """Return the accuracy along time under the effects that are on: a row a time that has chips.
+
+    Args:
+        table: from `nvlib.store.results`.
+        training: its hash.
+        query: device, sigma_d, mapping, k.
+        on: the effects that are on.
+        deployment: what was done to the aged chips, e.g. ``compensate``.
 
     Returns:
         field, value (the time's name), seconds, mean and KPP with limits (percent), chips, k.
     """
-    rows, found = held(table, training, query), []
+    rows, found = held(table, training, query, deployment), []
     for name, seconds in times(query.device).items():
         chips = rows[rows["effects"] == " + ".join(chain(query.device, on, seconds))].drop_duplicates("chip")
         if len(chips):
