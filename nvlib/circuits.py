@@ -133,7 +133,7 @@ class _Converted(nn.Module):
     def forward(self, x: Tensor) -> Tensor:
         """Return what the model returns."""
         places, calls = {name: i for i, name in enumerate(self.layers)}, dict.fromkeys(self.layers, 0)
-        seed, chip = self.chip.tolist() if self.reads else (0, 0)
+        seed, chip = self.get_buffer("chip").tolist() if self.reads else (0, 0)
         seen = marks(x) if self.reads else ()
 
         def product(asked: Product, x: Tensor) -> Tensor:
