@@ -225,16 +225,17 @@ def half_width(of: str, chips: int, methods: Sequence[str]) -> Measure:
         for setting in settings:
             rows = results.under(setting, method=tuple(methods))
             rows = rows[(rows.sigma_d > 0) & (rows.chip < chips)]
-            halves = []
+            halves, used = [], []
             for _, part in rows.groupby("run", observed=True):
                 if len(part) == chips:
                     e = statistics.kpp(part.accuracy) if of == "kpp" else statistics.mean(part.accuracy)
                     if e.interval is not None:
                         halves.append((e.interval[1] - e.interval[0]) / 2)
+                        used.append(part)
             if halves:
                 estimate = Estimate(float(np.median(halves)), min(halves), max(halves), len(halves),
                                     f"median, narrowest and widest of {len(halves)} samples")  # fmt: skip
-                return Finding(estimate, f"{chips:,} chips", protocol(rows), setting.substitute)
+                return Finding(estimate, f"{chips:,} chips", protocol(pd.concat(used)), setting.substitute)
         return None
 
     return measure
