@@ -37,9 +37,10 @@ from nvlib.statistics import Estimate
 
 # A curve that silently mixes these would show something that does not exist.
 ONE_OF = ("network", "dataset", "device", "reference", "mapping", "bits", "activation_bits", "images", "precision",
-          "train_precision", "device_numbers", "deployment_code", "range", "effects", "periphery")  # fmt: skip
+          "train_precision", "device_numbers", "deployment", "deployment_code", "range", "effects",
+          "periphery")  # fmt: skip
 # in these a method whose name says so may differ from others (`nvlib.explore.laid`)
-SAID = {"bits", "activation_bits", "images", "range", "effects", "periphery"}
+SAID = {"bits", "activation_bits", "images", "deployment", "range", "effects", "periphery"}
 
 
 def checked(df: pd.DataFrame, one_sigma: bool = False) -> pd.DataFrame:
@@ -54,7 +55,7 @@ def checked(df: pd.DataFrame, one_sigma: bool = False) -> pd.DataFrame:
     for column in (*ONE_OF, *(("sigma_d",) if one_sigma else ())):
         for part in [df] if column not in SAID else _unsaid(df):
             if len(held := values(part, column)) > 1:
-                listed = ", ".join(f"{v:g}" if isinstance(v, float) else str(v) for v in held)
+                listed = ", ".join(f"{v:g}" if isinstance(v, float) else str(v) or "''" for v in held)
                 raise InputError(f"the selection mixes {column} {listed}; choose one")
     for method, part in df.groupby("method", observed=True):
         trained = values(part, "train_sigma_d")

@@ -32,7 +32,7 @@ def choices():
 
 
 CHOICES = choices()
-MENDED = TABLE[TABLE["deployment"] != ""]
+MENDED = TABLE[(TABLE["deployment"] != "") & (TABLE["effects"] == "")]
 
 
 def usual(rows):
@@ -135,17 +135,20 @@ def test_other_pages_stand_what_ships(page):
         assert {key: getattr(query, key) for key in choice} == choice and query.method == tuple(moved["method"])
 
 
-@pytest.mark.parametrize("place", sorted(set(zip(MENDED["network"], MENDED["mapping"], strict=True))))
+MENDED_AT = ("network", "mapping", "device")
+
+
+@pytest.mark.parametrize("place", sorted(set(MENDED[list(MENDED_AT)].astype(str).itertuples(index=False, name=None))))
 def test_mended_chips_are_shown_wherever_some_ship(place):
     """Where no model without noise ships, the distance to it cannot be drawn: the page says so, beside the numbers."""
-    network, mapping = place
-    held = MENDED[(MENDED["network"] == network) & (MENDED["mapping"] == mapping)]
+    where = dict(zip(MENDED_AT, place, strict=True))
+    held = MENDED[(MENDED[list(MENDED_AT)].astype(str) == list(place)).all(axis=1)]
     at = launched()
-    at.query_params.update(network=network, mapping=mapping, method=sorted(held["method"].unique()))
+    at.query_params.update(where, sigma_d=str(held["sigma_d"].max()), method=sorted(held["method"].unique()))
     at = at.run().switch_page("views/deploy.py").run()
     costs = at.dataframe[-1].value
     assert not at.exception and set(costs["sigma_d"]) == set(held["sigma_d"])
-    ideal = not rows_of({"network": network, "mapping": mapping, "method": "none", "sigma_d": 0.0}).empty
+    ideal = not rows_of({**where, "method": "none", "sigma_d": 0.0}).empty
     assert not at.error and bool(charts(at)) == ideal
     assert [("without noise" in e.value) for e in at.info] == [True] * (not ideal)
 

@@ -534,6 +534,9 @@ def test_a_study_of_a_wrong_kind_is_a_line(field, given, said):
     (lambda: nvlib.build("lenet", width="a"), "width='a'"), (lambda: Recipe(lr="a"), "lr='a'"),
     (lambda: nvlib.load(None), "name=None"), (lambda: nvlib.statistics.kpp(["a"]), "more than numbers"),
     (lambda: nvlib.figures.percentile_curves(3), "the table=3"), (lambda: nvlib.taylor.point(3, "rram"), "type int"),
+    (lambda: nvlib.summary.results_table(nvlib.results(network="lenet", sigma_d=0.2, device="rram", epochs=10,
+                                                       range="max", images=10_000, method="gaussian",
+                                                       protocol="matched", origin="shipped")), "mixes deployment"),
 ])  # fmt: skip
 def test_a_value_of_a_wrong_kind_is_a_line(call, said):
     with pytest.raises(InputError, match=re.escape(said)) as error:

@@ -126,8 +126,9 @@ def labels(found: pd.DataFrame) -> dict[str, str]:
 
 
 def near(found: pd.DataFrame, query: Query) -> str:
-    """Return the label of the model trained nearest to a query's sigma_d, for its device where there is one."""
+    """Return the label of the model trained nearest to a query's sigma_d, for its device, as long if one was."""
     distance = (found["train_sigma_d"] - query.sigma_d).abs()
     other = ~found["device"].isin([query.device, ""])
-    order = list(zip(other, distance, strict=True))
+    longer = found["epochs"] != query.setting[0] if query.setting else other
+    order = list(zip(other, longer, distance, strict=True))
     return list(labels(found))[order.index(min(order))]

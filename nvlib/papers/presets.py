@@ -45,9 +45,11 @@ LARGE: dict[str, dict[str, Any]] = {
 
 def as_study(entry: Entry) -> Study:
     """Return an entry as a study."""
-    from nvlib.methods import Recipe
+    from nvlib.methods import preset
     from nvlib.studies import Study
 
     values = {key: value for key, value in entry.items() if key not in ("pretrain", "manual", "operating_points")}
     recipe = values.get("recipe", {})
-    return Study(**{**values, "recipe": Recipe(**recipe) if isinstance(recipe, dict) else recipe})
+    if isinstance(recipe, str):
+        recipe = preset(recipe, 1 if values.get("dataset", "mnist") == "mnist" else 3)
+    return Study(**{**values, "recipe": recipe})
