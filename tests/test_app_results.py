@@ -21,11 +21,12 @@ ROOT = APP.parent
 KEYS = ["network", "dataset", "device", "reference", "mapping", "protocol", "train_sigma_d"]
 STORE = Store(runs=ROOT / "no runs", shipped=ROOT / "results")
 TABLE = results(STORE)
+PLAIN = (TABLE[["deployment", "effects", "periphery"]].astype(str) == "").all(axis=1) & (TABLE["range"] == "max")
 
 
 def choices():
     """Return what the sidebar can ask for of what ships, its sigma_d, methods and settings apart."""
-    rows = TABLE[(TABLE["deployment"] == "") & (TABLE["range"] == "max") & (TABLE["effects"] == "")]
+    rows = TABLE[PLAIN]
     rows = rows.assign(train_sigma_d=rows["train_sigma_d"].where(rows["protocol"] == "swept"))
     found = rows[KEYS].drop_duplicates().astype(object)
     return [{k: v for k, v in choice.items() if pd.notna(v)} for choice in found.to_dict("records")]
@@ -49,11 +50,11 @@ def usual(rows):
 
 def rows_of(choice, **more):
     """Return the rows that a choice asks for, of chips as they were programmed: of each seed the largest training."""
-    keep = (TABLE["deployment"] == "") & (TABLE["range"] == "max") & (TABLE["effects"] == "")
+    keep = PLAIN
     for key, value in (choice | more).items():
         if key == "protocol" and value == "swept":
             continue  # trained at train_sigma_d, or without noise
-        keep &= (TABLE[key] == value) | ((key == "train_sigma_d") & (TABLE["method"] == "none"))
+        keep = keep & ((TABLE[key] == value) | ((key == "train_sigma_d") & (TABLE["method"] == "none")))
     rows, one = usual(TABLE[keep]), ["method", "sigma_d", "train_seed"]
     sizes = rows.groupby([*one, "training"], observed=True).size().rename("n").reset_index()
     largest = sizes.sort_values(["n", "training"], ascending=[False, True]).drop_duplicates(one)
