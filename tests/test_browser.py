@@ -226,10 +226,10 @@ def test_a_device_of_each_kind_is_answered(page, server, device):
     assert page.get_by_text(re.compile(r"n = 400 chips · results: yours")).count()
 
 
-@pytest.mark.parametrize("view", ["explore", "compare", "deploy"])
+@pytest.mark.parametrize("view", ["explore", "compare"])
 def test_the_offer_of_every_page_is_answered_where_it_is_pressed(page, server, view):
-    """The page asks for what it shows itself: two methods to compare, deployed chips; then it shows that."""
-    sigma_d = {"explore": 0.22, "compare": 0.27, "deploy": 0.32}[view]  # stored by nobody
+    """The page asks for what it shows itself: two methods to compare; then it shows that."""
+    sigma_d = {"explore": 0.22, "compare": 0.27}[view]  # stored by nobody
     methods = ["none", "gaussian"] if view == "compare" else ["none"]
     page.goto(f"{server}/{view}?device=fefet1&sigma_d={sigma_d}&{'&'.join(f'method={name}' for name in methods)}")
     page.get_by_role("button", name="Compute it now").click()
