@@ -74,9 +74,8 @@ def run(
         Failed: if some runs failed; the others are stored.
     """
     from nvlib.launch.lead import lead
-    from nvlib.studies import read
 
-    studies = [read(each) for each in _several(study)]
+    studies = [_study(each) for each in _several(study)]
     for each in studies if executor != "here" else ():
         each.travels()
     launch = asked_for(studies, executor, workers, where, on, pack, threads, cluster, name)
@@ -102,9 +101,7 @@ def start(study: Asked, executor: str = "here", workers: int | None = None, **op
     """
     for each in _several(study):
         if not isinstance(each, Mapping):
-            from nvlib.studies import read
-
-            read(each).travels()
+            _study(each).travels()
     launch = asked_for(study, executor, workers, **options)
     environment = os.environ | {"OMP_WAIT_POLICY": "passive", "PYTHONUNBUFFERED": "1"}
     launch.note(replace(launch.status(), pid=None))  # not this process's any more
@@ -217,10 +214,10 @@ def turn_of(launch: Launch) -> ExitStack | None:
 # -- inside ----------------------------------------------------------------------------------------------------------
 
 
-def _record(study: One) -> dict[str, Any]:
-    from nvlib.studies import read
+def _study(study: One) -> Study:
+    from nvlib.studies import read  # and torch with it
 
-    return read(study).record()
+    return read(study)
 
 
 def _several(study: Asked) -> list[Any]:
@@ -245,7 +242,7 @@ def asked_for(
         if count is not None:
             whole(what, count, 1, otherwise=", or None")
     where, options, cores = where or Store(), slurm.options(cluster), _cores()
-    records = [dict(each) if isinstance(each, Mapping) else _record(each) for each in _several(study)]
+    records = [dict(each) if isinstance(each, Mapping) else _study(each).record() for each in _several(study)]
     if executor == "slurm":
         options |= {"jobs": workers or options["jobs"]}
         threads = threads or options["cpus"]

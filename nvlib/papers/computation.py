@@ -14,7 +14,7 @@ import pandas as pd
 
 from nvlib.errors import InputError
 from nvlib.papers.operating_points import settle
-from nvlib.papers.presets import Entry, as_study
+from nvlib.papers.presets import Entry, as_study, with_recipe
 from nvlib.papers.registry import entries
 from nvlib.papers.select import Evidence, Protocol
 from nvlib.records import digest
@@ -122,11 +122,7 @@ def missing(names: Sequence[str], preset: str, where: Store | None = None) -> fl
 
 def resolved(entry: Entry) -> Entry:
     """Return an entry with the data set that is here, and a published recipe by its values."""
-    from nvlib.methods import preset as published_recipe
-
-    entry = {**entry, "dataset": at_hand(entry.get("dataset", "mnist"))}
-    if isinstance(entry.get("recipe"), str):
-        entry["recipe"] = published_recipe(entry["recipe"], 1 if entry["dataset"] == "mnist" else 3)
+    entry = with_recipe({**entry, "dataset": at_hand(entry.get("dataset", "mnist"))})
     if "pretrain" in entry:
         entry["pretrain"] = {**entry["pretrain"], "dataset": entry["dataset"], "recipe": entry["recipe"]}
     return entry

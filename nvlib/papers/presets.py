@@ -45,11 +45,15 @@ LARGE: dict[str, dict[str, Any]] = {
 
 def as_study(entry: Entry) -> Study:
     """Return an entry as a study."""
-    from nvlib.methods import preset
     from nvlib.studies import Study
 
     values = {key: value for key, value in entry.items() if key not in ("pretrain", "manual", "operating_points")}
-    recipe = values.get("recipe", {})
-    if isinstance(recipe, str):
-        recipe = preset(recipe, 1 if values.get("dataset", "mnist") == "mnist" else 3)
-    return Study(**{**values, "recipe": recipe})
+    return Study(**with_recipe(values))
+
+
+def with_recipe(entry: Entry) -> Entry:
+    """Return an entry with a published recipe, given by its name, by its values."""
+    from nvlib.methods import preset
+
+    recipe, channels = entry.get("recipe"), 1 if entry.get("dataset", "mnist") == "mnist" else 3
+    return {**entry, "recipe": preset(recipe, channels)} if isinstance(recipe, str) else entry
