@@ -24,12 +24,12 @@ from torch import Tensor, nn
 
 from nvlib import population, probe, summary
 from nvlib.conditions import LEFT_OUT, Conditions, Crossbar, as_crossbar
+from nvlib.copies import private
 from nvlib.crossbar import array_weights, own_weights
 from nvlib.data import Dataset, Split
 from nvlib.devices import Device
 from nvlib.errors import whole
 from nvlib.evaluate import as_split, monte_carlo, score
-from nvlib.modules import private
 from nvlib.population import Plan
 from nvlib.samples import Samples
 from nvlib.taylor.point import smooth

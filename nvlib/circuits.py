@@ -28,7 +28,7 @@ from dataclasses import dataclass, replace
 import torch
 from torch import Tensor, nn
 
-from nvlib import modules, philox
+from nvlib import copies, functional, modules, philox
 from nvlib.array import Periphery
 from nvlib.array.converters import Converter, Seen, input_range, sum_range
 from nvlib.array.layout import wired
@@ -173,7 +173,7 @@ def attach(model: nn.Module, crossbar: Crossbar, images: Tensor) -> Circuits:
     modules.usable(model)
     crossbar = crossbar.on(model)
     address = modules.address(model)
-    twin = modules.private(model).eval()
+    twin = copies.private(model).eval()
     own = {name: w.detach().clone().requires_grad_(w.requires_grad)
            for name, w in own_weights(twin, array_weights(twin)).items()}  # fmt: skip
     with torch.no_grad():
@@ -213,7 +213,7 @@ def _layers(twin: nn.Module, clean: Mapping[str, Tensor], c: Crossbar, batches: 
 
     for x in batches:
         with Products({name: _slot(twin, name) for name in clean}, exact, title):
-            out = modules.call(twin, {}, x.clone())
+            out = functional.call(twin, {}, x.clone())
         if not isinstance(out, Tensor):
             raise InputError(f"{title} returns a {type(out).__name__}; expected logits, one tensor (batch, classes): "
                              "wrap it in a module that returns them alone")  # fmt: skip
@@ -231,7 +231,7 @@ def _layers(twin: nn.Module, clean: Mapping[str, Tensor], c: Crossbar, batches: 
         notes = {name: [seen.add for seen in each] for name, each in sums.items()}
         ideal = _Converted(twin, fed, clean, c, notes).eval()
         for x in batches:
-            modules.call(ideal, {}, x.clone())
+            functional.call(ideal, {}, x.clone())
     return {name: replace(layer, adcs=_adcs(layer, sums[name], c, p.adc_bits)) for name, layer in fed.items()}
 
 

@@ -31,12 +31,14 @@ from tqdm.auto import tqdm
 
 from nvlib import circuits, felt, population, probe
 from nvlib.conditions import LEFT_OUT, Conditions, Crossbar, as_crossbar
+from nvlib.copies import private
 from nvlib.crossbar import readings
 from nvlib.data import Dataset, Split
 from nvlib.data.given import split_of as as_split
 from nvlib.devices import Device
 from nvlib.errors import InputError, instance, whole
-from nvlib.modules import evaluating, private, usable
+from nvlib.functional import evaluating
+from nvlib.modules import usable
 from nvlib.philox import check_seed
 from nvlib.population import Plan
 from nvlib.precision import check as check_precision

@@ -19,7 +19,7 @@ from weakref import WeakKeyDictionary
 import torch
 from torch import Tensor, nn
 
-from nvlib import modules, population
+from nvlib import functional, population
 from nvlib.conditions import Crossbar
 from nvlib.crossbar import array_weights, program
 
@@ -34,7 +34,7 @@ def watch(owner: nn.Module, model: nn.Module, x: Tensor, crossbar: Crossbar, see
 
     Args:
         owner: the model as the user has it, which is remembered.
-        model: a private copy of it (`nvlib.modules.private`), on the device of the images; it is not changed.
+        model: a private copy of it (`nvlib.copies.private`), on the device of the images; it is not changed.
         x: images, (batch, ...).
         crossbar: of the chips; nothing is looked at where its sigma_d is 0.
         seed: of the one chip.
@@ -47,7 +47,7 @@ def watch(owner: nn.Module, model: nn.Module, x: Tensor, crossbar: Crossbar, see
     if crossbar.sigma_d == 0 or key in known:
         return []
     known.add(key)
-    run = modules.Caller.of(model)
+    run = functional.Caller.of(model)
     with warnings.catch_warnings(), torch.inference_mode(False):
         warnings.simplefilter("ignore")
         silent = unfelt(model, x[:_MORE].clone(), crossbar, seed, run)
@@ -67,15 +67,15 @@ def watch(owner: nn.Module, model: nn.Module, x: Tensor, crossbar: Crossbar, see
 
 
 def unfelt(
-    model: nn.Module, x: Tensor, crossbar: Crossbar, seed: int = 0, run: modules.Caller | None = None
+    model: nn.Module, x: Tensor, crossbar: Crossbar, seed: int = 0, run: functional.Caller | None = None
 ) -> list[str]:
     """Return the names of array weights that the outputs of a module, in evaluation mode, do not depend on.
 
     ``run``: of the module, which knows afterwards what its forward writes to.
     """
-    run = run or modules.Caller.of(model)
+    run = run or functional.Caller.of(model)
     devices = [x.device.index] if x.is_cuda else []
-    with modules.evaluating(model), torch.random.fork_rng(devices), torch.no_grad():
+    with functional.evaluating(model), torch.random.fork_rng(devices), torch.no_grad():
         chip = {name: w[0].clone() for name, w in program(model, crossbar, seed=seed, index=range(1)).items()}
         try:
             flat = _flat(run, chip, x[:_IMAGES])
@@ -89,9 +89,9 @@ def unfelt(
                 and not torch.equal(ideal[name][0], chip[name])]  # fmt: skip
 
 
-def _flat(run: modules.Caller, chip: Mapping[str, Tensor], x: Tensor) -> list[str]:
+def _flat(run: functional.Caller, chip: Mapping[str, Tensor], x: Tensor) -> list[str]:
     """Return the names of weights in which the outputs have no derivative other than zero."""
-    with torch.enable_grad(), modules.twice_differentiable(run.model):
+    with torch.enable_grad(), functional.twice_differentiable(run.model):
         leaves = {name: w.detach().requires_grad_() for name, w in chip.items()}
         out = population.logits_of(run.model, run(leaves, x.clone()))
         slopes = torch.autograd.grad((out * torch.linspace(1, 2, out.shape[-1]).to(out)).sum(), list(leaves.values()),
@@ -99,7 +99,7 @@ def _flat(run: modules.Caller, chip: Mapping[str, Tensor], x: Tensor) -> list[st
     return [name for name, g in zip(leaves, slopes, strict=True) if g is None or not bool((g != 0).any())]
 
 
-def _again(run: modules.Caller, weights: Mapping[str, Tensor], x: Tensor) -> Tensor:
+def _again(run: functional.Caller, weights: Mapping[str, Tensor], x: Tensor) -> Tensor:
     """Run on the same random numbers each time."""
     torch.manual_seed(0)
     return population.logits_of(run.model, run(weights, x.clone()))

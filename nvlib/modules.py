@@ -1,14 +1,11 @@
-"""The seam: a programmed chip is the same module with other weights, whoever wrote the module.
-
-`Caller` runs a module once with tensors in place of its own and leaves it as it was:
+"""What a module is to the seam, whoever wrote it: names of its tensors, wrappers, parametrisations, deep copies.
 
     tied weights, shared parts      a tensor has one name, its first; it is exchanged in every slot that holds it
-    buffers, attributes, weights    fresh for each call in evaluation; what `forward` writes to them is dropped
     parametrised layers             weight_norm, spectral_norm, orthogonal, pruned (hooks and `parametrize`): the
                                     *effective* weight, under the layer's own name, is what lies on arrays
     wrappers                        DataParallel, torch.compile: the module beneath; names without the wrapper's part
 
-`private` makes a copy to be evaluated: plain parameters in place of parametrisations, no wrappers, the same modes.
+`nvlib.copies` makes copies to be evaluated of it, `nvlib.functional` runs it with other tensors.
 """
 
 from __future__ import annotations
@@ -16,22 +13,19 @@ from __future__ import annotations
 import copy
 import itertools
 import types
-from collections.abc import Callable, Iterator, Mapping
-from contextlib import ExitStack, contextmanager
+from collections.abc import Callable, Mapping
 from functools import partial
 from typing import Any, cast
 
 import torch
 from torch import Tensor, nn
 from torch.func import functional_call
-from torch.nn.attention import SDPBackend, sdpa_kernel
 from torch.nn.parameter import is_lazy
 from torch.nn.utils import parametrize, prune
 from torch.nn.utils.spectral_norm import SpectralNorm
 from torch.nn.utils.weight_norm import WeightNorm
 
 from nvlib.errors import InputError
-from nvlib.writes import Keeper, at_once
 
 _WRAPPERS = (nn.DataParallel, nn.parallel.DistributedDataParallel)
 _SEGMENTS = ("_orig_mod", "_fsdp_wrapped_module", "_checkpoint_wrapped_module")  # of torch.compile, FSDP, checkpoints
@@ -96,10 +90,18 @@ def address(model: nn.Module) -> Callable[[str], str]:
 def bare(model: nn.Module) -> nn.Module:
     """Return the module beneath wrappers that only say where or how it runs (DataParallel, torch.compile)."""
     while True:
-        beneath = _beneath(model)
-        if beneath is None:
+        within = beneath(model)
+        if within is None:
             return model
-        _, model = beneath
+        _, model = within
+
+
+def beneath(model: nn.Module) -> tuple[str, nn.Module] | None:
+    """Return the attribute and the module that a wrapper holds; None for what is no wrapper."""
+    compiled = model._modules.get("_orig_mod")
+    if compiled is not None:
+        return "_orig_mod", compiled
+    return ("module", model.module) if isinstance(model, _WRAPPERS) else None
 
 
 def usable(model: nn.Module, *, values: bool = True) -> None:
@@ -139,7 +141,7 @@ def apart(model: nn.Module) -> None:
                                  "b.weight), or its use in both places (F.linear(x, a.weight.t()))")  # fmt: skip
 
 
-def _makers(part: nn.Module) -> dict[str, Callable[[], Tensor]]:
+def makers(part: nn.Module) -> dict[str, Callable[[], Tensor]]:
     """Return how each parametrised tensor of one module is made from its originals: leaf -> call."""
     found: dict[str, Callable[[], Tensor]] = {}
     if parametrize.is_parametrized(part):
@@ -174,7 +176,7 @@ def given(part: nn.Module, leaf: str) -> Tensor:
 
 def parametrised(model: nn.Module) -> dict[str, nn.Module]:
     """Return the tensors that are made from others before each run: name -> the module that holds them."""
-    return {f"{path}.{leaf}" if path else leaf: part for path, part in model.named_modules() for leaf in _makers(part)}
+    return {f"{path}.{leaf}" if path else leaf: part for path, part in model.named_modules() for leaf in makers(part)}
 
 
 def made(part: nn.Module, leaf: str) -> Tensor:
@@ -182,7 +184,7 @@ def made(part: nn.Module, leaf: str) -> Tensor:
     mode, part.training = part.training, False
     try:
         with torch.no_grad():
-            return _makers(part)[leaf]().detach()
+            return makers(part)[leaf]().detach()
     finally:
         part.training = mode
 
@@ -196,7 +198,7 @@ class _Made(nn.Module):
         self.training = part.training
 
     def forward(self) -> Tensor:
-        return _makers(self.part)[self.leaf]()
+        return makers(self.part)[self.leaf]()
 
 
 def effective(model: nn.Module, name: str, weights: Mapping[str, Tensor]) -> Tensor:
@@ -275,238 +277,3 @@ def _rebound(twin: nn.Module, copies: Mapping[int, Any]) -> nn.Module:
                 if (now := rebound(value)) is not value:
                     held[key] = now
     return twin
-
-
-@torch.no_grad()
-def private(model: nn.Module) -> nn.Module:
-    """Return a copy to be run with other weights: no wrappers, plain parameters for parametrised tensors.
-
-    Modes are the model's; a parametrised tensor is made as evaluation makes it. Names are the model's, less the parts
-    of wrappers; a parametrised tensor has the name of the tensor that its layer uses (``conv1.weight``).
-    """
-    with torch.inference_mode(False):
-        usable(model)
-        apart(model)
-        twin = bare(copied(bare(model)))
-        for part in list(twin.modules()):
-            for leaf, child in list(part._modules.items()):
-                if child is not None and bare(child) is not child:
-                    part._modules[leaf] = bare(child)
-        for part in list(twin.modules()):
-            _flatten(part)
-    return twin
-
-
-def _flatten(part: nn.Module) -> None:
-    """Put plain parameters in place of what one module of a private copy makes before each run."""
-    found = {leaf: made(part, leaf).clone() for leaf in _makers(part)}
-    if parametrize.is_parametrized(part):
-        del part._modules["parametrizations"]
-        part.__class__ = type(part).__bases__[0]  # the class with the properties is shared with the original
-    for key, hook in list(part._forward_pre_hooks.items()):
-        if isinstance(hook, WeightNorm | SpectralNorm | prune.BasePruningMethod):
-            del part._forward_pre_hooks[key]
-    for leaf, tensor in found.items():
-        for key in [f"{leaf}{end}" for end in ("_g", "_v", "_orig", "_mask", "_u")]:
-            part._parameters.pop(key, None)
-            part._buffers.pop(key, None)
-        part.__dict__.pop(leaf, None)
-        part._buffers.pop(leaf, None)
-        part._parameters[leaf] = nn.Parameter(tensor)
-    if fake(part):
-        quantise, part.weight_fake_quant = part.get_submodule("weight_fake_quant").eval(), nn.Identity()
-        part._parameters["weight"] = nn.Parameter(quantise(part.weight).detach().clone())
-
-
-def as_private(model: nn.Module, weights: Mapping[str, Tensor]) -> tuple[nn.Module, dict[str, Tensor]]:
-    """Return a module that can be called as it is, and stacked weights by its tensors' first names.
-
-    That is the module itself, but for wrapped and parametrised ones, which get a `private` copy. There, tensors that
-    ``weights`` lacks are the model's own all the same, with their gradients.
-
-    Raises:
-        InputError: for a name that the module does not have.
-    """
-    usable(model)
-    made = parametrised(model)
-    short = address(model)
-    wrapped = bare(model) is not model or any(bare(part) is not part for part in model.modules())
-    if not made and not wrapped and not any(fake(part) for part in model.modules()):
-        return model, _named(model, weights)
-    count = len(next(iter(weights.values())))
-    twin = private(model)
-    known = aliases(twin)
-    plain = _plain_names(model)
-    held: dict[str, Tensor] = {}
-    if torch.is_grad_enabled() or made:
-        given = {aliases(model).get(name, name): w for name, w in weights.items()}
-        for name in made:
-            if name not in weights and plain(name) in known:
-                held[known[plain(name)]] = effective(model, name, given)
-        if torch.is_grad_enabled():
-            for name, own in model.named_parameters():
-                if plain(name) in known and own.requires_grad:
-                    held.setdefault(known[plain(name)], own.unsqueeze(0).expand(count, *own.shape))
-    originals = {name for name, _ in (*model.named_parameters(remove_duplicate=False),
-                                      *model.named_buffers(remove_duplicate=False))}  # fmt: skip
-    for name, w in weights.items():
-        if plain(name) in known:
-            held[known[plain(name)]] = w
-        elif short(name) in known:
-            held[known[short(name)]] = w
-        elif name not in originals:
-            raise _stranger(model, name)
-    return twin, held
-
-
-def _plain_names(model: nn.Module) -> Callable[[str], str]:
-    """Return the function from a name in a model to the name in its private copy."""
-    top = ""
-    inner = model
-    while (below := _beneath(inner)) is not None:
-        top, inner = f"{top}{below[0]}.", below[1]
-    nested = []
-    for path, part in inner.named_modules():
-        if path and (below := _beneath(part)) is not None:
-            nested.append((f"{path}.{below[0]}.", f"{path}."))
-
-    def plain(name: str) -> str:
-        name = name.removeprefix(top)
-        for long, brief in sorted(nested, key=lambda pair: -len(pair[0])):
-            if name.startswith(long):
-                name = brief + name.removeprefix(long)
-        return name
-
-    return plain
-
-
-def _beneath(model: nn.Module) -> tuple[str, nn.Module] | None:
-    compiled = model._modules.get("_orig_mod")
-    if compiled is not None:
-        return "_orig_mod", compiled
-    return ("module", model.module) if isinstance(model, _WRAPPERS) else None
-
-
-def _named(model: nn.Module, weights: Mapping[str, Tensor]) -> dict[str, Tensor]:
-    known = aliases(model)
-    held: dict[str, Tensor] = {}
-    for name, tensor in weights.items():
-        if name not in known:
-            raise _stranger(model, name)
-        if known[name] == name or known[name] not in weights:
-            held[known[name]] = tensor
-    return held
-
-
-def _stranger(model: nn.Module, name: str) -> InputError:
-    return InputError(f"weights hold {name!r}, which {type(model).__name__} does not have; expected names from "
-                      "model.named_parameters() or nvlib.program")  # fmt: skip
-
-
-# -- calls -----------------------------------------------------------------------------------------------------------
-
-
-class Caller:
-    """A module, ready to be called with other tensors in place of its own, by their first names.
-
-    In evaluation a forward may write to anything: it gets copies of the buffers, and of the weights on the first call;
-    later ones get the weights themselves, unless the first has shown that it writes to them (``max_norm``, hooks).
-    """
-
-    def __init__(self, model: nn.Module) -> None:
-        self.model, self.slots = model, slots(model)
-        self.buffers, self.parameters = dict(model.named_buffers()), dict(model.named_parameters())
-        self.keeper = Keeper(model)
-        self.renorms = any(getattr(part, "max_norm", None) is not None for part in model.modules())
-        self.written: set[str] | None = None  # weights that its forward writes to, once that is known
-
-    @staticmethod
-    def of(model: nn.Module) -> Caller:
-        """Look a module over; good as long as its structure stays."""
-        return Caller(model)
-
-    def __call__(self, weights: Mapping[str, Tensor], x: Tensor) -> Any:
-        """Run the module once on ``x``.
-
-        Args:
-            weights: first name -> tensor; buffers among them are updated in place where the module updates its own.
-            x: input of the module; it is handed over as it is.
-
-        Returns:
-            What the module returns. The module is as it was; in training mode but for buffers not in ``weights``.
-        """
-        held = dict(weights)
-        if self.model.training:
-            if self.renorms:
-                held = {name: w if name in self.buffers else w.clone() for name, w in held.items()}
-            with at_once():
-                try:
-                    return functional_call(self.model, self._swap(held), (x,), tie_weights=False)
-                except RuntimeError as error:
-                    if "inplace" not in str(error):
-                        raise
-                    raise InputError(f"{type(self.model).__name__} writes to a weight in training, which has no "
-                                     "derivative; expected a forward that leaves its weights as they are "
-                                     "(Recipe(clip=...) limits them after each update)") from error  # fmt: skip
-        held |= {name: buffer.clone() for name, buffer in self.buffers.items() if name not in held}
-        given: dict[str, Tensor] = {}
-        if self.written != set():
-            given = {**self.parameters, **{name: w for name, w in weights.items() if name not in self.buffers}}
-            held |= {name: tensor.clone() for name, tensor in given.items()}
-        with self.keeper(), at_once():
-            out = functional_call(self.model, self._swap(held), (x,), tie_weights=False)
-        if self.written is None:
-            self.written = _written(given, held)
-        return out
-
-    def _swap(self, held: Mapping[str, Tensor]) -> dict[str, Tensor]:
-        return {slot: tensor for name, tensor in held.items() for slot in self.slots[name]}
-
-
-def _written(given: Mapping[str, Tensor], held: Mapping[str, Tensor]) -> set[str] | None:
-    """Return the names of copies that are no longer what was given; None where that cannot be told (within vmap)."""
-    try:
-        return {name for name, w in given.items() if not torch.equal(held[name].detach(), w.detach())}
-    except RuntimeError:
-        return None
-
-
-def call(model: nn.Module, weights: Mapping[str, Tensor], x: Tensor) -> Any:
-    """Run a module once with other weights, by first names; see `Caller`."""
-    return Caller.of(model)(weights, x)
-
-
-@contextmanager
-def unchanged(model: nn.Module) -> Iterator[None]:
-    """Put back, afterwards, what a module's parts hold now (`nvlib.writes`)."""
-    with Keeper(model)():
-        yield
-
-
-@contextmanager
-def evaluating(model: nn.Module) -> Iterator[None]:
-    """Put a module in evaluation mode for a while, each part of it back as it was."""
-    modes = [(part, part.training) for part in model.modules()]
-    try:
-        model.eval()
-        yield
-    finally:
-        for part, mode in modes:
-            part.training = mode
-
-
-@contextmanager
-def twice_differentiable(model: nn.Module) -> Iterator[None]:
-    """Run attention and recurrent layers by plain operations for a while: fused kernels have no second derivative."""
-    recurrent = any(isinstance(part, nn.RNNBase) for part in model.modules())
-    fast = torch.backends.mha.get_fastpath_enabled()
-    with ExitStack() as plain:
-        plain.enter_context(sdpa_kernel(SDPBackend.MATH))
-        if recurrent:
-            plain.enter_context(torch.backends.mkldnn.flags(enabled=False))
-            plain.enter_context(torch.backends.cudnn.flags(enabled=False))
-        torch.backends.mha.set_fastpath_enabled(False)
-        try:
-            yield
-        finally:
-            torch.backends.mha.set_fastpath_enabled(fast)

@@ -14,7 +14,7 @@ import torch
 from torch import Tensor, nn
 from torch.overrides import TorchFunctionMode
 
-from nvlib import modules
+from nvlib import functional, modules
 
 _PRODUCTS = {nn.functional.linear, nn.functional.bilinear, nn.functional.conv1d, nn.functional.conv2d,
              nn.functional.conv3d, nn.functional.conv_transpose1d, nn.functional.conv_transpose2d,
@@ -61,8 +61,8 @@ def changed(model: nn.Module, names: Collection[str]) -> list[str]:
         x = torch.randn(shape, generator=generator).to(w)
         moved = w + 0.05 * w.abs().max() * torch.randn(w.shape, generator=generator).to(w)
         try:
-            with torch.no_grad(), modules.evaluating(part), torch.random.fork_rng([]), _Operands() as operands:
-                modules.call(part, {"weight": moved}, x)
+            with torch.no_grad(), functional.evaluating(part), torch.random.fork_rng([]), _Operands() as operands:
+                functional.call(part, {"weight": moved}, x)
         except Exception:  # a layer that does not run alone; the whole network's run says whether it is felt
             continue
         like = [a for a in operands.found if a.numel() == w.numel()]

@@ -28,9 +28,9 @@ import torch
 from torch import Tensor, nn
 from torch.func import vmap
 
-from nvlib import modules, native
+from nvlib import copies, functional, native
 from nvlib.errors import InputError, unknown
-from nvlib.modules import Caller, evaluating
+from nvlib.functional import Caller, evaluating
 from nvlib.native import layers
 from nvlib.precision import casting, check, products
 
@@ -179,7 +179,7 @@ def _forward(
     how = how or way(model, x)
     if how not in WAYS:
         raise unknown("way to run a population", how, WAYS)
-    model, weights = modules.as_private(model, weights)
+    model, weights = copies.as_private(model, weights)
     if how == "native":
         try:
             if model.training:
@@ -279,7 +279,7 @@ def _draws(model: nn.Module, weights: Mapping[str, Tensor], x: Tensor) -> bool:
         state |= {name: tensor[0].detach().clone() for name, tensor in weights.items()}
         with torch.no_grad(), torch.random.fork_rng(_where(x)):
             before = [generator.get_state() for generator in _generators(x)]
-            modules.call(model, state, x[:2].clone())
+            functional.call(model, state, x[:2].clone())
             after = [generator.get_state() for generator in _generators(x)]
         known[mode] = not all(map(torch.equal, before, after))
     return known[mode]
@@ -309,8 +309,8 @@ def _takes_channels_last(model: nn.Module, weights: Mapping[str, Tensor], x: Ten
         state = {name: buffer.clone() for name, buffer in model.named_buffers()}
         state |= {name: tensor[0].detach().clone() for name, tensor in weights.items()}
         try:
-            with torch.no_grad(), torch.random.fork_rng(devices=[]), modules.unchanged(model):
-                modules.call(model, state, _channels_last(x[:2].clone()))
+            with torch.no_grad(), torch.random.fork_rng(devices=[]), functional.unchanged(model):
+                functional.call(model, state, _channels_last(x[:2].clone()))
             known[size] = True
         except Exception:  # whatever it is, the call that counts says it too
             known[size] = False
@@ -361,7 +361,7 @@ def activation_bytes(model: nn.Module, x: Tensor) -> int:
     hooks = [m.register_forward_hook(count) for m in leaves]
     try:
         with torch.no_grad(), evaluating(model):
-            modules.call(model, {}, x[:2].clone())  # of one image alone, normalisation over a batch would complain
+            functional.call(model, {}, x[:2].clone())  # of one image alone, normalisation over a batch would complain
     finally:
         for hook in hooks:
             hook.remove()

@@ -26,7 +26,8 @@ from torch import Tensor, nn
 
 from nvlib.data import Split
 from nvlib.errors import InputError
-from nvlib.modules import Caller, copied
+from nvlib.functional import Caller
+from nvlib.modules import copied
 from nvlib.native.graph import Unsupported
 from nvlib.native.run import structure
 

@@ -24,7 +24,7 @@ from nvlib.conditions import LEFT_OUT, Conditions, Crossbar, as_crossbar
 from nvlib.crossbar import program
 from nvlib.data import Split
 from nvlib.devices import Device
-from nvlib.modules import evaluating
+from nvlib.functional import evaluating
 from nvlib.population import Plan
 
 COMPARED = 4  # chips that are scored both in float32 and in a shorter precision before that is used

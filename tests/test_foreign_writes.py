@@ -12,7 +12,7 @@ from torch import nn
 from torch.utils.checkpoint import checkpoint
 
 import nvlib
-from nvlib import InputError, deploy, modules
+from nvlib import InputError, copies, deploy
 from nvlib.data import Split
 from nvlib.population import Plan
 
@@ -197,7 +197,7 @@ def test_a_forward_put_in_place_of_another_sees_the_copy():
     net = zoo.mlp().eval()
     layer = net[0]
     layer.forward = lambda x: F.linear(x, layer.weight, layer.bias) * 2
-    twin = modules.private(net)
+    twin = copies.private(net)
     with torch.no_grad():
         twin[0].weight.zero_()
         assert torch.equal(twin[0](X), 2 * layer.bias.expand(24, 8))
@@ -209,7 +209,7 @@ def test_a_forward_put_in_place_of_another_sees_the_copy():
 def test_parameters_in_the_same_memory_are_refused():
     net = nn.Sequential(nn.Linear(8, 6), nn.Linear(6, 8), nn.Linear(8, 4))
     net[1].weight = nn.Parameter(net[0].weight.data.t())
-    for use in (lambda: nvlib.program(net, "rram", 0.1, bits=8), lambda: modules.private(net),
+    for use in (lambda: nvlib.program(net, "rram", 0.1, bits=8), lambda: copies.private(net),
                 lambda: nvlib.train("none", net, zoo._data(Split(X, Y)), "rram", bits=8)):  # fmt: skip
         with pytest.raises(InputError, match=r"0\.weight and 1\.weight of Sequential are two parameters in the same"):
             use()

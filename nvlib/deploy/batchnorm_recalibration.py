@@ -24,7 +24,7 @@ import torch
 from torch import Tensor, nn
 from torch.nn.modules.batchnorm import _BatchNorm
 
-from nvlib import modules
+from nvlib import functional
 from nvlib.deploy.context import Context, Deployment, Outcome, Procedure
 from nvlib.errors import InputError, whole_field
 
@@ -52,8 +52,8 @@ def retaken(model: nn.Module, chips: Mapping[str, Tensor], x: Tensor) -> dict[st
     found: dict[str, list[Tensor]] = {name: [] for name in names}
     for i in range(len(next(iter(chips.values())))):
         own = {name: buffer.clone() for name, buffer in buffers.items()}
-        with modules.unchanged(model):
-            modules.call(model, {name: w[i] for name, w in chips.items() if name not in own} | own, x.clone())
+        with functional.unchanged(model):
+            functional.call(model, {name: w[i] for name, w in chips.items() if name not in own} | own, x.clone())
         for name in names:
             found[name].append(own[name])
     return dict(chips) | {name: torch.stack(held) for name, held in found.items()}

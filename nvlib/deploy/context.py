@@ -18,6 +18,7 @@ from tqdm.auto import tqdm
 
 from nvlib import felt, population, probe
 from nvlib.conditions import LEFT_OUT, Conditions, Crossbar, as_crossbar
+from nvlib.copies import private
 from nvlib.crossbar import array_weights, program
 from nvlib.data import Dataset, Split
 from nvlib.deploy.deployed import COLUMNS, Deployed
@@ -25,7 +26,6 @@ from nvlib.deploy.finetune import Tuned
 from nvlib.devices import Device
 from nvlib.errors import InputError
 from nvlib.evaluate import as_split, score
-from nvlib.modules import private
 from nvlib.philox import check_seed
 from nvlib.population import Plan
 

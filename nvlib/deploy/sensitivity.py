@@ -16,7 +16,7 @@ from collections.abc import Mapping, Sequence
 from torch import Tensor, nn
 
 from nvlib import curvature as diagonals
-from nvlib import modules, philox
+from nvlib import functional, philox
 from nvlib.data import Split
 from nvlib.errors import unknown
 
@@ -47,8 +47,8 @@ def curvature(
     rest = {name: w.detach() for name, w in weights.items() if name not in at}
 
     def call(w: Mapping[str, Tensor], x: Tensor) -> Tensor:
-        with modules.twice_differentiable(model):
-            return modules.call(model, {**rest, **w}, x)
+        with functional.twice_differentiable(model):
+            return functional.call(model, {**rest, **w}, x)
 
     u = philox.uniform(seed, 0, "swim/labels", len(split.x), split.x.device)[0]
     columns = diagonals.exact if estimate == "exact" else diagonals.sampled

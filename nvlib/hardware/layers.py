@@ -17,9 +17,9 @@ import torch
 from torch import Tensor, nn
 
 from nvlib import modules
+from nvlib.copies import private
 from nvlib.crossbar import array_weights
 from nvlib.errors import InputError, whole
-from nvlib.modules import private
 
 _CONVOLUTIONS = (nn.Conv1d, nn.Conv2d, nn.Conv3d)
 

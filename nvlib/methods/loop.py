@@ -22,7 +22,7 @@ import torch
 from torch import Tensor, nn
 from torch.nn.modules.batchnorm import _BatchNorm
 
-from nvlib import clock, felt, models, modules, philox, population, probe
+from nvlib import clock, copies, felt, functional, models, modules, philox, population, probe
 from nvlib.conditions import LEFT_OUT, Conditions, Crossbar, as_crossbar
 from nvlib.crossbar import array_weights
 from nvlib.data import Dataset, Split
@@ -238,7 +238,7 @@ def train(
         Split(s.x.to(on, dtype if s.x.is_floating_point() else s.x.dtype), s.y.to(on)) for s in parts
     )
     probe.inspect(run.model, training, validation)
-    felt.watch(run.model, modules.private(run.model), training.x, replace(crossbar, sigma_d=max(sigmas)))
+    felt.watch(run.model, copies.private(run.model), training.x, replace(crossbar, sigma_d=max(sigmas)))
     if hasattr(method, "begin"):
         method.begin(run, training)
     if search is not None:
@@ -374,7 +374,7 @@ def _validate(run: TrainingState, validation: Split, chips: int) -> tuple[np.nda
     def results(weights: dict[str, Tensor]) -> dict[str, Tensor]:
         return weights if run.candidates == 1 else {name: tensor[run.result] for name, tensor in weights.items()}
 
-    with torch.no_grad(), modules.evaluating(run.model):
+    with torch.no_grad(), functional.evaluating(run.model):
         way = "native" if run.way == "native" else population.way(run.model, validation.x)
         images = population.plan(run.model, validation.x, len(run.result), how=way).images
         how = images, way, run.precision

@@ -17,7 +17,7 @@ import numpy as np
 import torch
 from torch import Tensor, nn
 
-from nvlib import modules, philox, population
+from nvlib import functional, modules, philox, population
 from nvlib.cells import Chips
 from nvlib.crossbar import Crossbar, lookup, read_back
 from nvlib.data import Split
@@ -240,10 +240,10 @@ class TrainingState:
             alike = [i for i, row in enumerate(rows) if self.seeds[row] == seed]
             for start in range(0, len(chips), at_once):
                 part = chips[start : start + at_once]
-                with modules.evaluating(self.model):
+                with functional.evaluating(self.model):
                     z = {name: self._deviates(seed, part, name) for name in self.arrays}
                 for i in alike:
-                    with modules.evaluating(self.model):
+                    with functional.evaluating(self.model):
                         held = self._programmed(rows[i], z, seed, part)
                     scores = score(self.model, held, data, images, population.WAYS[how], self.precision)[0].numpy()
                     found[i, start : start + len(part)] = scores

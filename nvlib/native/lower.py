@@ -14,7 +14,7 @@ from typing import Any, Never
 import torch
 from torch import Tensor, fx, nn
 
-from nvlib import modules
+from nvlib import functional
 from nvlib.native.graph import Network, Ref, Step, Unsupported, Value
 from nvlib.native.nodes import BATCH, name_of, operator_of, shape_of
 from nvlib.native.operators import Operators, Storage, View
@@ -36,7 +36,7 @@ def exported(module: nn.Module, images: Tensor) -> torch.export.ExportedProgram:
         raise Unsupported(f"inputs with {images.ndim} axes; expected channels, rows and columns, or features")
     example = images[:1].detach().expand(BATCH, *images.shape[1:]).contiguous()
     try:
-        with warnings.catch_warnings(), modules.unchanged(module):
+        with warnings.catch_warnings(), functional.unchanged(module):
             warnings.simplefilter("ignore")  # the exporter's own remarks
             return torch.export.export(module, (example,), strict=False)
     except Exception as error:  # whatever the exporter refuses: control flow on values, foreign code

@@ -20,7 +20,7 @@ from typing import TypeVar
 import torch
 from torch import Tensor, nn
 
-from nvlib import modules
+from nvlib import functional
 from nvlib.native.build import load, machine
 from nvlib.native.emit import Source, generate
 from nvlib.native.graph import Recipe, Unsupported
@@ -190,7 +190,7 @@ def remembered(programs: OrderedDict[Hashable, T | Unsupported], key: Hashable, 
 def _try(made: Program, module: nn.Module, x: Tensor) -> None:
     """Raise Unsupported unless code agrees with its module, but for roundings that quantisers of activations widen."""
     with torch.inference_mode():
-        expected = modules.call(module, {}, x.clone())
+        expected = functional.call(module, {}, x.clone())
         own = {name: tensor[None] for name, tensor in module.named_parameters()} or {"": torch.empty(1)}
         got = made.logits(made.chips(module, own), made.images(x), len(x), 1)[0]
     finite = expected.isfinite()

@@ -14,7 +14,7 @@ from dataclasses import dataclass, field
 import torch
 from torch import Tensor, nn
 
-from nvlib import modules, probe
+from nvlib import functional, probe
 from nvlib.data import Split
 from nvlib.data.given import split_of
 from nvlib.errors import InputError
@@ -70,8 +70,8 @@ class Loss:
 
     def outputs(self, weights: Mapping[str, Tensor], x: Tensor) -> Tensor:
         """Run the network with these weights on arrays."""
-        with modules.twice_differentiable(self.point.model):
-            return logits_of(self.point.model, modules.call(self.point.model, weights, x.clone()))
+        with functional.twice_differentiable(self.point.model):
+            return logits_of(self.point.model, functional.call(self.point.model, weights, x.clone()))
 
     @torch.no_grad()
     def value(self, weights: Mapping[str, Tensor] | None = None) -> float:

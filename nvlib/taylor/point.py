@@ -23,11 +23,11 @@ from torch import Tensor, nn
 
 from nvlib import philox
 from nvlib.conditions import Conditions, Crossbar, as_crossbar
+from nvlib.copies import private
 from nvlib.crossbar import array_weights, scale_and_digits
 from nvlib.devices import Device
 from nvlib.errors import InputError, unknown
 from nvlib.models import ActivationQuantiser
-from nvlib.modules import private
 
 
 def smooth(model: nn.Module, dtype: torch.dtype = torch.float32) -> tuple[nn.Module, tuple[str, ...]]:

@@ -1,0 +1,125 @@
+"""The seam: a programmed chip is the same module with other weights. `Caller` runs it once and leaves it as it was.
+
+Buffers, attributes and weights are fresh for each call in evaluation: what `forward` writes to them is dropped.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Mapping
+from contextlib import ExitStack, contextmanager
+from typing import Any
+
+import torch
+from torch import Tensor, nn
+from torch.func import functional_call
+from torch.nn.attention import SDPBackend, sdpa_kernel
+
+from nvlib.errors import InputError
+from nvlib.modules import slots
+from nvlib.writes import Keeper, at_once
+
+
+class Caller:
+    """A module, ready to be called with other tensors in place of its own, by their first names.
+
+    In evaluation a forward may write to anything: it gets copies of the buffers, and of the weights on the first call;
+    later ones get the weights themselves, unless the first has shown that it writes to them (``max_norm``, hooks).
+    """
+
+    def __init__(self, model: nn.Module) -> None:
+        self.model, self.slots = model, slots(model)
+        self.buffers, self.parameters = dict(model.named_buffers()), dict(model.named_parameters())
+        self.keeper = Keeper(model)
+        self.renorms = any(getattr(part, "max_norm", None) is not None for part in model.modules())
+        self.written: set[str] | None = None  # weights that its forward writes to, once that is known
+
+    @staticmethod
+    def of(model: nn.Module) -> Caller:
+        """Look a module over; good as long as its structure stays."""
+        return Caller(model)
+
+    def __call__(self, weights: Mapping[str, Tensor], x: Tensor) -> Any:
+        """Run the module once on ``x``.
+
+        Args:
+            weights: first name -> tensor; buffers among them are updated in place where the module updates its own.
+            x: input of the module; it is handed over as it is.
+
+        Returns:
+            What the module returns. The module is as it was; in training mode but for buffers not in ``weights``.
+        """
+        held = dict(weights)
+        if self.model.training:
+            if self.renorms:
+                held = {name: w if name in self.buffers else w.clone() for name, w in held.items()}
+            with at_once():
+                try:
+                    return functional_call(self.model, self._swap(held), (x,), tie_weights=False)
+                except RuntimeError as error:
+                    if "inplace" not in str(error):
+                        raise
+                    raise InputError(f"{type(self.model).__name__} writes to a weight in training, which has no "
+                                     "derivative; expected a forward that leaves its weights as they are "
+                                     "(Recipe(clip=...) limits them after each update)") from error  # fmt: skip
+        held |= {name: buffer.clone() for name, buffer in self.buffers.items() if name not in held}
+        given: dict[str, Tensor] = {}
+        if self.written != set():
+            given = {**self.parameters, **{name: w for name, w in weights.items() if name not in self.buffers}}
+            held |= {name: tensor.clone() for name, tensor in given.items()}
+        with self.keeper(), at_once():
+            out = functional_call(self.model, self._swap(held), (x,), tie_weights=False)
+        if self.written is None:
+            self.written = _written(given, held)
+        return out
+
+    def _swap(self, held: Mapping[str, Tensor]) -> dict[str, Tensor]:
+        return {slot: tensor for name, tensor in held.items() for slot in self.slots[name]}
+
+
+def _written(given: Mapping[str, Tensor], held: Mapping[str, Tensor]) -> set[str] | None:
+    """Return the names of copies that are no longer what was given; None where that cannot be told (within vmap)."""
+    try:
+        return {name for name, w in given.items() if not torch.equal(held[name].detach(), w.detach())}
+    except RuntimeError:
+        return None
+
+
+def call(model: nn.Module, weights: Mapping[str, Tensor], x: Tensor) -> Any:
+    """Run a module once with other weights, by first names; see `Caller`."""
+    return Caller.of(model)(weights, x)
+
+
+@contextmanager
+def unchanged(model: nn.Module) -> Iterator[None]:
+    """Put back, afterwards, what a module's parts hold now (`nvlib.writes`)."""
+    with Keeper(model)():
+        yield
+
+
+@contextmanager
+def evaluating(model: nn.Module) -> Iterator[None]:
+    """Put a module in evaluation mode for a while, each part of it back as it was."""
+    modes = [(part, part.training) for part in model.modules()]
+    try:
+        model.eval()
+        yield
+    finally:
+        for part, mode in modes:
+            part.training = mode
+
+
+@contextmanager
+def twice_differentiable(model: nn.Module) -> Iterator[None]:
+    """Run attention and recurrent layers by plain operations for a while: fused kernels have no second derivative."""
+    recurrent = any(isinstance(part, nn.RNNBase) for part in model.modules())
+    fast = torch.backends.mha.get_fastpath_enabled()
+    with ExitStack() as plain:
+        plain.enter_context(sdpa_kernel(SDPBackend.MATH))
+        if recurrent:
+            plain.enter_context(torch.backends.mkldnn.flags(enabled=False))
+            plain.enter_context(torch.backends.cudnn.flags(enabled=False))
+        torch.backends.mha.set_fastpath_enabled(False)
+        try:
+            yield
+        finally:
+            torch.backends.mha.set_fastpath_enabled(fast)
