@@ -158,12 +158,12 @@ def test_life_opens_on_a_picture_whatever_the_device():
     """What ships is PCM's, shown at once; any other device gets an offer, and PCM's meanwhile."""
     at = sound(launched().run())
     at = sound(at.switch_page("views/life.py").run())
-    assert len(charts(at)) == 2 and any("Compute it now" in b.label for b in at.button) and at.subheader
+    assert len(charts(at)) == 3 and any("Compute it now" in b.label for b in at.button) and at.subheader
     at = sound(at.selectbox(key="device").set_value("pcm").run())
-    assert len(charts(at)) == 2 and not at.info
+    assert [c.key for c in charts(at)] == ["waterfall", "along", "mended"] and not at.info
     for age in ("as programmed", "1 year"):
         at = sound(at.select_slider(key="age").set_value(age).run())
-        assert len(charts(at)) == 2
+        assert len(charts(at)) == 3
     at = sound(at.button_group(key="befalls").set_value(["Stuck cells", "Drift"]).run())
     assert "not computed yet" in at.info[0].value and any("Compute it now" in b.label for b in at.button)
     for device in ("sonos", "rram_wan2022", "fefet1"):

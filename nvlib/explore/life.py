@@ -24,6 +24,7 @@ from nvlib.explore.query import Query
 TIMES = {"as programmed": 0.0, "1 hour": 3600.0, "1 day": 86_400.0, "1 month": 2_592_000.0, "1 year": 31_536_000.0}
 STUCK = "stuck:hrs=0.0904,lrs=0.0175"  # Chen et al. 2015, as in `nvlib.effects.PRESETS`
 SHARED = "common:die=0.3,chains=apart"
+REMEDY = "compensate"  # of drift
 BORROWED = "pcm"  # whose law a device without one of its own is given
 
 
@@ -139,6 +140,30 @@ def along(
             row = summary.stage_row(chips["accuracy"].to_numpy(), None, query.k, 0.95)
             found.append({"field": "time", "value": name, "seconds": seconds, **row})
     return pd.DataFrame(found).assign(k=query.k)
+
+
+def remedied(
+    table: pd.DataFrame, training: str, query: Query, on: Sequence[str], deployment: str = REMEDY
+) -> pd.DataFrame:
+    """Return the accuracy along time left alone and with something done to the aged chips: two rows a time.
+
+    Both are of the same chips on the same images: what a deployed chip scored before, and after.
+
+    Args:
+        table: from `nvlib.store.results`.
+        training: its hash.
+        query: device, sigma_d, mapping, k.
+        on: the effects that are on.
+        deployment: what is done.
+
+    Returns:
+        Columns as of `along`, and ``deployment``, "" where nothing was done; empty where no chips are stored.
+    """
+    kept = held(table, training, query, deployment)
+    alone = kept.assign(accuracy=kept["before"], deployment="")
+    parts = {done: along(rows.assign(deployment=done), training, query, on, done)
+             for done, rows in (("", alone), (deployment, kept))}  # fmt: skip
+    return pd.concat([part.assign(deployment=done) for done, part in parts.items()], ignore_index=True)
 
 
 def lacking(table: pd.DataFrame, training: str, query: Query, on: Sequence[str], time: float) -> list[str]:

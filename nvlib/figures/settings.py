@@ -6,6 +6,7 @@ import pandas as pd
 import plotly.graph_objects as go
 
 from nvlib.errors import InputError
+from nvlib.figures.deploy import deployment_style
 from nvlib.figures.layout import FRAME, finish, wrap
 from nvlib.figures.names import BLUE, ORANGE, ordinal
 
@@ -23,7 +24,8 @@ def setting_curves(table: pd.DataFrame, note: str = "") -> go.Figure:
     """Return accuracy against a setting, values in the order of the table; dotted: exact products on the same chips.
 
     Args:
-        table: of `nvlib.sweep`.
+        table: of `nvlib.sweep`; or of `nvlib.explore.life`, whose column ``deployment`` lays chips left alone and
+            mended ones over each other.
         note: which model under which conditions.
 
     Raises:
@@ -35,13 +37,19 @@ def setting_curves(table: pd.DataFrame, note: str = "") -> go.Figure:
     if rows.empty or rows["field"].nunique() > 1:
         raise InputError("the table holds no setting, or several; expected that of one nvlib.sweep")
     k, fig = float(rows["k"].iloc[0]), go.Figure()
+    done = dict(iter(rows.groupby("deployment", sort=False))) if "deployment" in rows else {"": rows}
     for of, label, colour in (("mean", "mean", BLUE), ("kpp", f"{ordinal(k)} percentile of chips", ORANGE)):
-        fig.add_scatter(
-            x=rows["value"], y=rows[of], name=label, mode="lines+markers", line={"color": colour, "width": 2.5},
-            marker={"size": 9}, hovertemplate="%{x}: %{y:.2f} %<extra>" + label + "</extra>",
-            error_y={"type": "data", "symmetric": False, "array": rows[f"{of}_high"] - rows[of],
-                     "arrayminus": rows[of] - rows[f"{of}_low"], "thickness": 1, "width": 3},
-        )  # fmt: skip
+        for remedy, part in done.items():
+            name = deployment_style(remedy).label if remedy else "left alone"
+            words = label if len(done) == 1 else f"{label}, {name}"
+            fig.add_scatter(
+                x=part["value"], y=part[of], name=words, mode="lines+markers",
+                line={"color": colour, "width": 2.5, "dash": deployment_style(remedy).dash},
+                marker={"size": 9, "symbol": deployment_style(remedy).marker if remedy else "circle"},
+                hovertemplate="%{x}: %{y:.2f} %<extra>" + words + "</extra>",
+                error_y={"type": "data", "symmetric": False, "array": part[f"{of}_high"] - part[of],
+                         "arrayminus": part[of] - part[f"{of}_low"], "thickness": 1, "width": 3},
+            )  # fmt: skip
         for value in table.loc[table["value"] == "exact", of]:
             fig.add_hline(y=value, line={"color": colour, "dash": "dot", "width": 1})
     fig.update_xaxes(type="category", title=_WORDS.get(rows["field"].iloc[0], rows["field"].iloc[0]))
@@ -49,4 +57,6 @@ def setting_curves(table: pd.DataFrame, note: str = "") -> go.Figure:
     chips = int(rows["chips"].max())
     dotted = "dotted: exact products" if (table["value"] == "exact").any() else ""
     parts = [note, f"{chips:,} chips, the same at every value", "bars: 95 % intervals over chips", dotted]
-    return finish(fig, f"Accuracy against the {_WORDS.get(rows['field'].iloc[0], rows['field'].iloc[0])}", wrap(parts))
+    mended = " and ".join(deployment_style(remedy).label for remedy in done if remedy)
+    title = f"Accuracy against the {_WORDS.get(rows['field'].iloc[0], rows['field'].iloc[0])}"
+    return finish(fig, title + (f": left alone, and {mended}" if mended else ""), wrap(parts))
