@@ -97,6 +97,8 @@ def _feed_object(value: object, add: Callable[[bytes], None], seen: dict[int, ob
             if name in value.__globals__:
                 add(name.encode())
                 go(value.__globals__[name])
+                if used := _used(value.__globals__[name], _mentions(value.__code__)[0]):
+                    go(used)
         for name, held in _elsewhere(value):
             go((name, held))
         for cell in value.__closure__ or ():
@@ -151,8 +153,16 @@ def _elsewhere(function: types.FunctionType) -> Iterator[tuple[str, object]]:
             yield name, os.environ[name]
     for step in _steps(function.__code__):
         if step.opname == "IMPORT_NAME" and step.argval in sys.modules and not installed(sys.modules[step.argval]):
-            module = sys.modules[step.argval]
-            yield step.argval, {name: held for name, held in sorted(vars(module).items()) if name in names}
+            yield step.argval, _used(sys.modules[step.argval], names)
+
+
+def _used(module: object, names: set[str], depth: int = 0) -> dict[str, object]:
+    """Return what of a user's own module code names, values and modules within it too: name -> it; else nothing."""
+    if not isinstance(module, types.ModuleType) or installed(module) or depth > _DEEP:
+        return {}
+    mentioned = [(name, held) for name, held in sorted(vars(module).items()) if name in names]
+    return {name: _used(held, names, depth + 1) if isinstance(held, types.ModuleType) else held
+            for name, held in mentioned}  # fmt: skip
 
 
 def _steps(code: types.CodeType) -> list[dis.Instruction]:

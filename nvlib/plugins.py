@@ -8,8 +8,8 @@ process in one of two ways:
     an installed package   its entry points (group ``nvlib.plugins``) name modules, imported on demand
 
 To name a file, or to install a package, is to agree that it runs with one's own rights. What lies in a folder of
-results is data and never run. A record holds the SHA-256 of the file (`code_of`), so an edited method is another
-method, and the run keeps its text (`texts`). A file stands for itself: others that it imports do not enter.
+results is data and never run. A record holds the SHA-256 of the file and of modules of one's own that it imports
+(`code_of`, `nvlib.beside`), so an edited method or helper is another method, and the run keeps their text (`texts`).
 
 >>> from nvlib import methods, plugins
 >>> plugins.code_of(methods.METHODS["rc"]) is None  # nvlib's own has no digest
@@ -33,7 +33,8 @@ from pathlib import Path
 from types import ModuleType
 from typing import Any
 
-from nvlib import catalogue, code
+from nvlib import beside, catalogue, code
+from nvlib.beside import Beside
 from nvlib.errors import InputError
 
 GROUP = "nvlib.plugins"  # of entry points
@@ -63,14 +64,16 @@ class Source:
     Attributes:
         path: where it lies.
         text: all of it.
-        sha256: of its bytes.
+        sha256: of its bytes; where it imports modules of the user's own, of its and their SHA-256.
         module: the name of the module that it was run as.
+        beside: modules of the user's own that it imports, and that they import.
     """
 
     path: str
     text: str
     sha256: str
     module: str
+    beside: tuple[Beside, ...] = ()
 
     @property
     def name(self) -> str:
@@ -81,6 +84,11 @@ class Source:
     def travels(self) -> bool:
         """Whether it is a file that a study names, not a module of an installed package."""
         return self.module.startswith(_PREFIX)
+
+    @property
+    def texts(self) -> dict[str, str]:
+        """Return the texts of what it imports of the user's own, by where they lie beside it."""
+        return {each.place: each.text for each in self.beside}
 
     def network(self, factory: str) -> str:
         """Return the name in records of a network of it: ``own:mine.small@0f1e2d3c4b5a6978``."""
@@ -97,7 +105,7 @@ def load(path: str | Path) -> Source:
     file = Path(path).expanduser().resolve()
     if not file.is_file() or file.suffix != ".py":
         raise InputError(f"plug-in {str(path)!r} is not there; expected the path of a Python file, e.g. mine.py")
-    found = _read(file, None)
+    found = read(file)
     with _LOCK:
         for same in _current.values():  # also where a job has a copy of it
             if (same.sha256, same.name) == (found.sha256, found.name):
@@ -108,7 +116,7 @@ def load(path: str | Path) -> Source:
         linecache.cache[found.path] = len(found.text), None, found.text.splitlines(keepends=True), found.path
         sys.modules[found.module] = module  # dataclasses and torch.export look a class's module up
         try:
-            with watched(found, "it"), contextlib.redirect_stdout(sys.stderr):
+            with watched(found, "it"), contextlib.redirect_stdout(sys.stderr), beside.serving(found.beside):
                 exec(compile(found.text, found.path, "exec", dont_inherit=True), module.__dict__)
             _held[found.module] = found
             _refuse_ours()
@@ -119,6 +127,23 @@ def load(path: str | Path) -> Source:
         _current[found.path] = found
         _list(found)
     return found
+
+
+def read(file: Path, module: str | None = None) -> Source:
+    """Return a Python file as it is now, with what it imports of the user's own; it is not run.
+
+    ``module``: of an installed package, which it was imported as.
+
+    Raises:
+        InputError: if one of them cannot be read, or is no text.
+    """
+    content, text = beside.read(file)
+    digest, found = hashlib.sha256(content).hexdigest(), beside.found(file, text, module)
+    if found:
+        lines = [digest, *(f"{each.module} {hashlib.sha256(each.text.encode()).hexdigest()}" for each in found)]
+        digest = hashlib.sha256("\n".join(lines).encode()).hexdigest()
+    name = module or _PREFIX + hashlib.sha256(f"{file} {digest}".encode()).hexdigest()
+    return Source(str(file), text, digest, name, found)
 
 
 def loaded() -> tuple[str, ...]:
@@ -162,7 +187,7 @@ def source_of(thing: Any) -> Source | None:
     name = getattr(thing, "__module__", None) or ""
     if name not in _held and any(name == package or name.startswith(f"{package}.") for package in _packages):
         with contextlib.suppress(InputError):
-            _held[name] = _read(Path(str(sys.modules[name].__file__)), name)
+            _held[name] = read(Path(str(sys.modules[name].__file__)), name)
     return _held.get(name)
 
 
@@ -172,15 +197,21 @@ def module_of(source: Source) -> ModuleType:
 
 
 def code_of(kind: type) -> str | None:
-    """Return the SHA-256 of a class's code: a plug-in's whole file, else `nvlib.code`; None for nvlib's own."""
+    """Return the SHA-256 of a class's code: a plug-in's files, else `nvlib.code`; None for nvlib's own."""
     found = source_of(kind)
     return found.sha256 if found else code.digest(kind)
 
 
-def texts(*kinds: type) -> dict[str, dict[str, str]] | None:
-    """Return what a run keeps of the files that classes come from: by file name, SHA-256 and text; None for none."""
+def texts(*kinds: type) -> dict[str, dict[str, Any]] | None:
+    """Return what a run keeps of the files that classes come from: by file name, SHA-256 and text; None for none.
+
+    ``beside`` has the texts of the user's own modules that they import, where there are any.
+    """
     found = [source for kind in kinds if (source := source_of(kind))]
-    return {Path(s.path).name: {"sha256": s.sha256, "text": s.text} for s in found} or None
+    return {
+        Path(s.path).name: {"sha256": s.sha256, "text": s.text, **({"beside": s.texts} if s.beside else {})}
+        for s in found
+    } or None
 
 
 @contextlib.contextmanager
@@ -237,15 +268,3 @@ def _list(source: Source) -> None:
             else:
                 labels[name] = getattr(thing, "label", name)
                 _listed.setdefault(source.path, []).append((labels, name))
-
-
-def _read(file: Path, module: str | None) -> Source:
-    try:
-        content = file.read_bytes()
-        text = content.decode("utf-8-sig")
-    except OSError as error:
-        raise InputError(f"{file} cannot be read ({error.strerror}); expected a Python file") from None
-    except UnicodeDecodeError as error:
-        raise InputError(f"{file} is not text in UTF-8 (byte {error.start}); save it as UTF-8") from None
-    digest = hashlib.sha256(content).hexdigest()
-    return Source(str(file), text, digest, module or _PREFIX + hashlib.sha256(f"{file} {digest}".encode()).hexdigest())

@@ -200,6 +200,7 @@ class Held(metaclass=Meta):
 @functools.lru_cache
 def cached():
     return NUMBER
+import nvlib_test_helper
 def imported():
     from nvlib_test_helper import K
     return K
@@ -214,10 +215,13 @@ class Mine:
     ("Held.k", "Meta.k = 2.0"), ("cached()", "NUMBER = 2.0"), ("NET(batch)", "NET.weight.data.fill_(2.0)"),
     ("globals()['NUMBER']", "NUMBER = 2.0"), ("os.environ['NVLIB_TEST_K']", "os.environ['NVLIB_TEST_K'] = '2'"),
     ("imported()", "import nvlib_test_helper; nvlib_test_helper.K = 2.0"),
+    ("nvlib_test_helper.K", "nvlib_test_helper.K = 2.0"),
+    ("nvlib_test_helper.inner.N", "nvlib_test_helper.inner.N = 2.0"),
 ])  # fmt: skip
 def test_what_code_reaches_by_other_ways_is_part_of_its_digest(body, edit, monkeypatch):
     helper = types.ModuleType("nvlib_test_helper")
-    helper.K = 1.0
+    helper.K, helper.inner = 1.0, types.ModuleType("nvlib_test_helper.inner")
+    helper.inner.N = 1.0
     monkeypatch.setitem(sys.modules, "nvlib_test_helper", helper)
     monkeypatch.setenv("NVLIB_TEST_K", "1")
     held = {"__name__": "__main__"}

@@ -13,7 +13,7 @@ from typing import ClassVar
 import pytest
 
 import nvlib
-from nvlib import InputError, Study, catalogue, launch, models, plugins
+from nvlib import InputError, Study, beside, catalogue, launch, models, plugins
 from nvlib.launch.job import new
 from nvlib.launch.lead import lead
 from nvlib.records import digest
@@ -40,6 +40,7 @@ def mine(tmp_path, monkeypatch):
     held = [(names, dict(names)) for names in (catalogue.METHODS, catalogue.NETWORKS, models.MODELS)]
     for name in ("_held", "_current", "_listed"):
         monkeypatch.setattr(plugins, name, {})
+    monkeypatch.setattr(beside._FINDER, "held", {})
     yield path
     nvlib.METHODS.pop("louder", None)
     for names, before in held:
@@ -104,6 +105,59 @@ def test_what_is_edited_while_a_launch_waits_changes_nothing(mine, tmp_path):
     assert where.names() and where.record(digest(training))["code"] == training.code
     (copy,) = job.home.rglob("mine.py")
     assert job.asked()["studies"][0]["plugins"] == [str(copy)]
+
+
+HELPED = """
+from parts.scale import FACTOR
+def late():
+    from deeper import less
+    return less()
+"""
+
+
+def test_modules_that_a_file_imports_are_part_of_it(mine, tmp_path, monkeypatch):
+    monkeypatch.chdir(ROOT)  # elsewhere
+    alone = plugins.read(mine)
+    assert alone.sha256 == hashlib.sha256(mine.read_bytes()).hexdigest() and alone.beside == ()
+    mine.write_text(mine.read_text().replace("import nvlib\n", f"import nvlib\n{HELPED}", 1)
+                    .replace("self.factor *", "FACTOR * late() * self.factor *"))  # fmt: skip
+    (tmp_path / "parts").mkdir()
+    (tmp_path / "parts" / "scale.py").write_text("from .base import FACTOR\n")  # a folder without an __init__.py
+    (tmp_path / "parts" / "base.py").write_text("FACTOR = 1.0\n")
+    (tmp_path / "deeper.py").write_text("import numpy\nless = lambda: 1.0\n")
+    first = plugins.load(mine)
+    assert [each.module for each in first.beside] == ["deeper", "parts", "parts.base", "parts.scale"]
+    assert set(first.texts) == {"deeper.py", "parts/__init__.py", "parts/base.py", "parts/scale.py"}
+    method = nvlib.METHODS["louder"]
+    names = sys.modules[method.__module__]
+    assert (names.FACTOR, names.late()) == (1.0, 1.0) and plugins.code_of(method) == first.sha256
+    study, where = small(mine), Store(tmp_path / "runs", None)
+    ((before, _),) = study.pairs(study.data())
+    options = {"workers": None, "on": "cpu", "pack": "auto", "threads": 1, "cluster": {}, "shipped": None}
+    job = new(where.runs, [study.record()], "here", None, options)
+    (tmp_path / "parts" / "base.py").write_text("FACTOR = 2.0\n")
+    ((after, _),) = small(mine).pairs(study.data())
+    assert after.code != before.code and sys.modules[nvlib.METHODS["louder"].__module__].FACTOR == 2.0
+    plugins._held.clear(), plugins._current.clear()  # a job in a process of its own, with what it was started with
+    assert lead(job).state == "done"
+    kept = where.about(digest(before))["code"]["mine.py"]
+    assert kept["sha256"] == before.code and kept["beside"]["parts/base.py"] == "FACTOR = 1.0\n"
+    (tmp_path / "deeper.py").write_text("less = lambda: 1 / 0\n")
+    assert plugins.load(mine).sha256 not in (before.code, after.code)
+    with pytest.raises(ZeroDivisionError):
+        sys.modules[nvlib.METHODS["louder"].__module__].late()
+
+
+def test_a_helper_that_fails_is_said_and_mended(mine, tmp_path):
+    mine.write_text(f"import faulty\n{mine.read_text()}")
+    (tmp_path / "faulty.py").write_text("1 / 0\n")
+    with pytest.raises(plugins.Broken, match="ZeroDivisionError"):
+        plugins.load(mine)
+    (tmp_path / "faulty.py").write_text("import faulty\n")  # itself
+    assert [each.module for each in plugins.load(mine).beside] == ["faulty"]
+    (tmp_path / "faulty.py").write_bytes(b"\xff")
+    with pytest.raises(InputError, match=r"faulty\.py is not text in UTF-8"):
+        plugins.load(mine)
 
 
 def distribution(site, name, entry):

@@ -11,7 +11,6 @@ Nothing here needs torch, so that a page can list and follow launches.
 
 from __future__ import annotations
 
-import hashlib
 import json
 import os
 import re
@@ -26,6 +25,7 @@ from typing import Any
 
 import psutil
 
+from nvlib import plugins
 from nvlib.clock import in_words
 from nvlib.errors import InputError, unknown
 from nvlib.provenance import now
@@ -209,15 +209,17 @@ def _put(content: bytes, file: str | Path) -> None:
 
 
 def _with_files(home: Path, study: Mapping[str, Any]) -> Mapping[str, Any]:
-    """Return a study whose plug-ins are copies in the launch's folder: edits while it waits change nothing."""
+    """Return a study whose plug-ins and their imports are copies in the launch's folder: edits change nothing."""
     copies = []
     for path in map(Path, study.get("plugins", ())):
         if not path.is_file():
             copies.append(str(path))  # the study says so when it is read
             continue
-        content = path.read_bytes()
-        copy = home / "plugins" / hashlib.sha256(content).hexdigest()[:16] / path.name
-        atomic_write(copy, partial(_put, content))
+        source = plugins.read(path.resolve())
+        copy = home / "plugins" / source.sha256[:16] / path.name
+        atomic_write(copy, partial(_put, path.read_bytes()))
+        for place, text in source.texts.items():
+            atomic_write(copy.parent / place, partial(_put, text.encode()))
         copies.append(str(copy.absolute()))
     return {**study, "plugins": copies} if copies else study
 

@@ -5,10 +5,11 @@
 
     python -m nvlib train --network mine.py:small      # in records: own:mine.small@0f1e2d3c4b5a6978
 
-The name in records holds the first 16 digits of the file's SHA-256, so a run's hash follows the file's content,
-wherever it lies, and an edited file is another network. To name a file is to agree that it runs with one's own
-rights. Runs keep its text (network.json), and no text in a folder of results is ever run: whoever evaluates a stored
-network of one's own names its file again. A plug-in may register it as well, ``nvlib.MODELS["small"] = small``.
+The name in records holds the first 16 digits of the file's SHA-256 (and of modules of one's own that it imports), so a
+run's hash follows the content, wherever it lies, and an edited file is another network. To name a file is to agree that
+it runs with one's own rights. Runs keep its text (network.json), and no text in a folder of results is ever run:
+whoever evaluates a stored network of one's own names its file again. A plug-in may register it as well,
+``nvlib.MODELS["small"] = small``.
 
 `nvlib.models.factory` says what the function is given. Nothing here needs torch, but the file may.
 """
@@ -133,6 +134,7 @@ def facts(network: str, classes: int, in_channels: int) -> dict[str, Any]:
     return {
         "name": found.source.name, "factory": found.factory, "sha256": found.source.sha256, "classes": classes,
         "in_channels": in_channels, "source": found.source.text,
+        **({"beside": found.source.texts} if found.source.beside else {}),
     }  # fmt: skip
 
 
