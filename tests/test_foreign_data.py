@@ -147,6 +147,34 @@ class Pairs(torch.utils.data.Dataset):
         return self.pairs[i]
 
 
+class Failing(Pairs):
+    """A data set with one image that cannot be had."""
+
+    def __init__(self, error, at=7):
+        super().__init__(PAIRS)
+        self.error, self.at = error, at
+
+    def __getitem__(self, i):
+        if i == self.at:
+            raise self.error
+        return super().__getitem__(i)
+
+
+class Unending(torch.utils.data.Dataset):
+    def __getitem__(self, i):
+        return PAIRS[i]
+
+
+class Stream(torch.utils.data.IterableDataset):
+    def __iter__(self):
+        yield from PAIRS[:5]
+        raise OSError("no such file")
+
+
+def broken(batch):
+    raise ValueError("these do not\nstack")
+
+
 FORMS = {
     "int32": (X, Y.int()),
     "uint8 labels": (X, Y.byte()),
@@ -210,6 +238,21 @@ REFUSED = {
     "batches of three": (torch.utils.data.TensorDataset(X, Y, Y), "batches of 3 parts"),
     "pictures": (Pairs([(Image.new("L", (8, 8)), 0)] * 4), "give the data set a transform"),
     "several sizes": (torch.utils.data.DataLoader(Pairs([(X[0], 0), (X[0, :4], 1)]), 1), "differ in shape"),
+    "an image that is missing": (Failing(FileNotFoundError(2, "No such file", "a.png")),
+                                 r"image 7 of the data cannot be loaded \(FileNotFoundError.*a\.png'\); mend it or"),
+    "shuffled, an image missing": (torch.utils.data.DataLoader(Failing(KeyError("a")), 5, shuffle=True),
+                                   r"image 7 of the data cannot be loaded \(KeyError: 'a'\)"),
+    "missing in a worker": (torch.utils.data.DataLoader(Failing(OSError("gone")), 5, num_workers=1),
+                            r"image 7 of the data cannot be loaded \(OSError: gone\)"),
+    "stops early": (torch.utils.data.DataLoader(Failing(StopIteration()), 5),
+                    r"image 7 of the data cannot be loaded \(StopIteration\)"),
+    "fewer than they say": (Failing(IndexError("out of range"), 23), "image 23 of the data cannot be loaded"),
+    "without a length": (Unending(), "the data do not say how many images they have"),
+    "a stream that fails": (torch.utils.data.DataLoader(Stream(), 2),
+                            r"fail after 2 batches \(OSError: no such file\)"),
+    "not stacked": (torch.utils.data.DataLoader(Pairs(PAIRS), 5, collate_fn=broken),
+                    r"cannot be put into batches \(ValueError: these do not stack\)"),
+    "labels without values": ((X, Y.to("meta")), "labels are on the meta device"),
     "another shape": ((X[:, :5], Y), r"Linear does not run on images of shape \(5,\), float32: RuntimeError"),
     "whole numbers": (((X * 50).long(), Y), r"Linear does not run on images of shape \(8,\), int64"),
 }

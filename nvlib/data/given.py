@@ -59,28 +59,62 @@ def split_of(data: Dataset | Split | tuple[Any, Any] | Iterable[Any], part: str 
 def _loaded(loader: torch.utils.data.DataLoader) -> tuple[Tensor, Tensor]:
     """Return the images and labels that a loader gives, in the order of its data set where it shuffles all of it."""
     sampler: Any = loader.sampler  # any iterable, and the set anything that is indexed
-    dataset: Any = loader.dataset
-    shuffles = isinstance(sampler, torch.utils.data.RandomSampler) and not sampler.replacement
-    if shuffles and len(sampler) == len(dataset):
-        loader = torch.utils.data.DataLoader(loader.dataset, loader.batch_size or 1, collate_fn=loader.collate_fn)
     xs, ys = [], []
-    try:
-        with torch.random.fork_rng(devices=[]):  # a loader draws a seed, whether it shuffles or not
+    with torch.random.fork_rng(devices=[]):  # a loader draws a seed, whether it shuffles or not
+        try:
+            dataset: Any = loader.dataset
+            shuffles = isinstance(sampler, torch.utils.data.RandomSampler) and not sampler.replacement
+            if shuffles and len(sampler) == len(dataset):
+                loader = torch.utils.data.DataLoader(dataset, loader.batch_size or 1, collate_fn=loader.collate_fn)
             for batch in loader:
                 if not isinstance(batch, tuple | list) or len(batch) != 2:
                     found = f"{len(batch)} parts" if isinstance(batch, tuple | list) else type(batch).__name__
                     raise InputError(f"the data give batches of {found}; expected pairs (images, labels)")
                 xs.append(_tensor(batch[0], "images"))
                 ys.append(_tensor(batch[1], "labels"))
-    except TypeError as error:  # images of PIL, mostly
-        raise InputError(f"the data cannot be put into batches ({_line(error)}); expected pairs (image, label) of "
-                         "tensors: give the data set a transform") from error  # fmt: skip
+            whole = isinstance(sampler, torch.utils.data.SequentialSampler) and loader.batch_size
+            if whole and len(xs) < len(loader):  # StopIteration ends a loop, and says nothing
+                raise StopIteration(f"after {len(xs)} of {len(loader)} batches")
+        except InputError:
+            raise
+        except Exception as error:
+            raise _failed(loader, error, len(xs)) from error
     if not xs:
         raise InputError("the data set to evaluate on is empty; expected at least one image")
     try:
         return torch.cat(xs), torch.cat(ys)
     except RuntimeError as error:
         raise InputError(f"batches of the data differ in shape ({_line(error)}); expected one shape") from error
+
+
+def _failed(loader: torch.utils.data.DataLoader, error: Exception, done: int) -> InputError:
+    """Return what is said of a loader that failed: which image, where one fails by itself, and why."""
+    dataset: Any = loader.dataset
+    if isinstance(dataset, torch.utils.data.IterableDataset):
+        return InputError(f"the data fail after {done} batches ({_cause(error)}); expected pairs (image, label)")
+    try:
+        count = len(dataset)
+    except Exception as why:
+        return InputError(f"the data do not say how many images they have ({_cause(why)}); expected a data set with "
+                          "__len__, or an IterableDataset")  # fmt: skip
+    in_order = isinstance(loader.sampler, torch.utils.data.SequentialSampler)
+    for i in range(done * (loader.batch_size or 0) if in_order else 0, count):
+        try:
+            dataset[i]
+        except Exception as why:
+            return InputError(f"image {i} of the data cannot be loaded ({_cause(why)}); mend it or leave it out")
+    # images of PIL, mostly
+    return InputError(f"the data cannot be put into batches ({_cause(error)}); expected pairs (image, label) of "
+                      "tensors: give the data set a transform")  # fmt: skip
+
+
+def _cause(error: Exception) -> str:
+    """Return an error in a line; of one from a worker process the last line of its traceback."""
+    lines = str(error).strip().splitlines()
+    if "Traceback" in str(error):
+        return " ".join(lines[-1].split())[:160]
+    said = " ".join(" ".join(lines).split())[:160]
+    return f"{type(error).__name__}: {said}" if said else type(error).__name__
 
 
 def _images(x: Any) -> Tensor:
@@ -105,6 +139,9 @@ def _images(x: Any) -> Tensor:
 
 def _labels(y: Any) -> Tensor:
     y = _tensor(y, "labels")
+    if y.is_meta or y.is_nested:
+        kind = "on the meta device, without values" if y.is_meta else "nested, of several lengths"
+        raise InputError(f"labels are {kind}; expected one tensor (n,) of whole numbers")
     if y.ndim == 2 and y.shape[1] == 1:
         y = y[:, 0]
     elif y.ndim == 2 and y.shape[1] > 1 and bool((((y == 0) | (y == 1)).all()) & ((y == 1).sum(1) == 1).all()):
