@@ -29,7 +29,7 @@ STATES = {  # what leads to the controls of each page, beside those of the sideb
     "device_lab": ({"lab": "Training noise"}, {"from": "Edit a table"}, {"lab": "Weight range"},
                    {"lab": "Chips of a model"}),
     "life": ({},),
-    "deploy": ({}, {"deploy": "Which weights to verify"}, {"deploy": "TSB: time and limits"}),
+    "deploy": ({}, {"device": "sonos"}, {"deploy": "Which weights to verify"}, {"deploy": "TSB: time and limits"}),
     "run": ({},),
     "reproduce": ({},),
 }

@@ -250,7 +250,11 @@ def test_deploy_without_chips_says_what_to_run(app):
     from nvlib.commands import parse
 
     asked = parse(words[3:])[1].kwargs
-    assert asked["deployments"] == ("none", "write_verify", "swim", "last_layer", "last_layers", "tsb")
+    assert asked["deployments"] == ("write_verify", "swim")
+    at = sound(at.button_group(key="remedies").set_value(["TSB"]).run())
+    assert at.code[0].value.endswith("--deploy tsb") and any("Compute it now" in b.label for b in at.button)
+    at = sound(at.button_group(key="remedies").set_value([]).run())
+    assert "last_layers" in at.code[0].value and not any("Compute it now" in b.label for b in at.button)
 
 
 def test_deploy_counts_hardware(app):

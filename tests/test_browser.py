@@ -242,6 +242,18 @@ def test_the_offer_of_every_page_is_answered_where_it_is_pressed(page, server, v
     assert page.get_by_text(re.compile("results: yours")).count()
 
 
+def test_deployed_chips_are_computed_where_they_are_asked_for(page, server):
+    """Ten chips before and after write-verify, on another device than the one that ships: a picture, what it costs."""
+    page.goto(f"{server}/deploy?device=fefet2&sigma_d=0.15&method=none&remedies=write-verify")
+    page.get_by_text("No deployed chips yet").wait_for()
+    page.get_by_role("button", name="Compute it now").click()
+    page.get_by_role("heading", name="What it costs").wait_for(timeout=240_000)
+    page.wait_for_selector(CHART)
+    idle(page)
+    assert not page.get_by_test_id("stException").count() and not page.get_by_text("No deployed chips yet").count()
+    assert page.get_by_text(re.compile("n = 10 deployed chips.* results: yours")).count()
+
+
 def test_bad_address_is_answered(page, server):
     page.goto(f"{server}/explore?device=nope&sigma_d=9&k=abc&method=%3Cscript%3E")
     page.wait_for_selector(CHART)

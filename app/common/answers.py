@@ -29,10 +29,10 @@ from nvlib.store import Store
 EVERY = 1.0  # seconds between looks at what is under way
 
 
-def offer(query: Query, methods: Sequence[str], deployments: Sequence[str | None] = (None,), chips: int = 400) -> None:
+def offer(query: Query, methods: Sequence[str], chips: int = 400) -> None:
     """Offer to compute what a choice lacks, or show how far that is."""
     try:
-        wanted = ask(query, methods, stored(), chips=chips, deployments=deployments)
+        wanted = ask(query, methods, stored(), chips=chips)
     except InputError as error:
         st.error(told(error))
         return
@@ -72,8 +72,11 @@ def _ready() -> None:
 def _takes(wanted: Ask) -> str:
     """Say what an answer takes."""
     chips, ways = f"{wanted.chips:,} chips", sum(len(study["effects"]) for study in wanted.studies)
+    mended = [name for study in wanted.studies for name in study["deployments"] if name]
     if not wanted.trainings and ways > len(wanted.studies):
         return f"{chips} of a stored model, {ways} times: some seconds each on a small network."
+    if mended and not wanted.trainings:
+        return f"{chips} of a stored model, mended {len(mended)} ways: some seconds a chip on a small network."
     if not wanted.trainings:
         return f"{chips} of a stored model: seconds on a small network."
     trained = "1 training" if wanted.trainings == 1 else f"{wanted.trainings} trainings"

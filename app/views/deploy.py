@@ -6,16 +6,19 @@ import common
 import pandas as pd
 import streamlit as st
 from common import compute, deployed_tables
+from common.answers import offered
 
 from nvlib import devices, figures, summary
 from nvlib.catalogue import DEPLOYMENTS
 from nvlib.errors import InputError
+from nvlib.explore import ask
 from nvlib.image_sets import classes_of
 
 VIEWS = ("What it wins", "Which weights to verify", "TSB: time and limits", "Hardware")
 PLAIN = ("lenet", "lenet5")  # without normalisation, whose statistics could be taken again
 CHIPS = (8, 16, 32)
-FEW = 50  # chips of each deployment that are offered
+FEW = 10  # chips of each deployment that are offered
+QUICK = ["write_verify", "swim"]  # nothing is trained
 
 
 def nothing() -> None:
@@ -25,10 +28,15 @@ def nothing() -> None:
     idle = {"normalise"} if query.network in PLAIN else set()
     idle |= set() if "drift" in query.effects else {"compensate"}
     able = [m for m in DEPLOYMENTS if m not in idle]
-    common.offer(query, method, (None, *able), FEW)
+    label = "What is done to the chips"
+    chosen = common.choice(st.pills, label, "remedies", able, QUICK, "Those that train take longer: a minute or so.",
+                           selection_mode="multi", format_func=lambda name: DEPLOYMENTS[name])  # fmt: skip
+    if chosen:
+        with common.guarded():
+            offered(ask.mended(query, method[0], common.stored(), chosen, chips=FEW), query)
     with st.expander("The command that computes it", icon=":material/terminal:"):
         at = f"{common.command(query, method)} --chips {FEW}"
-        st.code(f"{at} --deploy none {' '.join(able)}", language="bash", wrap_lines=True)
+        st.code(f"{at} --deploy {' '.join(chosen or able)}", language="bash", wrap_lines=True)
     common.offer_nearest(query, deployed=True)
 
 

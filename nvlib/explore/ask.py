@@ -6,6 +6,7 @@ study whose training is stored costs its chips alone.
 
 from __future__ import annotations
 
+import json
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from typing import Any
@@ -77,6 +78,44 @@ def ask(
     known = [spent for spent in seconds if spent is not None]
     total = sum(known) if len(known) == len(seconds) else None
     return Ask(tuple(_together(studies)), lacking, total, chips)
+
+
+def mended(
+    query: Query,
+    method: str,
+    table: pd.DataFrame,
+    deployments: Sequence[str],
+    *,
+    chips: int,
+    store: Store | None = None,
+) -> Ask:
+    """Return the studies of chips before and after each deployment method, and of the ideal accuracy beside them.
+
+    A deployment method is set as it is in most stored chips of the network; by default where there are none.
+
+    Args:
+        query: the choice.
+        method: the training method.
+        table: from `nvlib.store.results`.
+        deployments: what is done, each to the same chips as programmed.
+        chips: of each deployment method.
+        store: where records lie; None: the usual one.
+    """
+    found = ask(query, (method,), table, chips=chips, deployments=deployments, store=store)
+    same = table[(table["network"] == query.network) & (table["dataset"] == query.dataset)]
+    settings = {}
+    for name in deployments:
+        used = same.loc[same["deployment"] == name, "deployment_parameters"].astype(str)
+        if len(used) and (text := used.value_counts().idxmax()):
+            settings[name] = json.loads(text)
+    studies = [{**study, "sigma_d": [query.sigma_d], "deployment_parameters": settings} for study in found.studies]
+    ideal = select.selected(table, replace(query, method=("none",)))
+    if ideal[ideal["sigma_d"] == 0].empty:
+        clean = ask(replace(query, sigma_d=0.0), ("none",), table, chips=1, store=store)
+        seconds = None if found.seconds is None or clean.seconds is None else found.seconds + clean.seconds
+        studies, found = [*clean.studies, *studies], replace(found, trainings=found.trainings + clean.trainings,
+                                                             seconds=seconds)  # fmt: skip
+    return replace(found, studies=tuple(studies))
 
 
 def aged(training: str, query: Query, effects: Sequence[str], *, chips: int = CHIPS, store: Store | None = None) -> Ask:

@@ -86,10 +86,13 @@ def chips(table: pd.DataFrame, query: Query, store: Store | None = None, **where
 
 
 def settings(table: pd.DataFrame, query: Query) -> list[tuple[int | str, ...]]:
-    """Return the settings that are stored for a query, the one with most chips times images first."""
+    """Return the settings that are stored for a query: those with chips at its sigma_d, then by chips times images."""
     table = selected(table, query)
-    counts = table.groupby(list(SETTING), observed=True).size() if len(table) else pd.Series(dtype=int)
-    return sorted(counts.index.tolist(), key=lambda s: (-counts[s] * s[-1], s))
+    if table.empty:
+        return []
+    counts = table.groupby(list(SETTING), observed=True).size()
+    here = set(table.loc[table["sigma_d"] == query.sigma_d, list(SETTING)].itertuples(index=False, name=None))
+    return sorted(counts.index.tolist(), key=lambda s: (s not in here, -counts[s] * s[-1], s))
 
 
 def trainings(table: pd.DataFrame, query: Query, mapping: bool = True) -> pd.DataFrame:
