@@ -47,6 +47,20 @@ def test_the_record_of_accuracy_is_that_of_cost():
         assert estimate(tiny(), (1, 4, 4), Accelerator.of(Crossbar(bits=8, periphery=name))).totals["energy"] > 0
 
 
+def test_a_scale_a_column_is_one_multiplication_an_output_and_counted():
+    """The range of accuracy is that of cost; 3.1 pJ each (Horowitz), nothing else changes."""
+    one, each = (Crossbar("rram", 0.1, 8, range=f"deviations:2{per}", periphery="isaac") for per in ("", "/channel"))
+    plain, scaled = (estimate(tiny(), (1, 4, 4), Accelerator.of(crossbar)) for crossbar in (one, each))
+    assert (plain.layers["scalings"] == 0).all() and (plain.layers["energy_scale"] == 0).all()
+    assert rows(scaled)["scalings"].to_dict() == {"0": 16 * 2, "4": 3, "global buffer": 0}
+    assert scaled.totals["energy_scale"] == pytest.approx(35 * 3.1e-12)
+    gone = {"scalings", "energy_scale", "energy", "edp"}
+    assert scaled.totals.drop(gone).to_dict() == plain.totals.drop(gone).to_dict()
+    assert scaled.totals["energy"] == pytest.approx(plain.totals["energy"] + 35 * 3.1e-12)
+    with pytest.raises(InputError, match="column_scale='yes' is not usable; expected True or False"):
+        Accelerator(column_scale="yes")
+
+
 def test_counts_by_hand():
     # convolution on 4x4: R = 9, C = 2, 16 vectors; C' = 2 * 4/2 = 4; ceil(9/4) = 3 blocks by ceil(4/8) = 1
     table = rows(estimate(tiny(), (1, 4, 4), SMALL))
@@ -142,7 +156,7 @@ NUMBERS = [f.name for f in fields(TECHNOLOGIES["22nm"]) if f.type == "float" and
 def test_every_constant_counts(key):
     t = TECHNOLOGIES["22nm"]
     dearer = replace(t, **{key: 2 * getattr(t, key)})
-    a, b = (estimate(tiny(), (1, 4, 4), SMALL, technology=x).totals for x in (t, dearer))
+    a, b = (estimate(tiny(), (1, 4, 4), replace(SMALL, column_scale=True), technology=x).totals for x in (t, dearer))
     assert sum(b[q] for q in ("energy", "latency", "area")) > sum(a[q] for q in ("energy", "latency", "area"))
     assert all(b[q] >= a[q] for q in ("energy", "latency", "area"))
 

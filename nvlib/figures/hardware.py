@@ -18,7 +18,7 @@ _NOTE = "first order: counts times constants; no wire resistance, bus widths, ro
 _COMPONENTS = {
     "cells": (BLUE, ("energy_array", "area_cells")),
     "ADC": (VERMILLION, ("energy_adc", "latency_read", "area_adc")),
-    "shift and add": (ORANGE, ("energy_accumulate", "latency_accumulate", "area_accumulate")),
+    "shift, add, scale": (ORANGE, ("energy_accumulate", "energy_scale", "latency_accumulate", "area_accumulate")),
     "drivers, periphery": (PURPLE, ("energy_drivers", "area_periphery")),
     "buffer": (GREEN, ("energy_buffer", "latency_buffer", "area_buffer")),
     "interconnect": (SKY, ("energy_interconnect", "latency_interconnect", "area_interconnect")),

@@ -9,6 +9,7 @@ time (one by default), v input vectors an image, S columns on one ADC:
     conversions  v ceil(H/h) ceil(R/A) C'         MACs          v R C       (C'/ch where pairs share an ADC)
     copies       c = min(v, floor(tiles T / n)),  tiles = ceil(n / T): tiles of T arrays are filled with copies
     reading      ceil(v/c) ceil(H/h) S cycles     traffic       v (R + C) H bits through the buffer
+    scalings     v C where every output channel has a weight range of its own, else none
 
 `Accelerator.of` takes the crossbar that accuracy is computed with: its cells, its tiles and its converters.
 

@@ -4,7 +4,7 @@ Layers run one after another, each on its own tiles (as the tool of `constants` 
 said in the package; what is charged for it:
 
     energy    array  v ceil(H/h) R C' a e_cell         (a: share of input bits that are high)
-              adc, accumulate  conversions each,   drivers  v ceil(H/h) n
+              adc, accumulate  conversions each,   drivers  v ceil(H/h) n,   scale  v C (with ``column_scale``)
               buffer  traffic,   interconnect  traffic x side of the chip,   leakage  all arrays x latency
     latency   read  ceil(v/c) ceil(H/h) S cycles,   accumulate  that times `accumulate_cycles`,
               buffer, interconnect  traffic
@@ -30,7 +30,7 @@ from nvlib.errors import InputError, number, unknown, whole_field
 from nvlib.hardware.constants import TECHNOLOGIES, Technology
 from nvlib.hardware.layers import Layer, input_shape, trace
 
-ENERGY = ("array", "adc", "accumulate", "drivers", "buffer", "interconnect", "leakage")
+ENERGY = ("array", "adc", "accumulate", "scale", "drivers", "buffer", "interconnect", "leakage")
 LATENCY = ("read", "accumulate", "buffer", "interconnect")
 AREA = ("cells", "adc", "accumulate", "periphery", "interconnect", "buffer")
 BUFFER = "global buffer"  # the row of the table that is no layer
@@ -53,6 +53,9 @@ class Accelerator:
         mapping: ``differential`` or ``signed``, as in `nvlib.crossbar`.
         activity: share of input bits that are high (assumed; no value of a weight or input is looked at).
         technology: a name in `TECHNOLOGIES`, or a `Technology`.
+        column_scale: each output is multiplied by a factor of its own, as weight ranges of an output channel want
+            (``/channel`` in `nvlib.ranges`): one digital multiplication an output. One factor a tensor is part of the
+            quantiser behind it, and free.
 
     Raises:
         InputError: for values that make no accelerator.
@@ -71,6 +74,7 @@ class Accelerator:
     activity: float = 0.25
     technology: str | Technology = "22nm"
     subtract: str = "digital"
+    column_scale: bool = False
 
     def __post_init__(self) -> None:
         """Check every field."""
@@ -86,6 +90,8 @@ class Accelerator:
                 raise unknown(key, getattr(self, key), known)
         if isinstance(self.technology, str) and self.technology not in TECHNOLOGIES:
             raise unknown("technology", self.technology, TECHNOLOGIES)
+        if not isinstance(self.column_scale, bool):
+            raise InputError(f"column_scale={self.column_scale!r} is not usable; expected True or False")
         self.slices(self.weight_bits or self.cell_bits)
 
     @classmethod
@@ -93,7 +99,7 @@ class Accelerator:
         """Return what a crossbar with a periphery says: the record that accuracy is computed with.
 
         Args:
-            crossbar: its device, bits, mapping and periphery.
+            crossbar: its device, bits, mapping, range and periphery.
             **changes: other fields, e.g. ``technology="32nm"``.
 
         Raises:
@@ -106,7 +112,7 @@ class Accelerator:
         held: dict[str, Any] = {
             "rows": p.rows, "columns": p.columns, "cell_bits": crossbar.device.bits, "weight_bits": crossbar.bits,
             "activation_bits": p.input_bits, "serial_bits": p.serial_bits or p.input_bits, "adc_bits": p.adc_bits,
-            "mapping": crossbar.mapping, "subtract": p.subtract,
+            "mapping": crossbar.mapping, "subtract": p.subtract, "column_scale": crossbar.range.per == "channel",
         }  # fmt: skip
         return cls(**{**held, **_fields(changes)})
 
@@ -235,6 +241,7 @@ def _counts(layer: Layer, a: Accelerator) -> dict[str, object]:
         "utilisation": cells / (arrays * a.rows * a.columns), "tiles": tiles,
         "copies": min(layer.vectors, tiles * a.tile // arrays), "allocated": tiles * a.tile, "macs": layer.macs,
         "conversions": reads * layer.groups * blocks * columns // a.sums, "array_reads": reads * arrays,
+        "scalings": layer.vectors * layer.groups * layer.columns * a.column_scale,
         "traffic": layer.vectors * a.activation_bits * layer.groups * (layer.rows + layer.columns),
     }  # fmt: skip
 
@@ -276,6 +283,7 @@ def _energies(table: pd.DataFrame, a: Accelerator) -> None:
     table["energy_array"] = reads * table["cells"] * a.activity * t.cell_read
     table["energy_adc"] = table["conversions"] * t.conversion(a.adc_bits)
     table["energy_accumulate"] = table["conversions"] * t.accumulate
+    table["energy_scale"] = table["scalings"] * t.scale
     table["energy_drivers"] = table["array_reads"] * t.drivers * a.rows / 128
     table["energy_buffer"] = table["traffic"] * t.buffer
     table["energy_interconnect"] = table["traffic"] * t.wire * side

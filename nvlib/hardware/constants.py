@@ -24,6 +24,10 @@ NEUROSIM = "DNN+NeuroSim V1.3 at its defaults (Peng et al., IEDM 2019)"
 # area of a b-bit ADC as a share of the 5-bit one's, b = 1 .. 14: hwcomponents-neurosim 1.0.43, the same at both nodes
 ADC_AREA = (0.0303, 0.0909, 0.2121, 0.4839, 1.0, 2.1552, 4.5923, 11.211, 32.534, 100.16, 340.6, 1242.3, 4728.6, 18433.0)
 NVSIM = "NVSim's RRAM cell (Dong et al., IEEE TCAD 31, 2012): 2 V, 10 ns, 0.6 pJ a SET or RESET"
+HOROWITZ = (
+    "a 32-bit integer multiplication at 45 nm, 0.9 V (Horowitz, ISSCC 2014); neither narrowed to the bits of a sum nor "
+    "scaled to the node: an upper bound"
+)
 
 LIMITS = (
     "First order: counts times constants. Left out, next to a circuit-level tool: the values of weights and inputs "
@@ -69,6 +73,8 @@ class Technology:
     write_time: float  # s a pulse
     source: str = NEUROSIM
     write_source: str = NVSIM
+    scale: float = 3.1e-12  # J a digital multiplication of an output by its column's factor
+    scale_source: str = HOROWITZ
 
     def conversion(self, bits: int) -> float:
         """Return the energy of a conversion to so many bits, J."""
