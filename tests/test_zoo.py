@@ -27,8 +27,11 @@ def test_the_whole_zoo(name, use):
     assert zoo.outcome(name, use) == zoo.written()[name, use]
 
 
-@pytest.mark.parametrize("name", ["tied weights", "one module under two names", "a layer called twice"])
-def test_gauss_newton_diagonal_of_a_weight_that_is_used_twice(name):
+@pytest.mark.parametrize("name", [
+    "tied weights", "one module under two names", "a layer called twice", "sequences first", "a sequence in the batch",
+    "a weight and its transpose", "a layer of constants", "hooks that use the weight",
+])  # fmt: skip
+def test_gauss_newton_diagonal_where_layers_are_used_in_other_ways(name):
     model, x, y = zoo.build(name)
     loss = taylor.Loss(taylor.point(model, "rram", bits=8, dtype=torch.float64), Split(x, y))
     found = taylor.diagonal(loss, "gauss_newton").values

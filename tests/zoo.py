@@ -122,6 +122,13 @@ def attention():
                 a=nn.MultiheadAttention(8, 2, batch_first=True), o=nn.Linear(8, 4))  # fmt: skip
 
 
+def hooked():
+    net = mlp()
+    net[0].register_forward_hook(lambda part, _, out: out * part.weight.sum())
+    net[2].register_forward_pre_hook(lambda part, given: (given[0] + part.weight.mean(),))
+    return net
+
+
 def convolution(*parts):
     return nn.Sequential(nn.Conv2d(1, 4, 3, padding=1), *parts, nn.Flatten(), nn.Linear(64, 4))
 
@@ -171,6 +178,15 @@ ZOO = {  # name -> how it is built, its inputs
     "view after a convolution": (lambda: Call(lambda s, x: s.f(s.c(x).view(len(x), -1)), f=nn.Linear(64, 4),
                                               c=nn.Conv2d(1, 4, 3, padding=1)), IMAGES),
     "grouped convolution": (lambda: convolution(nn.Conv2d(4, 4, 3, padding=1, groups=4), nn.ReLU()), IMAGES),
+    "sequences first": (lambda: Call(lambda s, x: s.o(torch.tanh(s.a(x.transpose(0, 1)))).mean(0), a=nn.Linear(8, 6),
+                                     o=nn.Linear(6, 4)), ROWS),
+    "a sequence in the batch": (lambda: Call(lambda s, x: s.o(torch.tanh(s.a(x.reshape(-1, 8))).reshape(len(x), -1)),
+                                             a=nn.Linear(8, 3), o=nn.Linear(15, 4)), ROWS),
+    "a weight and its transpose": (lambda: Call(lambda s, x: F.linear(torch.tanh(s.a(x)), s.a.weight.t()[:4]),
+                                                a=nn.Linear(8, 6)), FLAT),
+    "a layer of constants": (lambda: Call(lambda s, x: s.o(torch.tanh(s.a(x) * s.g(torch.ones(1, 8).to(x)))),
+                                          a=nn.Linear(8, 6), g=nn.Linear(8, 6), o=nn.Linear(6, 4)), FLAT),
+    "hooks that use the weight": (hooked, FLAT),
     "DataParallel": (lambda: nn.DataParallel(mlp()), FLAT),
     "as the part `module` of another": (lambda: Call(lambda s, x: s.module(x), module=mlp()), FLAT),
     "several outputs": (lambda: Call(lambda s, x: (s.f(x), x), f=nn.Linear(8, 4)), FLAT),

@@ -3,7 +3,7 @@ r"""The diagonal of the Hessian, f''_i = d^2 f / dw_i^2, for every weight on arr
 exact         row by row of each layer's own block, a chunk of rows at a time: any network, few weights.
 gauss_newton  that of the Gauss-Newton matrix (`nvlib.curvature`), which is f''_i wherever the network is piecewise
               linear in each single weight. One backward pass a class, whatever the size: by layer where all are
-              linear or Conv2d layers, else image by image.
+              linear or Conv2d layers and a few images give the same both ways, else image by image.
 stochastic    f''_i = E[ v_i (f'' v)_i ], v_i = +-1 alike (Hutchinson; Bekas, Kokiopoulou, Saad 2007), with its
               standard error: any network, any size.
 
@@ -14,7 +14,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from functools import partial
 
 import torch
@@ -22,11 +22,13 @@ from torch import Tensor
 from torch.func import jacrev, vmap
 
 from nvlib import curvature, modules, philox
+from nvlib.data import Split
 from nvlib.errors import InputError, unknown
 from nvlib.models import Network
 from nvlib.taylor.loss import Loss
 
 HOW = ("exact", "gauss_newton", "stochastic")
+_FEW = 3  # images on which two ways to the diagonal are compared
 SMALL = 20_000  # weights that the exact diagonal is taken of by default
 
 
@@ -116,15 +118,33 @@ def gauss_newton(loss: Loss) -> Diagonal:
     """Return the diagonal of the Gauss-Newton matrix, from one backward pass an output."""
     held = modules.slots(loss.point.model)
     watched = curvature.ByLayer(loss.point.model, {name: held[name] for name in loss.point.centre})
-    total = _by_layer(loss, watched) if watched.fits else None
-    if total is None:
-        centre = {name: w.detach() for name, w in loss.point.centre.items()}
-        values = curvature.by_image(
-            loss.outputs, centre, loss.split.x, loss.split.y, lambda z, y: _factor(loss, z[None], y[None])[0].unbind(-1)
-        )
-    else:
-        values = {name: tensor / len(loss.split.y) for name, tensor in total.items()}
+    total = _by_layer(loss, watched) if watched.fits and _agrees(loss, watched) else None
+    values = _by_image(loss) if total is None else {name: t / len(loss.split.y) for name, t in total.items()}
     return Diagonal({name: tensor.cpu() for name, tensor in values.items()}, "gauss_newton", without=loss.point.without)
+
+
+def _by_image(loss: Loss) -> dict[str, Tensor]:
+    centre = {name: w.detach() for name, w in loss.point.centre.items()}
+    return curvature.by_image(
+        loss.outputs, centre, loss.split.x, loss.split.y, lambda z, y: _factor(loss, z[None], y[None])[0].unbind(-1)
+    )
+
+
+def _agrees(loss: Loss, watched: curvature.ByLayer) -> bool:
+    """Whether a few images have the same diagonal by layer as by image.
+
+    They do not where a layer's first axis is not the image (sequences first, folded into the batch), where its weight
+    is used beside it (transposed, by a hook), or where it runs on something else than the images.
+    """
+    few = replace(loss, split=Split(loss.split.x[:_FEW], loss.split.y[:_FEW]), _graphs=[])
+    try:
+        total = _by_layer(few, watched)
+    except RuntimeError:  # shapes that no image has
+        return False
+    if total is None:
+        return False
+    return all(torch.allclose(total[name] / len(few.split.y), whole, rtol=1e-3, atol=1e-3 * float(whole.abs().max()))
+               for name, whole in _by_image(few).items())  # fmt: skip
 
 
 def _by_layer(loss: Loss, watched: curvature.ByLayer) -> dict[str, Tensor] | None:
