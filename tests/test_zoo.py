@@ -3,9 +3,13 @@
 import pytest
 import torch
 import zoo
+from torch import nn
 
-from nvlib import taylor
+import nvlib
+from nvlib import deploy, taylor
 from nvlib.data import Split
+from nvlib.deploy.block import Attached, attached
+from nvlib.deploy.context import prepare
 
 
 def test_the_page_names_every_module_and_use():
@@ -44,3 +48,69 @@ def test_gauss_newton_diagonal_where_layers_are_used_in_other_ways(name):
             whole[key] += torch.einsum("c...,cd,d...->...", slopes, hessian, slopes) / len(x)
     for key in whole:
         torch.testing.assert_close(found[key], whole[key])
+
+
+@pytest.mark.parametrize("name", ["as the part `module` of another", "DataParallel", "tied weights"])
+def test_chips_of_an_expansion_are_those_of_a_programming(name):
+    model, *_ = zoo.build(name)
+    point = taylor.point(model, "rram", bits=8, dtype=torch.float64)
+    found, chips = point.chips(0.1, index=range(2)), nvlib.program(model.double(), "rram", 0.1, index=range(2), bits=8)
+    for (_, ours), (_, theirs) in zip(found.items(), chips.items(), strict=True):
+        torch.testing.assert_close(ours, theirs, rtol=1e-5, atol=1e-7)
+
+
+def test_retraining_on_chip_meets_the_chip_s_own_deviations():
+    model, x, y = zoo.build("as the part `module` of another")
+    method = deploy.get("last_layer", mode="on_chip", lr=1e-14, epochs=1, batch_size=8)
+    context = prepare(model, zoo._data(Split(x, y)), "rram", 0.1, bits=8)
+    *_, last = method.stages(context, range(2), context.program(range(2)))
+    _, held = last.held(0)
+    for name, w in context.program(range(2)).items():
+        torch.testing.assert_close(held[name], w)
+
+
+def reversed_order():
+    """A network that was written from its end: the head first, tied to what comes before it."""
+    net = zoo.Call(lambda s, x: s.o(torch.tanh(s.m(torch.tanh(s.a(x))))), o=nn.Linear(8, 8), m=nn.Linear(8, 8),
+                   a=nn.Linear(8, 8))  # fmt: skip
+    net.o.weight = net.a.weight
+    return net.eval()
+
+
+def test_the_last_layer_is_the_one_that_runs_last_and_a_tied_one_is_trained():
+    torch.manual_seed(0)
+    model, split = reversed_order(), Split(torch.rand(24, 8), torch.randint(0, 4, (24,)))
+    method = deploy.get("last_layer", epochs=1, batch_size=8)
+    context = prepare(model, zoo._data(split), "rram", 0.1, bits=8)
+    assert method._names(context) == ["o.weight", "o.bias"]
+    assert deploy.get("last_layer", layers=("a",))._names(context) == ["o.weight", "a.bias"]
+    *_, last = method.stages(context, range(1), context.program(range(1)))
+    assert not torch.equal(last.arrays["o.weight"][0], model.o.weight)
+
+
+@pytest.mark.parametrize("how", ["tied", "hooked", "alone"])
+def test_a_shared_block_is_multiplied_in_only_where_that_is_the_same(how):
+    torch.manual_seed(0)
+    model = nn.Sequential(nn.Conv2d(1, 4, 1), nn.Conv2d(4, 4, 1), nn.Conv2d(4, 4, 1), nn.Flatten(), nn.Linear(64, 4))
+    if how == "tied":
+        model[2].weight = model[1].weight
+    if how == "hooked":
+        model[1].register_forward_pre_hook(lambda part, given: (given[0] * part.weight.sum(),))
+    context = prepare(model.eval(), zoo._data(Split(torch.rand(24, 1, 4, 4), torch.randint(0, 4, (24,)))), "rram", 0.1,
+                      bits=8)  # fmt: skip
+    method = deploy.get("tsb", channels=4, places=("1",), epochs=1, batch_size=8, init="ordinary", lr=1e-3)
+    *_, last = method.stages(context, range(1), context.program(range(1)))
+    module, held = last.held(0)
+    block = [w for name, w in held.items() if name.startswith("block")]
+    assert bool(block) == (how != "alone")
+    x = context.test.x
+    around = Attached(context.model, ("1",), [torch.eye(4)])
+    with torch.no_grad():
+        found = nvlib.forward(module, held, x)
+        if block:
+            again = nvlib.forward(around, held, x)
+        else:  # the block as written is what was multiplied in: W' w = held, w being the chip's
+            w, chip = held["1.weight"][0].flatten(1), context.program(range(1))
+            made = torch.linalg.lstsq(chip["1.weight"][0].flatten(1).T, w.T).solution.T
+            again = nvlib.forward(around, attached(chip, [made[None]]), x)
+    torch.testing.assert_close(found, again, rtol=1e-3, atol=1e-4)

@@ -15,6 +15,7 @@ from functools import partial
 from torch import Tensor, nn
 
 from nvlib.errors import InputError
+from nvlib.modules import slots
 
 
 def groups(channels: int, width: int) -> int:
@@ -59,9 +60,17 @@ def folded(weight: Tensor, layers: Sequence[Tensor]) -> Tensor:
 
 
 def foldable(model: nn.Module, places: Sequence[str]) -> bool:
-    """Whether the block can be multiplied into the layers after which it stands: ungrouped convolutions."""
-    kinds = (nn.Conv1d, nn.Conv2d, nn.Conv3d)
-    return all(type(layer) in kinds and layer.groups == 1 for layer in map(model.get_submodule, places))
+    """Whether the block can be multiplied into the layers after which it stands.
+
+    These are ungrouped convolutions without hooks, whose weights and biases no other layer has (tied ones).
+    """
+    kinds, held = (nn.Conv1d, nn.Conv2d, nn.Conv3d), slots(model)
+    alone = all(held.get(f"{place}.{leaf}", [leaf]) == [f"{place}.{leaf}"]
+                for place in places for leaf, w in model.get_submodule(place)._parameters.items() if w is not None)
+    return alone and all(
+        type(layer) in kinds and layer.groups == 1 and not layer._forward_hooks and not layer._forward_pre_hooks
+        for layer in map(model.get_submodule, places)
+    )
 
 
 class Attached(nn.Module):

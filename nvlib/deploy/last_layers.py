@@ -22,13 +22,14 @@ from __future__ import annotations
 
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
+from functools import partial
 from typing import ClassVar
 
 import numpy as np
 import torch
 from torch import Tensor, nn
 
-from nvlib import clock, models, philox, population
+from nvlib import clock, functional, models, modules, philox, population
 from nvlib.crossbar import read_back
 from nvlib.deploy import feature_cache
 from nvlib.deploy.block import known
@@ -83,8 +84,8 @@ class _Retraining(Trained):
         recipe = Recipe(self.optimiser, self.lr, self.schedule, self.batch_size)
         return Schedule(self.epochs, self.images, recipe)
 
-    def named(self, model: nn.Module) -> tuple[str, ...]:
-        """Return the layers to train again; InputError where they are not known."""
+    def named(self, model: nn.Module, x: Tensor) -> tuple[str, ...]:
+        """Return the layers to train again, ``x`` being some images; InputError where they are not known."""
         raise NotImplementedError
 
     def chips_at_once(self, context: Context) -> int:
@@ -92,21 +93,23 @@ class _Retraining(Trained):
         cut = self._cut(context)
         return feature_cache.room(cut, self.training().count(len(context.train.y)), context.train.x)
 
-    def _names(self, model: nn.Module) -> list[str]:
-        layers = self.layers or self.named(model)
+    def _names(self, context: Context) -> list[str]:
+        model, x = context.model, context.train.x[:2]
+        layers = self.layers or self.named(model, x)
         known(model, layers)
-        beneath = tuple(f"{layer}." for layer in layers)
-        names = [name for name, _ in model.named_parameters() if name.startswith(beneath)]
+        beneath, first = tuple(f"{layer}." for layer in layers), modules.aliases(model)
+        every = model.named_parameters(remove_duplicate=False)  # a tied tensor is trained by its first name
+        names = list(dict.fromkeys(first[name] for name, _ in every if name.startswith(beneath)))
         if not names:
             raise InputError(f"layers {', '.join(layers)} have no parameters; name layers that can be trained")
         return names
 
     def _cut(self, context: Context) -> feature_cache.Cut:
-        return feature_cache.cut(context.model, context.train.x, self._names(context.model))
+        return feature_cache.cut(context.model, context.train.x, self._names(context))
 
     def stages(self, context: Context, index: range, chips: Mapping[str, Tensor]) -> Iterator[Stage]:
         """Train a block of chips; yields after each epoch."""
-        schedule, names = self.training(), self._names(context.model)
+        schedule, names = self.training(), self._names(context)
         n, parameters = schedule.count(len(context.train.y)), dict(context.model.named_parameters())
         began = clock.seconds()
         cut = self._cut(context)
@@ -117,11 +120,13 @@ class _Retraining(Trained):
         arrays = [name for name in names if name in context.arrays]
         rest = feature_cache.known(cut.tail, {name: w for name, w in chips.items() if name not in names})
 
+        address = modules.address(context.model)
+
         def perturbed(stream: str) -> dict[str, Tensor]:
             held = dict(trained)
             for name in arrays:
                 w, sigma = trained[name], context.sigma_d if self.sigma is None else min(self.sigma, context.sigma_d)
-                here = f"program/{name}" if self.mode == "on_chip" else f"retrain/{stream}/{name}"
+                here = f"program/{address(name)}" if self.mode == "on_chip" else f"retrain/{stream}/{name}"
                 z = philox.normal(context.seed, index, here, w[0].numel(), w.device).to(w.dtype).view_as(w)
                 held[name] = read_back(w, context.crossbar, z, sigma)
             return held
@@ -156,15 +161,29 @@ class _Retraining(Trained):
 
 @dataclass(frozen=True)
 class LastLayer(_Retraining):
-    """Retrain the last layer: `_Retraining`'s parameters; ``layers=None``: the last weight matrix of the network."""
+    """Retrain the last layer: `_Retraining`'s parameters; ``layers=None``: the last matrix on arrays that runs."""
 
     name: ClassVar[str] = "last_layer"
 
-    def named(self, model: nn.Module) -> tuple[str, ...]:
-        """Return the owner of the last weights on arrays."""
+    def named(self, model: nn.Module, x: Tensor) -> tuple[str, ...]:
+        """Return the layer with weights on arrays that runs last; by the order of names where none runs by itself."""
         from nvlib.crossbar import array_weights
 
-        return (array_weights(model, warn=False)[-1].rpartition(".")[0],)
+        arrays, held, ran = array_weights(model, warn=False), modules.slots(model), []
+        owners = [slot.rpartition(".")[0] for name in arrays for slot in held[name]]
+
+        def note(owner: str, *_: object) -> None:
+            ran.append(owner)
+
+        hooks = [model.get_submodule(owner).register_forward_hook(partial(note, owner))
+                 for owner in dict.fromkeys(owners)]  # fmt: skip
+        try:
+            with torch.no_grad():
+                functional.call(model, {}, x.clone())
+        finally:
+            for hook in hooks:
+                hook.remove()
+        return ((ran or owners)[-1],)
 
 
 @dataclass(frozen=True)
@@ -173,7 +192,7 @@ class LastLayers(_Retraining):
 
     name: ClassVar[str] = "last_layers"
 
-    def named(self, model: nn.Module) -> tuple[str, ...]:
+    def named(self, model: nn.Module, x: Tensor) -> tuple[str, ...]:
         """Return TSB's list (LeNet: as LeNet-3)."""
         if isinstance(model, models.LeNet3):
             return ("conv2", "fc1")

@@ -21,7 +21,7 @@ import numpy as np
 import torch
 from torch import Tensor, nn
 
-from nvlib import philox
+from nvlib import modules, philox
 from nvlib.conditions import Conditions, Crossbar, as_crossbar
 from nvlib.copies import private
 from nvlib.crossbar import array_weights, scale_and_digits
@@ -101,9 +101,9 @@ class Point:
 
     def deviates(self, seed: int, index: range) -> dict[str, Tensor]:
         """Return the standardised deviations of chips ``index`` of family ``seed``, name -> (chips, ...)."""
-        drawn = {}
+        drawn, address = {}, modules.address(self.model)
         for name, w in self.centre.items():
-            z = philox.normal(seed, index, f"program/{name}", w.numel(), w.device)
+            z = philox.normal(seed, index, f"program/{address(name)}", w.numel(), w.device)
             drawn[name] = z.to(w.dtype).reshape(len(index), *w.shape)
         return drawn
 
