@@ -114,3 +114,23 @@ def test_a_shared_block_is_multiplied_in_only_where_that_is_the_same(how):
             made = torch.linalg.lstsq(chip["1.weight"][0].flatten(1).T, w.T).solution.T
             again = nvlib.forward(around, attached(chip, [made[None]]), x)
     torch.testing.assert_close(found, again, rtol=1e-3, atol=1e-4)
+
+
+class Rounded(nn.Module):
+    def __init__(self, through):
+        super().__init__()
+        self.through = through
+
+    def forward(self, x):
+        found = torch.round(7 * x) / 7
+        return x + (found - x).detach() if self.through else found
+
+
+@pytest.mark.parametrize("part", [Rounded(True), Rounded(False), nn.Tanh(), nn.ReLU()])
+def test_an_expansion_of_what_rounds_is_said_to_be_none(part, recwarn):
+    torch.manual_seed(0)
+    model = nn.Sequential(nn.Linear(8, 8), part, nn.Linear(8, 4)).eval()
+    point = taylor.point(model, "rram", bits=8)
+    taylor.Loss(point, Split(torch.rand(24, 8), torch.randint(0, 4, (24,))))
+    said = [str(w.message) for w in recwarn if "is not its slope" in str(w.message)]
+    assert len(said) == isinstance(part, Rounded) and all(line.startswith("0.weight of Sequential") for line in said)

@@ -8,20 +8,26 @@ derivative almost everywhere: the kinks between the pieces are not in it (see `n
 
 from __future__ import annotations
 
+import warnings
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
+from weakref import WeakSet
 
 import torch
 from torch import Tensor, nn
 
-from nvlib import functional, probe
+from nvlib import functional, philox, probe
 from nvlib.data import Split
 from nvlib.data.given import split_of
 from nvlib.errors import InputError
+from nvlib.models import Network
+from nvlib.modules import copied
 from nvlib.population import activation_bytes, logits_of
 from nvlib.taylor.point import Point
 
 _KEEP_BYTES = 1 << 30  # graphs of the gradient that stay in memory between products with the Hessian
+_FEW = 8  # images on which the slope of a network that is not nvlib's own is looked at
+_looked_at: WeakSet[nn.Module] = WeakSet()
 
 
 def cross_entropy(logits: Tensor, y: Tensor) -> Tensor:
@@ -63,6 +69,49 @@ class Loss:
         object.__setattr__(self, "split", Split(x, y))
         if self.each is cross_entropy:
             probe.inspect(self.point.model, self.split, owner=self.point.model)
+        if not isinstance(self.point.model, Network) and self.point.model not in _looked_at:
+            _looked_at.add(self.point.model)
+            self._look_at_slopes()
+
+    def _look_at_slopes(self) -> None:
+        """Warn about weights in which f has another slope than its derivative says, or none though it changes.
+
+        On a few images, in float64: central differences along a step of each tensor too small for a kink, and a step
+        of a chip's size. What rounds or takes signs within a network moves by neither, and passes derivatives straight
+        through or stops them.
+        """
+        model = copied(self.point.model).double()
+        at = {name: w.double() for name, w in self.point.centre.items()}
+        x, y = self.split.x[:_FEW], self.split.y[:_FEW]
+        x, y = (t.double() if t.is_floating_point() else t for t in (x, y))
+
+        def f(weights: Mapping[str, Tensor]) -> Tensor:
+            torch.manual_seed(0)
+            return self.each(logits_of(model, functional.call(model, {**at, **weights}, x.clone())), y).mean()
+
+        wrong = []
+        devices = [x.device.index] if x.is_cuda else []
+        try:
+            with torch.random.fork_rng(devices), functional.twice_differentiable(model):
+                leaves = {name: w.clone().requires_grad_() for name, w in at.items()}
+                slopes = torch.autograd.grad(f(leaves), list(leaves.values()), materialize_grads=True)
+                with torch.no_grad():
+                    for (name, w), slope in zip(at.items(), slopes, strict=True):
+                        luck = philox.normal(0, 0, f"taylor/{name}", w.numel(), w.device)[0].view_as(w)
+                        step = self.point.deviation[name].double() * luck
+                        said = float((slope * step).sum())
+                        found = float(f({name: w + 1e-6 * step}) - f({name: w - 1e-6 * step})) / 2e-6
+                        dead = not bool(slope.any()) and not torch.equal(f({name: w + 0.1 * step}), f({}))
+                        if dead or abs(found - said) > 0.1 * max(abs(found), abs(said)) + 1e-8:
+                            wrong.append(name)
+        except (RuntimeError, TypeError, ValueError):  # parts that insist on a precision
+            return
+        if wrong:
+            warnings.warn(
+                f"{', '.join(wrong)} of {type(self.point.model).__name__}: the derivative of the loss is not its slope "
+                "(rounding or signs within the network, passed straight through); an expansion describes it poorly: "
+                "leave that out of the network, as nvlib's own activation quantisers are", stacklevel=4,
+            )  # fmt: skip
 
     def batches(self) -> Iterator[tuple[Tensor, Tensor]]:
         """Yield images and labels, a chunk at a time."""
