@@ -41,13 +41,13 @@ def test_the_life_that_ships_is_shown_stage_by_stage():
     along = life.along(table, training, query, on)
     assert along["value"].tolist() == list(life.TIMES) and along["mean"].is_monotonic_decreasing
     assert "programming" in figures.setting_curves(along).layout.title.text and figures.waterfall(stages).data
-    mended = life.remedied(table, training, query, on)
-    left, cured = (mended[mended["deployment"] == d].set_index("value")["mean"] for d in ("", life.REMEDY))
+    deployed = life.deployed(table, training, query, on)
+    left, cured = (deployed[deployed["deployment"] == d].set_index("value")["mean"] for d in ("", life.DEPLOYMENT))
     assert list(left.index) == list(cured.index) == list(life.TIMES)[1:] and (cured > left).all()
     assert left["1 year"] == pytest.approx(along.set_index("value")["mean"]["1 year"], abs=2)  # on other images
-    labels = [trace.name.partition(", ")[2] for trace in figures.setting_curves(mended).data]
+    labels = [trace.name.partition(", ")[2] for trace in figures.setting_curves(deployed).data]
     assert labels == ["left alone", "drift compensation"] * 2
-    assert life.remedied(table, training, query, [*on, "Stuck cells"]).empty
+    assert life.deployed(table, training, query, [*on, "Stuck cells"]).empty
     rust = life.lacking(table, training, query, [*on, "Stuck cells"], 86_400.0)
     assert rust and all(text.startswith("stuck") for text in rust)
     asked = ask.aged(training, query, rust, chips=5, store=STORE)

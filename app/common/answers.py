@@ -72,11 +72,11 @@ def _ready() -> None:
 def _takes(wanted: Ask) -> str:
     """Say what an answer takes."""
     chips, ways = f"{wanted.chips:,} chips", sum(len(study["effects"]) for study in wanted.studies)
-    mended = [name for study in wanted.studies for name in study["deployments"] if name]
+    deployments = [name for study in wanted.studies for name in study["deployments"] if name]
     if not wanted.trainings and ways > len(wanted.studies):
         return f"{chips} of a stored model, {ways} times: some seconds each on a small network."
-    if mended and not wanted.trainings:
-        return f"{chips} of a stored model, mended {len(mended)} ways: some seconds a chip on a small network."
+    if deployments and not wanted.trainings:
+        return f"{chips} of a stored model, deployed {len(deployments)} ways: some seconds a chip on a small network."
     if not wanted.trainings:
         return f"{chips} of a stored model: seconds on a small network."
     trained = "1 training" if wanted.trainings == 1 else f"{wanted.trainings} trainings"

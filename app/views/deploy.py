@@ -33,7 +33,7 @@ def nothing() -> None:
                            selection_mode="multi", format_func=lambda name: DEPLOYMENTS[name])  # fmt: skip
     if chosen:
         with common.guarded():
-            offered(ask.mended(query, method[0], common.stored(), chosen, chips=FEW), query)
+            offered(ask.deployed(query, method[0], common.stored(), chosen, chips=FEW), query)
     with st.expander("The command that computes it", icon=":material/terminal:"):
         at = f"{common.command(query, method)} --chips {FEW}"
         st.code(f"{at} --deploy {' '.join(chosen or able)}", language="bash", wrap_lines=True)

@@ -37,21 +37,21 @@ def drawn(training: str, effects: tuple[str, ...], on: list[str], of: common.Que
             figures.waterfall(stages, where), "waterfall", table=stages, chips=used,
             code=f"{start}figures.waterfall(life.stages(results(), {training!r}, query, {effects!r}))",
         )  # fmt: skip
-    mended = life.remedied(table, training, of, on)
+    deployed = life.deployed(table, training, of, on)
     if len(along) > 1:
         used = rows[rows["effects"].isin([" + ".join(life.chain(of.device, on, t)) for t in along["seconds"]])]
         common.figure(
             figures.setting_curves(along, where), "along", table=along, chips=used,
             code=f"{start}figures.setting_curves(life.along(results(), {training!r}, query, {on!r}))",
         )  # fmt: skip
-    if len(mended):
+    if len(deployed):
         st.markdown("Cells that lose alike scale a layer's outputs down. **Drift compensation** measures how far, and "
                     "multiplies by what is missing, one factor a layer.")  # fmt: skip
-        used = life.held(table, training, of, life.REMEDY)
-        used = used[used["effects"].isin([" + ".join(life.chain(of.device, on, t)) for t in mended["seconds"]])]
+        used = life.held(table, training, of, life.DEPLOYMENT)
+        used = used[used["effects"].isin([" + ".join(life.chain(of.device, on, t)) for t in deployed["seconds"]])]
         common.figure(
-            figures.setting_curves(mended, where), "mended", table=mended, chips=used,
-            code=f"{start}figures.setting_curves(life.remedied(results(), {training!r}, query, {on!r}))",
+            figures.setting_curves(deployed, where), "deployed", table=deployed, chips=used,
+            code=f"{start}figures.setting_curves(life.deployed(results(), {training!r}, query, {on!r}))",
         )  # fmt: skip
     return bool(len(stages) or len(along) > 1)
 

@@ -80,7 +80,7 @@ def ask(
     return Ask(tuple(_together(studies)), lacking, total, chips)
 
 
-def mended(
+def deployed(
     query: Query,
     method: str,
     table: pd.DataFrame,

@@ -24,7 +24,7 @@ from nvlib.explore.query import Query
 TIMES = {"as programmed": 0.0, "1 hour": 3600.0, "1 day": 86_400.0, "1 month": 2_592_000.0, "1 year": 31_536_000.0}
 STUCK = "stuck:hrs=0.0904,lrs=0.0175"  # Chen et al. 2015, as in `nvlib.effects.PRESETS`
 SHARED = "common:die=0.3,chains=apart"
-REMEDY = "compensate"  # of drift
+DEPLOYMENT = "compensate"  # of drift
 BORROWED = "pcm"  # whose law a device without one of its own is given
 
 
@@ -142,8 +142,8 @@ def along(
     return pd.DataFrame(found).assign(k=query.k)
 
 
-def remedied(
-    table: pd.DataFrame, training: str, query: Query, on: Sequence[str], deployment: str = REMEDY
+def deployed(
+    table: pd.DataFrame, training: str, query: Query, on: Sequence[str], deployment: str = DEPLOYMENT
 ) -> pd.DataFrame:
     """Return the accuracy along time left alone and with something done to the aged chips: two rows a time.
 

@@ -25,7 +25,7 @@ def setting_curves(table: pd.DataFrame, note: str = "") -> go.Figure:
 
     Args:
         table: of `nvlib.sweep`; or of `nvlib.explore.life`, whose column ``deployment`` lays chips left alone and
-            mended ones over each other.
+            deployed ones over each other.
         note: which model under which conditions.
 
     Raises:
@@ -57,6 +57,6 @@ def setting_curves(table: pd.DataFrame, note: str = "") -> go.Figure:
     chips = int(rows["chips"].max())
     dotted = "dotted: exact products" if (table["value"] == "exact").any() else ""
     parts = [note, f"{chips:,} chips, the same at every value", "bars: 95 % intervals over chips", dotted]
-    mended = " and ".join(deployment_style(remedy).label for remedy in done if remedy)
+    deployed = " and ".join(deployment_style(remedy).label for remedy in done if remedy)
     title = f"Accuracy against the {_WORDS.get(rows['field'].iloc[0], rows['field'].iloc[0])}"
-    return finish(fig, title + (f": left alone, and {mended}" if mended else ""), wrap(parts))
+    return finish(fig, title + (f": left alone, and {deployed}" if deployed else ""), wrap(parts))

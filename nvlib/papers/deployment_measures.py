@@ -1,4 +1,4 @@
-"""What is measured of chips that were mended one by one: distances to the ideal, a block's parameters, time.
+"""What is measured of chips that were deployed one by one: distances to the ideal, a block's parameters, time.
 
 Chips with and without a remedy, and under two settings of one, are the same chips: differences and ratios are paired.
 With several trainings the interval is over trainings, with one over chips, and the note says so.
@@ -46,8 +46,8 @@ def under(results: Evidence, setting: Protocol, **where: Any) -> pd.DataFrame:
     return rows.assign(changed=[json.loads(text or "{}") for text in rows.deployment_parameters.astype(str)])
 
 
-def mended(results: Evidence, setting: Protocol, methods: Sequence[str] | None = None) -> pd.DataFrame:
-    """Return chips mended as tsb-fig3 has them: the block by default, of several sizes of a method the largest.
+def deployed(results: Evidence, setting: Protocol, methods: Sequence[str] | None = None) -> pd.DataFrame:
+    """Return chips deployed as tsb-fig3 has them: the block by default, of several sizes of a method the largest.
 
     Args:
         results: a store, read.
@@ -83,7 +83,7 @@ def distance_cut(method: str) -> Measure:
 
     def measure(results: Evidence, settings: Sequence[Protocol]) -> Finding | None:
         for setting in settings:
-            rows, best = mended(results, setting, (method,)), ideal(results, setting)
+            rows, best = deployed(results, setting, (method,)), ideal(results, setting)
             if rows.empty or best is None:
                 continue
             table = distance_table(rows, best, 1 - 0.05 / rows.sigma_d.nunique())

@@ -1,4 +1,4 @@
-"""Chips mended one by one, as the notebook shows them: the paper's rows beside ours, one thing changed at a time."""
+"""Chips deployed one by one, as the notebook shows them: the paper's rows beside ours, one thing changed at a time."""
 
 from __future__ import annotations
 
@@ -10,7 +10,7 @@ import pandas as pd
 from nvlib import statistics
 from nvlib.figures.names import name as written
 from nvlib.papers import deployment_analyses
-from nvlib.papers.deployment_measures import inverted, mended, only, scaled, settled, under, value_of
+from nvlib.papers.deployment_measures import deployed, inverted, only, scaled, settled, under, value_of
 from nvlib.papers.printed_numbers import published
 from nvlib.papers.registry import artefact
 from nvlib.papers.select import Evidence
@@ -20,7 +20,7 @@ from nvlib.summary import ratio
 def repaired(name: str, results: Evidence) -> pd.DataFrame:
     """Return an artefact's deployed chips, of the first of its settings that has any, and the rows of their ideal."""
     for setting in artefact(name).settings:
-        rows = mended(results, setting)
+        rows = deployed(results, setting)
         if len(rows):
             quiet = results.under(setting, method="none", sigma_d=0.0)
             return pd.concat([rows, quiet.assign(deployment="")], ignore_index=True)
@@ -137,7 +137,7 @@ def learned(learning: pd.DataFrame) -> pd.DataFrame:
 
 
 def converged(learning: pd.DataFrame) -> int | None:
-    """Return the epoch from which on TSB's mean accuracy has `mended.SETTLED` of its gain; None for an empty table."""
+    """Return the epoch from which on TSB's mean accuracy has 95 % of its gain; None for an empty table."""
     return settled(learning.groupby("epoch").accuracy.mean().to_numpy()) if len(learning) else None
 
 

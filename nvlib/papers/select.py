@@ -73,8 +73,8 @@ class Evidence:
         for place, column in enumerate(("parameters", "train_images", "start")):
             table = table.assign(**{column: [known[t][place] for t in table.training]})
         table = table[np.logical_and.reduce([(table[column] == value).to_numpy() for column, value in UNDER.items()])]
-        mended = (table.deployment != "").to_numpy()
-        self.table, self.deployed = table[~mended], table[mended]
+        deployed = (table.deployment != "").to_numpy()
+        self.table, self.deployed = table[~deployed], table[deployed]
 
     def select(
         self,

@@ -99,7 +99,7 @@ _RETRAINED: dict[str, dict[str, Any]] = {  # on each chip of VGG-8 at an eighth 
 
 
 def _distance(preset: str) -> list[Entry]:
-    """LeNet-3, and where it is not small VGG-8 and ResNet-18: mended chips, then the ideal of each network."""
+    """LeNet-3, and where it is not small VGG-8 and ResNet-18: deployed chips, then the ideal of each network."""
     sigma_d = (0.2,) if preset == "smoke" else (0.1, 0.2, 0.3, 0.4)
     smaller = {**_SMALLER, "deployment_parameters": _RETRAINED} if preset == "full" else {}
     vgg8: dict[str, Any] = {"recipe": "vgg8", **smaller}
