@@ -29,7 +29,9 @@ STATES = {  # what leads to the controls of each page, beside those of the sideb
     "device_lab": ({"lab": "Training noise"}, {"from": "Edit a table"}, {"lab": "Weight range"},
                    {"lab": "Chips of a model"}),
     "life": ({},),
-    "deploy": ({}, {"device": "sonos"}, {"deploy": "Which weights to verify"}, {"deploy": "TSB: time and limits"}),
+    "tiles": ({}, {"tiled": "As in the sidebar"}),
+    "deploy": ({}, {"device": "sonos"}, {"deploy": "Which weights to verify"}, {"deploy": "TSB: time and limits"},
+               {"deploy": "Hardware"}),
     "run": ({},),
     "reproduce": ({},),
 }
@@ -57,7 +59,10 @@ def stored(tmp_path_factory):
     two = deployed()
     one = two[two["deployment"] == "tsb"].assign(run="other", deployment_parameters='{"channels":1}')
     mended = pd.concat([one, two.assign(method="none", run=two["run"] + "none"), one.assign(method="none", run="no")])
-    rows = pd.concat([tidy(chips=20, seeds=1, epochs=1), mended, tidy(chips=10, network=OWN)], ignore_index=True)
+    plain = tidy(methods=("gaussian",), sigmas=(0.2,), chips=20, seeds=1, epochs=2)
+    tiled = [plain.assign(periphery=text, run=plain["run"] + text) for text in ("", "adc_bits=4", "adc_bits=5")]
+    parts = [tidy(chips=20, seeds=1, epochs=1), mended, tidy(chips=10, network=OWN), *tiled]
+    rows = pd.concat(parts, ignore_index=True).fillna({"periphery": ""})
     rows[["deployment", "deployment_parameters"]] = rows[["deployment", "deployment_parameters"]].fillna("")
     rows.to_parquet(root / "more" / "samples.parquet")
     (root / "more" / "records.json").write_text(json.dumps(records(rows), default=list))
@@ -198,7 +203,7 @@ def test_every_control_is_bound_to_the_address_or_has_a_reason():
 def test_every_file_with_controls_is_looked_at():
     looked = {file for page in STATES for file in files(page)}
     paths = {str(path.relative_to(APP)) for path in APP.rglob("*.py")}
-    assert len(looked) == 12 and looked <= paths
+    assert len(looked) == 13 and looked <= paths
     assert not {path for path in paths - looked if keys(path)}
 
 

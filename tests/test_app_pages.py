@@ -25,6 +25,8 @@ pytestmark = pytest.mark.usefixtures("quick")
         ("why", {"why": "None", "f1": "abc", "f2": "1e99", "sigma": "nan"}),
         ("device_lab", {"lab": "x" * 5000, "from": "/etc/passwd"}),
         ("deploy", {"deploy": "; rm -rf ~", "trained": "nobody"}),
+        ("tiles", {"tiled": "../LeNet", "setting_of": "$(id)"}),
+        ("life", {"circuits": "isaac,adc_bits=x"}),
         ("reproduce", {"paper": "X", "verdict": "true", "artefact": "../claims", "source": "?", "preset": "huge"}),
     ],
 )  # fmt: skip
@@ -37,7 +39,7 @@ def test_every_control_answers_a_bad_address(app, page, asked):
     said = [w.value for w in at.warning]
     assert len(said) == len(asked) and all("cannot be used" in text and len(text) < 200 for text in said), said
     assert not any(c in text for text in said for c in "\n<") or "script" in str(asked)
-    assert charts(at) or at.dataframe
+    assert charts(at) or at.dataframe or any(b.label == "Compute it now" for b in at.button)
 
 
 # -- Compare ---------------------------------------------------------------------------------------------------------
@@ -263,6 +265,23 @@ def test_deploy_counts_hardware(app):
     assert len(charts(at)) == 2 and at.metric[0].label == "Energy of an image"
     written = at.dataframe[1].value.set_index("verified")
     assert written.loc["none", "energy"] < written.loc["selective", "energy"] < written.loc["all", "energy"]
+
+
+def test_deploy_charges_for_the_circuits_that_accuracy_is_computed_with(app):
+    from nvlib import Crossbar, array, hardware, models
+
+    at = opened(app, "deploy")
+    at = sound(at.button_group(key="deploy").set_value("Hardware").run())
+    model, seen = models.build("lenet", classes=10), {}
+    for name in ("neurosim", "isaac", "prime", "sonos"):
+        at = sound(at.selectbox(key="accelerator").set_value(name).run())
+        chip = hardware.Accelerator.of(Crossbar("rram", periphery=name))
+        seen[name] = hardware.estimate(model, accelerator=chip).totals["energy"]
+        assert at.dataframe[0].value["energy"].sum() == pytest.approx(seen[name])
+        assert at.metric[0].value == f"{seen[name] * 1e6:.3g} µJ"
+        assert any(array.PRESETS[name].source in c.value for c in at.caption)
+    assert len(set(seen.values())) == 4 and chip.columns == 256
+    assert seen["neurosim"] == hardware.estimate(model).totals["energy"]  # as it was before there was a choice
 
 
 def test_reproduce_shows_claims_commands_and_notebook(app, common):

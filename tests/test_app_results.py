@@ -172,6 +172,43 @@ def test_life_opens_on_a_picture_whatever_the_device():
         assert charts(at) and any("Compute it now" in b.label for b in at.button) == (device == "fefet1")
 
 
+def test_tiles_open_on_a_picture_of_both_networks_and_offer_what_is_lacking():
+    at = sound(launched().run())
+    at = sound(at.switch_page("views/tiles.py").run())
+    box = at.selectbox(key="tiled")
+    assert box.value.startswith("LeNet") and [o.split()[0] for o in box.options[:2]] == ["LeNet", "VGG-8"]
+    for setting in at.button_group(key="setting_of").options:
+        at = sound(at.button_group(key="setting_of").set_value(setting).run())
+        assert len(charts(at)) == 1 and not at.info and any("20 chips" in c.value for c in at.caption)
+        assert any("paired with exact products, 95 %" in c.value for c in at.caption)
+    held = {}
+    exec(at.code[0].value, held)  # what "Show the code" says draws the same
+    assert held["table"]["value"].tolist() == at.dataframe[0].value["value"].tolist()
+    at = sound(at.selectbox(key="tiled").select_index(1).run())
+    assert not charts(at) and "Not computed yet" in at.info[0].value
+    assert any("Compute it now" in b.label for b in at.button)
+    at = sound(at.button_group(key="setting_of").set_value("Rows of a tile").run())
+    assert len(charts(at)) == 1 and any("4 chips" in c.value for c in at.caption)
+    at = sound(at.selectbox(key="tiled").set_value("As in the sidebar").run())
+    assert at.info and not charts(at) and at.selectbox(key="tiles_model").value.startswith("Gauss, trained at")
+
+
+def test_life_ends_in_the_circuits_that_are_chosen():
+    at = launched()
+    at.query_params.update(device="pcm", sigma_d="1")
+    at = sound(at.run())
+    at = sound(at.switch_page("views/life.py").run())
+    at = sound(at.selectbox(key="circuits").set_value("default").run())
+    assert len(charts(at)) == 2 and not at.info
+    assert at.dataframe[0].value["stage"].iloc[-1] == "periphery:default" and "periphery='default'" in at.code[0].value
+    held = {}
+    exec(at.code[0].value.replace("figures.waterfall(", "table = ("), held)
+    assert held["table"]["mean"].tolist() == at.dataframe[0].value["mean"].tolist()
+    at = sound(at.selectbox(key="circuits").set_value("isaac").run())
+    assert "not computed yet" in at.info[0].value and any("Compute it now" in b.label for b in at.button)
+    assert len(charts(at)) == 1 and any("exact products" in c.value for c in at.caption)  # along time, without them
+
+
 @pytest.mark.slow
 def test_every_device_method_and_sigma_d_has_chips_or_a_study_that_gives_them():
     """The decision behind each page, for every choice that the sidebar offers first."""
@@ -208,7 +245,7 @@ def test_pages_show_or_offer_whatever_device_and_sigma_d():
         options = at.select_slider(key="sigma_d").options
         for sigma_d in (float(options[1]), float(options[-1])):
             at = answered(sound(at.select_slider(key="sigma_d").set_value(sigma_d).run()))
-        for page in ("explore", "compare", "deploy", "life", "overview") if device in KINDS else ():
+        for page in ("explore", "compare", "deploy", "life", "tiles", "overview") if device in KINDS else ():
             at = answered(sound(at.switch_page(f"views/{page}.py").run()))
 
 

@@ -3,6 +3,7 @@
 from pathlib import Path
 
 import numpy as np
+import pandas as pd
 import pytest
 import torch
 
@@ -55,6 +56,39 @@ def test_the_life_that_ships_is_shown_stage_by_stage():
     pairs = study.pairs(study.data())
     assert {digest(t) for t, _ in pairs} == {training}  # nothing is trained
     assert {" + ".join(e["effect"] for e in ev.effects) for _, ev in pairs} == set(rust)
+
+
+def test_circuits_are_the_last_stage_of_a_life(trained, mnist):
+    """Of stored chips as `nvlib.stages` computes them; and what ships through converters, at every time."""
+    chain, periphery = ("drift:time=3600,law=pcm", "read:law=pcm,time=3600"), "adc_bits=4,images=100"
+    few = nvlib.data.Dataset(**{**vars(mnist), "test": nvlib.data.Split(mnist.test.x[:100], mnist.test.y[:100])})
+    computed = nvlib.stages(trained, few, "rram", 0.1, effects=chain, periphery=periphery, chips=3, k=30)
+    parts = []
+    for place, text in enumerate(["", chain[0], " + ".join(chain), " + ".join(chain)]):
+        through = periphery if place == 3 else ""
+        met = tuple(filter(None, text.split(" + ")))
+        found = nvlib.monte_carlo(trained, few, "rram", 0.1, chips=3, effects=met, periphery=through or None)
+        parts.append(pd.DataFrame({"accuracy": found.accuracy, "chip": found.index, "effects": text,
+                                   "periphery": through, "sigma_d": 0.1}))  # fmt: skip
+    rows = pd.concat(parts).assign(training="t", deployment="", chip_seed=0, images=100, device="rram", range="max",
+                                   reference="full_scale", mapping="differential")  # fmt: skip
+    query = explore.Query(sigma_d=0.1, periphery=periphery, k=30)
+    stages = life.stages(rows, "t", query, chain)
+    assert stages["stage"].tolist() == ["programmed", *chain, f"periphery:{periphery}"]
+    columns = ["mean", "kpp", "lost", "lost_low", "lost_high"]
+    assert stages[columns][1:].to_numpy() == pytest.approx(computed[columns][-3:].to_numpy())
+    assert "adc_bits=4" in figures.waterfall(stages).data[0].x[-2]
+    assert life.stages(rows, "t", query, chain[:1]).empty  # drift alone was not read through converters
+
+    table, on = results(STORE), life.first("pcm")
+    query = explore.Query(device="pcm", sigma_d=1.0, periphery="default")
+    training = table[table["effects"] == "drift:time=3600"]["training"].iloc[0]
+    for seconds in life.TIMES.values():
+        assert life.lacking(table, training, query, on, seconds) == []
+        last = life.stages(table, training, query, life.chain("pcm", on, seconds)).iloc[-1]
+        assert last["stage"] == "periphery:default" and last["chips"] == 40 and abs(last["lost"]) < 3
+    other = explore.Query(device="pcm", sigma_d=1.0, periphery="rows=64")
+    assert life.lacking(table, training, other, on, 3600.0) == ["drift:time=3600 + read:time=3600"]
 
 
 def test_a_range_saturates_what_lies_beyond_it():

@@ -71,8 +71,12 @@ def _ready() -> None:
 
 def _takes(wanted: Ask) -> str:
     """Say what an answer takes."""
-    chips, ways = f"{wanted.chips:,} chips", sum(len(study["effects"]) for study in wanted.studies)
+    chips = f"{wanted.chips:,} chips"
+    ways = sum(len(study["effects"]) * len(study["peripheries"]) for study in wanted.studies)
     deployments = [name for study in wanted.studies for name in study["deployments"] if name]
+    if not wanted.trainings and any(any(study["peripheries"]) for study in wanted.studies):
+        return (f"{chips} of a stored model through circuits, {ways} {'ways' if ways > 1 else 'way'}: up to a minute "
+                "each on a small network, many where inputs are fed bit by bit.")  # fmt: skip
     if not wanted.trainings and ways > len(wanted.studies):
         return f"{chips} of a stored model, {ways} times: some seconds each on a small network."
     if deployments and not wanted.trainings:
@@ -122,7 +126,8 @@ def _chips(status: launch.Status) -> pd.DataFrame:
         if len(rows) and record and record["sigma_d"]:  # without variation there is one chip, which says nothing yet
             training = store.training(record["training"])
             deployed = (record["deployment"] or {}).get("name", "")
-            befell = deployed or " + ".join(held["effect"] for held in record.get("effects", ()))
+            met = [*(held["effect"] for held in record.get("effects", ())), record.get("periphery", "")]
+            befell = deployed or " + ".join(filter(None, met))
             parts.append(rows[["chip", "accuracy"]].assign(method=training.method, sigma_d=record["sigma_d"],
                                                            train_seed=training.seed, befell=befell))  # fmt: skip
     if len(kinds := {text: place for place, text in enumerate(dict.fromkeys(p["befell"].iloc[0] for p in parts))}) > 1:

@@ -23,6 +23,7 @@ PAGES = {  # the file's name in views/; the first one opens
     "why": Page("Why (Taylor)", "function", "ask why the tail falls"),
     "device_lab": Page("Device lab", "memory", "bring a device of yours"),
     "life": Page("Life", "schedule", "follow a chip as it ages"),
+    "tiles": Page("Array", "grid_on", "put tiles, converters and wires round a chip"),
     "deploy": Page("Deploy", "build", "mend a chip after it is programmed"),
     "run": Page("Run", "play_circle", "run a study"),
     "reproduce": Page("Reproduce", "fact_check", "check what the papers claim"),

@@ -8,7 +8,7 @@ import streamlit as st
 from common import compute, deployed_tables
 from common.answers import offered
 
-from nvlib import devices, figures, summary
+from nvlib import array, devices, figures, summary
 from nvlib.catalogue import DEPLOYMENTS
 from nvlib.errors import InputError
 from nvlib.explore import ask
@@ -158,12 +158,14 @@ def verifying() -> None:
 
 
 @st.cache_data(max_entries=20, show_spinner="Counting")
-def counted(network: str, classes: int, device: str, sigma_d: float, reference: str, mapping: str) -> tuple:
+def counted(
+    network: str, classes: int, device: str, sigma_d: float, reference: str, mapping: str, periphery: str
+) -> tuple:
     """Return layers, writing costs and TSB's designs of a network, and what the numbers leave out."""
-    from nvlib import hardware, models
+    from nvlib import Crossbar, hardware, models
 
     model = models.build(network, classes=classes)
-    accelerator = hardware.Accelerator(cell_bits=devices.get(device).bits, mapping=mapping)
+    accelerator = hardware.Accelerator.of(Crossbar(device, mapping=mapping, periphery=periphery))
     found = hardware.estimate(model, accelerator=accelerator)
     written = hardware.programming(model, accelerator=accelerator, device=device, sigma_d=sigma_d, reference=reference)
     return found.layers, found.totals, written, hardware.table1(), hardware.LIMITS
@@ -173,8 +175,15 @@ def hardware() -> None:
     """Show energy, latency and area of the network, and what writing it costs."""
     network = query.network.partition(" x")[0]
     classes = classes_of(query.dataset) or 10
+    periphery = common.choice(
+        st.selectbox, "Tiles and converters", "accelerator", [*array.PRESETS, "default"], "neurosim",
+        "The record that accuracy is computed with on the pages Array and Life; default: tiles of 128 x 128 and 8-bit "
+        "converters. All of them at the costs of one technology, 22 nm.",
+    )  # fmt: skip
+    preset = array.PRESETS.get(periphery)
+    st.caption(f"`{array.get(periphery)}`" + (f" · {preset.source}; {preset.note}" if preset else ""))
     layers, totals, written, designs, limits = counted(
-        network, classes, query.device, query.sigma_d, query.reference, query.mapping
+        network, classes, query.device, query.sigma_d, query.reference, query.mapping, periphery
     )
     tiles = st.columns(4)
     for tile, (label, value, text) in zip(tiles, (
@@ -187,8 +196,10 @@ def hardware() -> None:
     start = "from nvlib import figures, hardware, models\n\n"
     common.figure(
         figures.hardware_layers(layers), "layers", table=layers, note=f"counted, nothing is simulated. {limits}",
-        code=f"{start}model = models.build({network!r}, classes={classes})\n"
-        f"figures.hardware_layers(hardware.estimate(model, mapping={query.mapping!r}).layers)",
+        code=f"from nvlib import Crossbar\n{start}model = models.build({network!r}, classes={classes})\n"
+        f"crossbar = Crossbar({query.device!r}, mapping={query.mapping!r}, periphery={periphery!r})\n"
+        "chip = hardware.Accelerator.of(crossbar)\n"
+        "figures.hardware_layers(hardware.estimate(model, accelerator=chip).layers)",
     )  # fmt: skip
     st.subheader("What writing it costs", anchor=False)
     number = st.column_config.NumberColumn

@@ -10,6 +10,7 @@ before its ADC, A_j is their difference; else each column has an ADC.
 
     periphery    `Periphery`, the settings as one value with a text; `get` reads it
     presets      published settings
+    settings     one setting after another, as a table: of scores, or of stored chips
     converters   the quantisers, their ranges, and how these are calibrated
     wires        a tile with wires of some resistance is a matrix: exact, and a quick polynomial
     products     takes over a module's products with weights on arrays, while it runs
@@ -24,6 +25,6 @@ before its ADC, A_j is their difference; else each column has an ADC.
 """
 
 from nvlib.array.periphery import Periphery
-from nvlib.array.presets import PRESETS, get
+from nvlib.array.presets import PRESETS, called, get
 
-__all__ = ["PRESETS", "Periphery", "get"]
+__all__ = ["PRESETS", "Periphery", "called", "get"]

@@ -100,6 +100,11 @@ def get(given: str | Periphery | None) -> Periphery | None:
     return replace(base, **changes)
 
 
+def called(text: str) -> str:
+    """Return the name of a preset for its canonical text, as records have it; any other text as it is."""
+    return next((name for name, held in PRESETS.items() if str(held.periphery) == text), text)
+
+
 def _value(name: str, text: str) -> object:
     """Return a field's value from its text."""
     kind = _KINDS[name]

@@ -118,20 +118,39 @@ def deployed(
     return replace(found, studies=tuple(studies))
 
 
-def aged(training: str, query: Query, effects: Sequence[str], *, chips: int = CHIPS, store: Store | None = None) -> Ask:
+def aged(
+    training: str, query: Query, effects: Sequence[str], *, peripheries: Sequence[str] | None = None,
+    chips: int = CHIPS, store: Store | None = None,
+) -> Ask:  # fmt: skip
     """Return the study that scores chips of a stored training on a query's device under several effects, each alone.
 
     Args:
         training: its hash.
-        query: device, sigma_d, reference, mapping, range.
+        query: device, sigma_d, reference, mapping, range, periphery.
         effects: what befalls the chips, as texts; "" is nothing.
+        peripheries: each of them in place of the query's; "" is exact products.
         chips: of each evaluation.
         store: where records lie; None: the usual one.
     """
-    like = (store or Store()).training(training)
+    store = store or Store()
+    like = store.training(training)
     own = replace(query, protocol="swept", train_sigma_d=like.sigma_d, setting=None)
-    study = _study(like.method, own, like, chips, (None,))
-    return Ask(({**study, "sigma_d": [query.sigma_d], "effects": list(effects)},), 0, 0.0, chips)
+    study = _study(like.method, own, like, chips, (None,)) | {"sigma_d": [query.sigma_d], "effects": list(effects)}
+    study["images"] = like.images  # of training: one of fewer is another
+    if peripheries is not None:
+        study["peripheries"] = list(peripheries)
+    if store.has_weights(training):
+        return Ask((study,), 0, 0.0, chips)
+    history = store.history(training)
+    return Ask((study,), 1, float(history["seconds"].sum()) if "seconds" in history else None, chips)
+
+
+def together(asked: Sequence[Ask]) -> Ask:
+    """Return several as one, of as many chips as any has."""
+    seconds = [one.seconds for one in asked]
+    total = None if None in seconds else sum(filter(None, seconds))
+    studies = tuple(study for one in asked for study in one.studies)
+    return Ask(studies, sum(one.trainings for one in asked), total, max(one.chips for one in asked))
 
 
 def _like(method: str, query: Query, table: pd.DataFrame, store: Store) -> tuple[Training | None, str]:

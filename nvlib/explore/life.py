@@ -13,6 +13,7 @@ stages of a life are the effects one after another, each on the same chips; with
 from __future__ import annotations
 
 from collections.abc import Sequence
+from dataclasses import replace
 
 import numpy as np
 import pandas as pd
@@ -80,12 +81,14 @@ def stages_of(effects: Sequence[str]) -> list[str]:
     return [" + ".join(effects[:place]) for place in range(len(effects) + 1)]
 
 
-def held(table: pd.DataFrame, training: str, query: Query, deployment: str = "") -> pd.DataFrame:
+def held(
+    table: pd.DataFrame, training: str, query: Query, deployment: str = "", images: int | None = None
+) -> pd.DataFrame:
     """Return the stored chips of a training on a device at a sigma_d, on most images, whatever befell them."""
     keep = (table["training"] == training) & (table["deployment"] == deployment) & (table["chip_seed"] == 0)
     for column in ("device", "sigma_d", "reference", "mapping", "range", "periphery"):
         keep &= table[column] == getattr(query, column)
-    return table[keep & (table["images"] == table.loc[keep, "images"].max())]
+    return table[keep & (table["images"] == (images or table.loc[keep, "images"].max()))]
 
 
 def stages(table: pd.DataFrame, training: str, query: Query, effects: Sequence[str]) -> pd.DataFrame:
@@ -94,28 +97,53 @@ def stages(table: pd.DataFrame, training: str, query: Query, effects: Sequence[s
     Args:
         table: from `nvlib.store.results`.
         training: its hash.
-        query: device, sigma_d, mapping, k.
+        query: device, sigma_d, mapping, k; with a periphery, it is the last stage.
         effects: in order.
 
     Returns:
         Rows as of `nvlib.stages`, of the chips that all stages have; no row where a stage has none.
     """
-    rows, names = held(table, training, query), stages_of(effects)
-    parts = {name: rows[rows["effects"] == name].set_index("chip")["accuracy"] for name in names}
+    rows, names = shown(table, training, query, effects), stages_of(effects)
+    last, parts = ["programmed", *effects], {}
+    if query.periphery:
+        names, last = [*names, names[-1]], [*last, f"periphery:{query.periphery}"]
+    for label, name in zip(last, names, strict=True):
+        through = query.periphery if label.startswith("periphery:") else ""
+        part = rows[(rows["effects"] == name) & (rows["periphery"] == through)]
+        parts[label] = part.set_index("chip")["accuracy"]
     chips = pd.concat(parts, axis=1, join="inner").sort_index()
     if chips.empty:
         return pd.DataFrame()
     clean = table[(table["training"] == training) & (table["sigma_d"] == 0) & (table["effects"] == "")
-                  & (table["deployment"] == "") & (table["images"] == rows["images"].max())]  # fmt: skip
+                  & (table["deployment"] == "") & (table["periphery"] == "")
+                  & (table["images"] == rows["images"].max())]  # fmt: skip
     clean = clean[clean["range"] == query.range]
     seen: list[tuple[str, np.ndarray]] = [("weights", clean["accuracy"].to_numpy()[:1])] if len(clean) else []
-    last = ["programmed", *effects]
-    seen += [(label, chips[name].to_numpy()) for label, name in zip(last, names, strict=True)]
+    seen += [(label, chips[label].to_numpy()) for label in last]
     before, found = None, []
     for label, accuracy in seen:
         found.append({"stage": label, **summary.stage_row(accuracy, before, query.k, 0.95)})
         before = accuracy
     return pd.DataFrame(found).assign(k=query.k)
+
+
+def shown(table: pd.DataFrame, training: str, query: Query, effects: Sequence[str]) -> pd.DataFrame:
+    """Return the stored chips of the stages of a life, those through its periphery, if it has one, on the same images.
+
+    Args:
+        table: from `nvlib.store.results`.
+        training: its hash.
+        query: device, sigma_d, mapping, periphery.
+        effects: in order.
+    """
+    befell, exact = stages_of(effects), replace(query, periphery="")
+    if not query.periphery:
+        rows = held(table, training, query)
+        return rows[rows["effects"].isin(befell)]
+    last = held(table, training, query)
+    last = last[last["effects"] == befell[-1]]
+    rows = held(table, training, exact, images=int(last["images"].max()) if len(last) else None)
+    return pd.concat([rows[rows["effects"].isin(befell)], last])
 
 
 def along(
@@ -167,7 +195,13 @@ def deployed(
 
 
 def lacking(table: pd.DataFrame, training: str, query: Query, on: Sequence[str], time: float) -> list[str]:
-    """Return what chips must undergo for the stages at a time and for the life along all times, and is not stored."""
+    """Return what chips must undergo for the stages at a time and for the life along all times, and is not stored.
+
+    With a periphery, what must befall chips before their last stage.
+    """
+    if query.periphery:
+        last = chain(query.device, on, time)
+        return [] if stages(table, training, query, last).size else [" + ".join(last)]
     there = set(held(table, training, query)["effects"].unique())
     wanted = stages_of(chain(query.device, on, time))
     wanted += [" + ".join(chain(query.device, on, seconds)) for seconds in times(query.device).values()]

@@ -7,7 +7,7 @@ import plotly.graph_objects as go
 
 from nvlib.errors import InputError
 from nvlib.figures.deploy import deployment_style
-from nvlib.figures.layout import FRAME, finish, wrap
+from nvlib.figures.layout import finish, wrap
 from nvlib.figures.names import BLUE, ORANGE, ordinal
 
 _NEEDED = ("field", "value", "mean", "mean_low", "mean_high", "kpp", "kpp_low", "kpp_high", "chips", "k")
@@ -53,10 +53,12 @@ def setting_curves(table: pd.DataFrame, note: str = "") -> go.Figure:
         for value in table.loc[table["value"] == "exact", of]:
             fig.add_hline(y=value, line={"color": colour, "dash": "dot", "width": 1})
     fig.update_xaxes(type="category", title=_WORDS.get(rows["field"].iloc[0], rows["field"].iloc[0]))
-    fig.update_yaxes(title="accuracy (%)", gridcolor=FRAME, gridwidth=0.3)
+    fig.update_yaxes(title="accuracy (%)")
     chips = int(rows["chips"].max())
     dotted = "dotted: exact products" if (table["value"] == "exact").any() else ""
-    parts = [note, f"{chips:,} chips, the same at every value", "bars: 95 % intervals over chips", dotted]
+    few = ", too few for the percentile's" if rows["kpp_low"].isna().any() else ""
+    bars = f"bars: 95 % intervals over chips{few}"
+    parts = [note, f"{chips:,} chips, the same at every value", bars, dotted]
     deployed = " and ".join(deployment_style(remedy).label for remedy in done if remedy)
     title = f"Accuracy against the {_WORDS.get(rows['field'].iloc[0], rows['field'].iloc[0])}"
     return finish(fig, title + (f": left alone, and {deployed}" if deployed else ""), wrap(parts))

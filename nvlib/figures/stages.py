@@ -5,6 +5,7 @@ from __future__ import annotations
 import pandas as pd
 import plotly.graph_objects as go
 
+from nvlib import array
 from nvlib.errors import InputError
 from nvlib.figures.layout import FRAME, finish, wrap
 from nvlib.figures.names import BLUE, GREEN, ORANGE, VERMILLION, ordinal
@@ -13,8 +14,9 @@ _NEEDED = ("stage", "mean", "lost", "kpp", "kpp_low", "kpp_high", "chips", "k")
 _WORDS = {
     "float": "floating<br>point", "activations": "activations<br>quantised", "weights": "weights<br>quantised",
     "programmed": "programmed", "stuck": "stuck cells", "drift": "drift", "retention": "retention",
-    "read": "read noise", "common": "common<br>variation", "limits": "limits",
+    "read": "read noise", "common": "common<br>variation", "limits": "limits", "periphery": "circuits",
 }  # fmt: skip
+_UNITS = (("day", 86_400.0), ("h", 3600.0), ("s", 1.0))
 
 
 def waterfall(table: pd.DataFrame, note: str = "") -> go.Figure:
@@ -42,7 +44,7 @@ def waterfall(table: pd.DataFrame, note: str = "") -> go.Figure:
         hovertemplate="%{x}<br>mean over chips: %{customdata:.2f} %<extra></extra>",
     )  # fmt: skip
     tops = [table["mean"].iloc[0], *table["mean"].rolling(2).max().iloc[1:], table["mean"].iloc[-1]]
-    said = [f"{table['mean'].iloc[0]:.1f}", *(f"{-lost:+.1f}" for lost in table["lost"].iloc[1:]),
+    said = [f"{table['mean'].iloc[0]:.1f}", *(f"{round(-lost, 1) or 0.0:+.1f}" for lost in table["lost"].iloc[1:]),
             f"{table['mean'].iloc[-1]:.1f}"]  # fmt: skip
     for x, y, text in zip([*names, "left"], tops, said, strict=True):
         fig.add_annotation(x=x, y=y, text=text, showarrow=False, yshift=11)
@@ -69,6 +71,17 @@ def labels(stages: pd.Series) -> list[str]:
     found: list[str] = []
     for stage in stages:
         name, _, numbers = str(stage).partition(":")
-        text = _WORDS.get(name, name) + (f"<br>{numbers.replace(',', '<br>')}" if numbers else "")
+        numbers = array.called(numbers) if name == "periphery" else numbers
+        text = "<br>".join([_WORDS.get(name, name), *(_said(part) for part in numbers.split(",") if part)])
         found.append(text if text not in found else f"{text} ({sum(text in other for other in found) + 1})")
     return found
+
+
+def _said(number: str) -> str:
+    """Return a number of an effect as an axis has room for: a time in the largest unit that it fills."""
+    key, _, value = number.partition("=")
+    if key != "time":
+        return number
+    seconds = float(value)
+    unit, length = next((pair for pair in _UNITS if seconds >= pair[1]), _UNITS[-1])
+    return f"{seconds / length:.4g} {unit}{'s' if unit == 'day' and seconds >= 2 * length else ''}"
