@@ -6,13 +6,15 @@ as if their noise were not there. Once a model and crossbar, on a few images and
     d out / d w     is not zero for some element of each array weight: one run and its derivatives, or else
     out(w + dw)     differs from out(w) for a noise dw on that weight alone: for those whose derivative is zero
 
-What is not felt is named in a warning. (`nvlib.operands` says which layers change a weight before they multiply.)
+What is not felt is named in a warning, and so is a matrix that is felt and is no parameter: of a layer in a plain list
+or dict, a weight held as a buffer or a plain tensor. (`nvlib.operands` says which layers change a weight before they
+multiply.)
 """
 
 from __future__ import annotations
 
 import warnings
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
 from dataclasses import replace
 from weakref import WeakKeyDictionary
 
@@ -25,8 +27,8 @@ from nvlib.crossbar import array_weights, program
 
 _IMAGES = 8  # of the derivatives
 _MORE = 64  # of the runs with one weight moved, so that quantised activations move
+_MATRICES = (nn.Linear, nn.Bilinear, nn.modules.conv._ConvNd)
 _seen: WeakKeyDictionary[nn.Module, set[str]] = WeakKeyDictionary()
-
 
 
 def watch(owner: nn.Module, model: nn.Module, x: Tensor, crossbar: Crossbar, seed: int = 0) -> list[str]:
@@ -63,7 +65,51 @@ def watch(owner: nn.Module, model: nn.Module, x: Tensor, crossbar: Crossbar, see
             "with it (cached in evaluation, held under another name, or not used); its noise is in no number",
             stacklevel=3,
         )
+    if hidden := _hidden(model, x[:_IMAGES].clone(), run):
+        warnings.warn(
+            f"no noise on {', '.join(hidden)} of {type(model).__name__}: the output changes with it, but it is no "
+            "parameter of the model; register it (nn.ModuleList, nn.ModuleDict, nn.Parameter) to put it on arrays",
+            stacklevel=3,
+        )
     return silent
+
+
+def _hidden(model: nn.Module, x: Tensor, run: functional.Caller) -> list[str]:
+    """Return the names of matrices that are no parameters and that the outputs change with; each is put back."""
+    found = {f"{path}.weight" if path else "weight": w for path, part in model.named_modules()
+             if isinstance(part, _MATRICES) and isinstance(w := getattr(part, "weight", None), Tensor)
+             and not isinstance(w, nn.Parameter)}  # fmt: skip
+    known = {id(w) for w in found.values()}
+    for path, part in model.named_modules():
+        at = f"{path}." if path else ""
+        for key, value in vars(part).items():
+            if id(value) not in known:
+                found |= {f"{at}{key}{name}": w for name, w in _within(value, run) if id(w) not in known}
+    changed = []
+    devices = [x.device.index] if x.is_cuda else []
+    with torch.inference_mode(False), torch.no_grad(), functional.evaluating(model), torch.random.fork_rng(devices):
+        for name, w in found.items():
+            before, kept = _again(run, {}, x), w.detach().clone()
+            w.data.mul_(1 + torch.linspace(0.5, 1, w.numel(), dtype=w.dtype, device=w.device).view_as(w))
+            try:
+                if not torch.equal(before, _again(run, {}, x)):
+                    changed.append(name)
+            finally:
+                w.data.copy_(kept)
+    return changed
+
+
+def _within(value: object, run: functional.Caller, name: str = "") -> Iterator[tuple[str, Tensor]]:
+    """Yield the matrices in an attribute, a list or a dict that a module does not know as its own."""
+    plain = {id(tensor) for tensor in run.keeper.tensors}
+    if isinstance(value, nn.Module):
+        yield from ((f"{name}.{leaf}", w) for leaf, w in value.named_parameters() if id(w) in plain and w.ndim > 1)
+    elif isinstance(value, Tensor) and value.is_floating_point():
+        if id(value) in plain and (value.ndim == 2 or (value.requires_grad and value.ndim > 1)):
+            yield name, value
+    elif isinstance(value, list | tuple | dict):
+        for key, item in value.items() if isinstance(value, dict) else enumerate(value):
+            yield from _within(item, run, f"{name}[{key!r}]")
 
 
 def unfelt(

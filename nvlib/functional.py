@@ -6,7 +6,7 @@ Buffers, attributes and weights are fresh for each call in evaluation: what `for
 from __future__ import annotations
 
 from collections.abc import Iterator, Mapping
-from contextlib import ExitStack, contextmanager
+from contextlib import AbstractContextManager, ExitStack, contextmanager, nullcontext
 from typing import Any
 
 import torch
@@ -16,7 +16,7 @@ from torch.nn.attention import SDPBackend, sdpa_kernel
 
 from nvlib.errors import InputError
 from nvlib.modules import slots
-from nvlib.writes import Keeper, at_once
+from nvlib.writes import Keeper, at_once, exchanged
 
 
 class Caller:
@@ -52,7 +52,7 @@ class Caller:
         if self.model.training:
             if self.renorms:
                 held = {name: w if name in self.buffers else w.clone() for name, w in held.items()}
-            with at_once():
+            with at_once(), self._elsewhere(held):
                 try:
                     return functional_call(self.model, self._swap(held), (x,), tie_weights=False)
                 except RuntimeError as error:
@@ -66,11 +66,18 @@ class Caller:
         if self.written != set():
             given = {**self.parameters, **{name: w for name, w in weights.items() if name not in self.buffers}}
             held |= {name: tensor.clone() for name, tensor in given.items()}
-        with self.keeper(), at_once():
+        with self.keeper(), at_once(), self._elsewhere(held):
             out = functional_call(self.model, self._swap(held), (x,), tie_weights=False)
         if self.written is None:
             self.written = _written(given, held)
         return out
+
+    def _elsewhere(self, held: Mapping[str, Tensor]) -> AbstractContextManager[None]:
+        """Exchange tensors that lists and the like hold, too; what its parts do by themselves is left to them."""
+        if not self.keeper.aliases:
+            return nullcontext()
+        own = {**self.parameters, **self.buffers}
+        return exchanged(self.keeper.aliases, {id(own[name]): tensor for name, tensor in held.items() if name in own})
 
     def _swap(self, held: Mapping[str, Tensor]) -> dict[str, Tensor]:
         return {slot: tensor for name, tensor in held.items() for slot in self.slots[name]}

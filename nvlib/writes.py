@@ -3,15 +3,19 @@
     attributes, slots           of the module and its parts, as they were: the same objects under the same names
     containers in attributes    lists, dicts, sets, queues and objects of a user's own class, with what they held
     plain tensors in them       with the numbers that they held; a generator with its state
+    parameters in them          a list of weights, say: exchanged for a chip's where they are (`exchanged`)
 
 What lies outside of a module (globals, files, numpy's generator) is not seen.
 """
 
 from __future__ import annotations
 
+import argparse
+import types
 from collections import deque
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
+from functools import partial
 from typing import Any
 
 import torch
@@ -22,6 +26,7 @@ from nvlib.code import installed
 
 _DEEP = 4  # containers within containers
 _PLAIN = frozenset(vars(nn.Module()))  # what every module has
+_NAMES = (types.SimpleNamespace, argparse.Namespace)  # settings, and what people put beside them
 _LEAVES = (int, float, str, bytes, bool, type(None), type, torch.dtype, torch.device, torch.Size)
 
 
@@ -30,6 +35,8 @@ class Keeper:
 
     def __init__(self, model: nn.Module) -> None:
         own = list(model.modules())
+        self._own = {id(tensor) for part in own for tensor in (*part._parameters.values(), *part._buffers.values())}
+        self.aliases: list[tuple[Any, Any, int]] = []  # a container, where in it, and the id of a tensor of the module
         self._seen = {id(thing) for part in own
                       for thing in (part, *part._parameters.values(), *part._buffers.values())}  # fmt: skip
         self.dicts: list[dict] = []
@@ -43,10 +50,23 @@ class Keeper:
         self.dicts += [part._buffers, part._parameters, vars(part)]
         for key, value in vars(part).items():
             if key not in _PLAIN:
+                known = len(self.aliases)
                 self._look(value, 0)
+                if key == "_flat_weights":  # of recurrent layers, which see to it themselves
+                    del self.aliases[known:]
+        self._alias({key: value for key, value in vars(part).items() if key not in _PLAIN}, vars(part))
+
+    def _alias(self, held: Any, within: Any = None) -> None:
+        """Note where a dict or list, or what it is a part of, holds a tensor that is a parameter or buffer as well."""
+        for key, item in held.items() if isinstance(held, dict) else enumerate(held):
+            if isinstance(item, Tensor) and id(item) in self._own:
+                self.aliases.append((held if within is None else within, key, id(item)))
 
     def _look(self, value: Any, depth: int) -> None:
         if isinstance(value, _LEAVES) or depth > _DEEP or id(value) in self._seen:
+            return
+        if isinstance(value, partial):
+            self._look(value.keywords, depth + 1)
             return
         if callable(value) and not isinstance(value, nn.Module) and installed(type(value)):
             return
@@ -63,14 +83,17 @@ class Keeper:
                     self._look(tensor, depth + 1)
         elif isinstance(value, dict):
             self.dicts.append(value)
+            self._alias(value)
             for item in list(value.values()):
                 self._look(item, depth + 1)
         elif isinstance(value, list | set | deque | tuple):
             if not isinstance(value, tuple):
                 self.others.append(value)
+            if isinstance(value, list):
+                self._alias(value)
             for item in list(value):
                 self._look(item, depth + 1)
-        elif hasattr(value, "__dict__") and not installed(type(value)):
+        elif hasattr(value, "__dict__") and (not installed(type(value)) or isinstance(value, _NAMES)):
             self._look(vars(value), depth)
 
     @contextmanager
@@ -97,6 +120,20 @@ class Keeper:
                 for tensor, numbers in tensors:
                     if tensor.shape != numbers.shape or not torch.equal(tensor, numbers):
                         tensor.data = numbers
+
+
+@contextmanager
+def exchanged(aliases: Sequence[tuple[Any, Any, int]], tensors: Mapping[int, Tensor]) -> Iterator[None]:
+    """Put other tensors where lists, dicts and objects hold a module's own (`Keeper.aliases`) for a while, by id."""
+    before = [(held, key, held[key]) for held, key, known in aliases if known in tensors]
+    for held, key, known in aliases:
+        if known in tensors:
+            held[key] = tensors[known]
+    try:
+        yield
+    finally:
+        for held, key, own in before:
+            held[key] = own
 
 
 @contextmanager

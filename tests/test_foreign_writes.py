@@ -14,6 +14,7 @@ from torch.utils.checkpoint import checkpoint
 import nvlib
 from nvlib import InputError, copies, deploy
 from nvlib.data import Split
+from nvlib.deploy.context import prepare
 from nvlib.population import Plan
 
 X, Y = torch.rand(24, 8, generator=torch.Generator().manual_seed(0)) - 0.3, torch.arange(24) % 4
@@ -225,3 +226,53 @@ def test_a_parameter_that_is_one_number_is_trained():
     *_, last = nvlib.train("gaussian", copy.deepcopy(net), zoo._data(Split(X, Y)), "rram", sigma_d=0.1, epochs=1,
                            bits=8)  # fmt: skip
     assert last.weights()["k"] != 2 and not last.diverged.any()
+
+
+class Held(nn.Module):
+    """Has a layer, or a matrix, that PyTorch does not know as its own."""
+
+    def __init__(self, held):
+        super().__init__()
+        self.held, self.spare, self.o = held, [nn.Linear(8, 8)], nn.Linear(8, 4)
+
+    def forward(self, x):
+        part = self.held[0] if isinstance(self.held, list) else self.held
+        return self.o(torch.tanh(x @ part if isinstance(part, torch.Tensor) else part(x)))
+
+
+def buffered():
+    layer = nn.Linear(8, 8)
+    w = layer.weight.detach()
+    del layer.weight
+    layer.register_buffer("weight", w)
+    return layer
+
+
+HELD = {"[nn.Linear]": "held[0].weight", "matrix": "held", "buffer": "held.weight", "registered": None}
+
+
+@pytest.mark.parametrize("kind", HELD)
+def test_a_matrix_that_is_no_parameter_is_said_to_be_without_noise(kind):
+    torch.manual_seed(0)
+    held = {"[nn.Linear]": [nn.Linear(8, 8)], "matrix": torch.randn(8, 8), "buffer": buffered(),
+            "registered": nn.Linear(8, 8)}[kind]  # fmt: skip
+    net = Held(held).eval()
+    kept = copy.deepcopy(net)
+    with warnings.catch_warnings(record=True) as said:
+        warnings.simplefilter("always")
+        nvlib.monte_carlo(net, (X, Y), "rram", 0.1, chips=2, bits=8)
+    lines = [str(w.message) for w in said if "no noise on" in str(w.message)]
+    assert len(lines) == (kind != "registered") and all(f"no noise on {HELD[kind]} of Held" in line for line in lines)
+    assert torch.equal(net(X), kept(X))
+
+
+def test_a_retrained_layer_meets_the_chip_s_weights_that_are_in_a_list():
+    torch.manual_seed(0)
+    net = zoo.Listed().eval()
+    method = deploy.get("last_layer", layers=("o",), mode="on_chip", lr=1e-14, epochs=1, batch_size=24)
+    context = prepare(net, zoo._data(Split(X, Y)), "rram", 0.3, bits=8)
+    chips = context.program(range(1))
+    (stage,) = method.stages(context, range(1), chips)
+    with torch.no_grad():
+        logits = nvlib.forward(context.model, chips, X)[0]
+    assert float(stage.tuned.loss[0]) == pytest.approx(float(F.cross_entropy(logits, Y)), rel=1e-4)

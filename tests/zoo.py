@@ -5,15 +5,19 @@
 
 import sys
 import warnings
+from functools import partial
 from pathlib import Path
+from types import SimpleNamespace
 
 sys.path.insert(0, str(Path(__file__).parents[1]))
 
 import torch
+import torch.fx
 import torch.nn.functional as F
 from torch import nn
 from torch.nn.utils import parametrizations, parametrize, prune
 from torch.nn.utils import spectral_norm as old_spectral_norm
+from torch.utils.checkpoint import checkpoint
 
 import nvlib
 from nvlib import InputError, circuits, deploy, taylor
@@ -122,6 +126,70 @@ def attention():
                 a=nn.MultiheadAttention(8, 2, batch_first=True), o=nn.Linear(8, 4))  # fmt: skip
 
 
+class Listed(nn.Module):
+    """Its weights once more in a list, an object and a partial, where forward takes them from."""
+
+    def __init__(self):
+        super().__init__()
+        self.a, self.b, self.o = nn.Linear(8, 8), nn.Linear(8, 8), nn.Linear(8, 4)
+        self.held, self.one = [{"a": self.a.weight}], SimpleNamespace(weight=self.b.weight)
+        self.last = partial(F.linear, weight=self.o.weight)
+
+    def forward(self, x):
+        x = torch.tanh(F.linear(x, self.held[0]["a"], self.a.bias))
+        return self.last(torch.tanh(F.linear(x, self.one.weight)))
+
+
+class Replaced(nn.Module):
+    """A forward of its own, put in place of the class's."""
+
+    def __init__(self):
+        super().__init__()
+        self.a, self.o = nn.Linear(8, 8), nn.Linear(8, 4)
+        self.forward = lambda x: self.o(torch.tanh(self.a(x)))
+
+
+def lora():
+    net = Call(lambda s, x: s.f(x) + x @ s.down.t() @ s.up.t(), f=nn.Linear(8, 4))
+    net.down, net.up = nn.Parameter(torch.randn(2, 8) / 8), nn.Parameter(torch.randn(4, 2) / 8)
+    net.array_weights = ("down", "up")
+    return net
+
+
+def steps():
+    def run(s, x):
+        h = x.new_zeros(len(x), 8)
+        for t in range(x.shape[1]):
+            h = s.c(x[:, t], h)
+        return s.f(h)
+
+    return Call(run, c=nn.GRUCell(8, 8), f=nn.Linear(8, 4))
+
+
+def sized(*parts):
+    """Parts of images, and a head for what they give."""
+    before = nn.Sequential(*parts, nn.ReLU(), nn.Flatten()).eval()
+    with torch.no_grad():
+        width = before(torch.rand(2, 1, 4, 4)).shape[1]
+    return nn.Sequential(*before, nn.Linear(width, 4))
+
+
+def crossed():
+    return Call(lambda s, x: s.o(s.a(x, x[..., :6], x[..., :4], need_weights=False)[0].mean(1)),
+                a=nn.MultiheadAttention(8, 2, kdim=6, vdim=4, batch_first=True), o=nn.Linear(8, 4))  # fmt: skip
+
+
+def encoder():
+    layer = nn.TransformerEncoderLayer(8, 2, 16, batch_first=True)
+    return Call(lambda s, x: s.o(s.t(x).mean(1)), t=nn.TransformerEncoder(layer, 1, enable_nested_tensor=False),
+                o=nn.Linear(8, 4))  # fmt: skip
+
+
+def joined():
+    return Call(lambda s, x: F.linear(x, torch.cat([s.a.weight, s.b.weight]), torch.cat([s.a.bias, s.b.bias])),
+                a=nn.Linear(8, 2), b=nn.Linear(8, 2))  # fmt: skip
+
+
 def hooked():
     net = mlp()
     net[0].register_forward_hook(lambda part, _, out: out * part.weight.sum())
@@ -187,6 +255,30 @@ ZOO = {  # name -> how it is built, its inputs
     "a layer of constants": (lambda: Call(lambda s, x: s.o(torch.tanh(s.a(x) * s.g(torch.ones(1, 8).to(x)))),
                                           a=nn.Linear(8, 6), g=nn.Linear(8, 6), o=nn.Linear(6, 4)), FLAT),
     "hooks that use the weight": (hooked, FLAT),
+    "weights in a list, an object, a partial": (Listed, FLAT),
+    "a forward put in place of another": (Replaced, FLAT),
+    "weights joined before use": (joined, FLAT),
+    "a low-rank adapter": (lora, FLAT),
+    "checkpointed": (lambda: Call(lambda s, x: s.o(checkpoint(s.a, x, use_reentrant=False)), a=nn.Linear(8, 8),
+                                  o=nn.Linear(8, 4)), FLAT),
+    "fx GraphModule": (lambda: torch.fx.symbolic_trace(mlp()), FLAT),
+    "bag of embeddings": (lambda: nn.Sequential(nn.EmbeddingBag(20, 8), nn.Linear(8, 4)),
+                          lambda: torch.randint(0, 20, (N, 6))),
+    "LSTM with projections, two ways": (lambda: Call(lambda s, x: s.f(s.r(x)[0][:, -1]), f=nn.Linear(8, 4), r=nn.LSTM(
+        8, 8, batch_first=True, bidirectional=True, proj_size=4)), ROWS),
+    "recurrent cell": (steps, ROWS),
+    "attention, keys and values of other sizes": (crossed, ROWS),
+    "transformer encoder": (encoder, ROWS),
+    "transposed convolution": (lambda: sized(nn.ConvTranspose2d(1, 4, 3, stride=2, output_padding=1)), IMAGES),
+    "convolution of one axis": (lambda: nn.Sequential(nn.Conv1d(5, 4, 3, dilation=2), nn.ReLU(), nn.Flatten(),
+                                                      nn.Linear(16, 4)), ROWS),
+    "convolution of three axes": (lambda: nn.Sequential(nn.Unflatten(1, (1, 2)), nn.Conv3d(1, 2, (1, 3, 3)),
+                                                        nn.Flatten(), nn.Linear(16, 4)), at((2, 4, 4))),
+    "convolution, circular padding": (lambda: sized(nn.Conv2d(1, 4, 3, padding=1, padding_mode="circular")), IMAGES),
+    "convolution, padding by name": (lambda: sized(nn.Conv2d(1, 4, 2, padding="same")), IMAGES),
+    "group normalisation": (lambda: sized(nn.Conv2d(1, 4, 3), nn.GroupNorm(2, 4)), IMAGES),
+    "instance normalisation": (lambda: sized(nn.Conv2d(1, 4, 3), nn.InstanceNorm2d(4, affine=True)), IMAGES),
+    "float64": (lambda: mlp().double(), lambda: torch.rand(N, 8, dtype=torch.float64)),
     "DataParallel": (lambda: nn.DataParallel(mlp()), FLAT),
     "as the part `module` of another": (lambda: Call(lambda s, x: s.module(x), module=mlp()), FLAT),
     "several outputs": (lambda: Call(lambda s, x: (s.f(x), x), f=nn.Linear(8, 4)), FLAT),
@@ -195,6 +287,7 @@ ZOO = {  # name -> how it is built, its inputs
 COVER = [(name, "loop") for name in ZOO] + [
     *((name, "vmap") for name in ("one module under two names", "tied weights", "buffer and attribute assigned",
                                   "input changed in place", "pruned", "DataParallel")),
+    *(("weights in a list, an object, a partial", use) for use in USES[1:]),
     *((name, use) for name in ("tied weights", "weight_norm by hooks", "pruned", "spectral_norm")
       for use in ("train", "deploy")),
     *((name, "taylor") for name in ("tied weights", "attention", "LSTM", "weight_norm")),

@@ -59,8 +59,10 @@ class Reader:
         """
         if type(value) in _QUICK or isinstance(value, _PLAIN):
             return type(value), value
-        if isinstance(value, weakref.ref) or id(value) in self.own:  # its parameters once more, as recurrent ones have
+        if isinstance(value, weakref.ref):
             return cast(Hashable, type(value))
+        if id(value) in self.own:
+            raise Unsupported(f"{self.where} holds a parameter or buffer elsewhere as well, in a list or the like")
         key = (id(value), names if isinstance(value, types.ModuleType) else None)
         if key in self.seen:
             return "seen", self.seen[key][0]
