@@ -36,9 +36,9 @@ class Keeper:
     def __init__(self, model: nn.Module) -> None:
         own = list(model.modules())
         self._own = {id(tensor) for part in own for tensor in (*part._parameters.values(), *part._buffers.values())}
+        self._own.discard(id(None))
         self.aliases: list[tuple[Any, Any, int]] = []  # a container, where in it, and the id of a tensor of the module
-        self._seen = {id(thing) for part in own
-                      for thing in (part, *part._parameters.values(), *part._buffers.values())}  # fmt: skip
+        self._seen = self._own.union(map(id, own))
         self.dicts: list[dict] = []
         self.others: list[Any] = []  # lists, sets, queues
         self.tensors: list[Tensor] = []
@@ -54,13 +54,14 @@ class Keeper:
                 self._look(value, 0)
                 if key == "_flat_weights":  # of recurrent layers, which see to it themselves
                     del self.aliases[known:]
-        self._alias({key: value for key, value in vars(part).items() if key not in _PLAIN}, vars(part))
+                elif id(value) in self._own:
+                    self.aliases.append((vars(part), key, id(value)))
 
-    def _alias(self, held: Any, within: Any = None) -> None:
-        """Note where a dict or list, or what it is a part of, holds a tensor that is a parameter or buffer as well."""
+    def _alias(self, held: Any) -> None:
+        """Note where a dict or list holds a tensor that is a parameter or buffer as well."""
         for key, item in held.items() if isinstance(held, dict) else enumerate(held):
             if isinstance(item, Tensor) and id(item) in self._own:
-                self.aliases.append((held if within is None else within, key, id(item)))
+                self.aliases.append((held, key, id(item)))
 
     def _look(self, value: Any, depth: int) -> None:
         if isinstance(value, _LEAVES) or depth > _DEEP or id(value) in self._seen:
