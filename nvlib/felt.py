@@ -14,7 +14,7 @@ multiply.)
 from __future__ import annotations
 
 import warnings
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator, Mapping, Set
 from dataclasses import replace
 from weakref import WeakKeyDictionary
 
@@ -79,29 +79,31 @@ def _hidden(model: nn.Module, x: Tensor, run: functional.Caller) -> list[str]:
     found = {f"{path}.weight" if path else "weight": w for path, part in model.named_modules()
              if isinstance(part, _MATRICES) and isinstance(w := getattr(part, "weight", None), Tensor)
              and not isinstance(w, nn.Parameter)}  # fmt: skip
-    known = {id(w) for w in found.values()}
+    known, plain = {id(w) for w in found.values()}, {id(tensor) for tensor in run.keeper.tensors}
     for path, part in model.named_modules():
         at = f"{path}." if path else ""
         for key, value in vars(part).items():
             if id(value) not in known:
-                found |= {f"{at}{key}{name}": w for name, w in _within(value, run) if id(w) not in known}
+                found |= {f"{at}{key}{name}": w for name, w in _within(value, plain) if id(w) not in known}
+    if not found:
+        return []
     changed = []
     devices = [x.device.index] if x.is_cuda else []
     with torch.inference_mode(False), torch.no_grad(), functional.evaluating(model), torch.random.fork_rng(devices):
+        before = _again(run, {}, x)
         for name, w in found.items():
-            before, kept = _again(run, {}, x), w.detach().clone()
-            w.data.mul_(1 + torch.linspace(0.5, 1, w.numel(), dtype=w.dtype, device=w.device).view_as(w))
+            kept = w.data
+            w.data = kept * (1 + torch.linspace(0.5, 1, w.numel(), dtype=w.dtype, device=w.device).view(w.shape))
             try:
                 if not torch.equal(before, _again(run, {}, x)):
                     changed.append(name)
             finally:
-                w.data.copy_(kept)
+                w.data = kept
     return changed
 
 
-def _within(value: object, run: functional.Caller, name: str = "") -> Iterator[tuple[str, Tensor]]:
-    """Yield the matrices in an attribute, a list or a dict that a module does not know as its own."""
-    plain = {id(tensor) for tensor in run.keeper.tensors}
+def _within(value: object, plain: Set[int], name: str = "") -> Iterator[tuple[str, Tensor]]:
+    """Yield the matrices in an attribute, a list or a dict that are no parameters; ``plain``: the ids of such."""
     if isinstance(value, nn.Module):
         yield from ((f"{name}.{leaf}", w) for leaf, w in value.named_parameters() if id(w) in plain and w.ndim > 1)
     elif isinstance(value, Tensor) and value.is_floating_point():
@@ -109,7 +111,7 @@ def _within(value: object, run: functional.Caller, name: str = "") -> Iterator[t
             yield name, value
     elif isinstance(value, list | tuple | dict):
         for key, item in value.items() if isinstance(value, dict) else enumerate(value):
-            yield from _within(item, run, f"{name}[{key!r}]")
+            yield from _within(item, plain, f"{name}[{key!r}]")
 
 
 def unfelt(

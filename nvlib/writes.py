@@ -80,6 +80,8 @@ class Keeper:
             for part in value.modules():
                 self._seen.add(id(part))
                 self._part(part)
+                self._alias(part._parameters)
+                self._alias(part._buffers)
                 for tensor in (*part._parameters.values(), *part._buffers.values()):
                     self._look(tensor, depth + 1)
         elif isinstance(value, dict):
@@ -125,16 +127,19 @@ class Keeper:
 
 @contextmanager
 def exchanged(aliases: Sequence[tuple[Any, Any, int]], tensors: Mapping[int, Tensor]) -> Iterator[None]:
-    """Put other tensors where lists, dicts and objects hold a module's own (`Keeper.aliases`) for a while, by id."""
-    before = [(held, key, held[key]) for held, key, known in aliases if known in tensors]
-    for held, key, known in aliases:
-        if known in tensors:
-            held[key] = tensors[known]
+    """Put other tensors where lists, dicts and objects hold a module's own (`Keeper.aliases`) for a while, by id.
+
+    Where the module takes one away or puts another in its place, that is left.
+    """
+    swapped = [(held, key, held[key], tensors[known]) for held, key, known in aliases if known in tensors]
+    for held, key, _, other in swapped:
+        held[key] = other
     try:
         yield
     finally:
-        for held, key, own in before:
-            held[key] = own
+        for held, key, own, other in swapped:
+            if key in (held if isinstance(held, dict) else range(len(held))) and held[key] is other:
+                held[key] = own
 
 
 @contextmanager

@@ -240,6 +240,28 @@ class Held(nn.Module):
         return self.o(torch.tanh(x @ part if isinstance(part, torch.Tensor) else part(x)))
 
 
+def test_a_list_that_a_forward_empties_is_as_it_was():
+    def forward(s, x):
+        s.held.append(s.held.pop(0) * 1)
+        return x @ s.held.pop().T
+
+    net = zoo.Call(forward, o=nn.Linear(8, 4)).eval()
+    net.held = [net.o.weight]
+    losses = nvlib.monte_carlo(net, (X, Y), "rram", 0.3, chips=2, bits=8).loss
+    assert len(net.held) == 1 and net.held[0] is net.o.weight and losses[0] != losses[1]
+
+
+def test_a_layer_in_a_list_that_shares_a_parameter_has_the_chip_s():
+    net = zoo.Call(lambda s, x: s.o(torch.tanh(s.held[0](x))), a=nn.Linear(8, 8), o=nn.Linear(8, 4)).eval()
+    net.held = [nn.Linear(8, 8)]
+    net.held[0].weight = net.a.weight
+    chips = nvlib.program(net, "rram", 0.3, index=range(2), bits=8)
+    bare = torch.stack([F.linear(torch.tanh(F.linear(X, a, net.held[0].bias)), o, net.o.bias)
+                        for a, o in zip(chips["a.weight"], chips["o.weight"], strict=True)])  # fmt: skip
+    torch.testing.assert_close(nvlib.forward(net, chips, X), bare)
+    assert net.held[0].weight is net.a.weight
+
+
 def buffered():
     layer = nn.Linear(8, 8)
     w = layer.weight.detach()
@@ -248,14 +270,16 @@ def buffered():
     return layer
 
 
-HELD = {"[nn.Linear]": "held[0].weight", "matrix": "held", "buffer": "held.weight", "registered": None}
+HELD = {"[nn.Linear]": "held[0].weight", "matrix": "held", "expanded": "held", "buffer": "held.weight",
+        "registered": None}  # fmt: skip
 
 
 @pytest.mark.parametrize("kind", HELD)
 def test_a_matrix_that_is_no_parameter_is_said_to_be_without_noise(kind):
     torch.manual_seed(0)
-    held = {"[nn.Linear]": [nn.Linear(8, 8)], "matrix": torch.randn(8, 8), "buffer": buffered(),
-            "registered": nn.Linear(8, 8)}[kind]  # fmt: skip
+    held = {"[nn.Linear]": [nn.Linear(8, 8)], "matrix": torch.randn(8, 8),
+            "expanded": torch.randn(8).expand(8, 8),
+            "buffer": buffered(), "registered": nn.Linear(8, 8)}[kind]  # fmt: skip
     net = Held(held).eval()
     kept = copy.deepcopy(net)
     with warnings.catch_warnings(record=True) as said:

@@ -159,13 +159,13 @@ def verifying() -> None:
 
 @st.cache_data(max_entries=20, show_spinner="Counting")
 def counted(
-    network: str, classes: int, device: str, sigma_d: float, reference: str, mapping: str, periphery: str
+    network: str, classes: int, device: str, sigma_d: float, reference: str, mapping: str, range: str, periphery: str
 ) -> tuple:
     """Return layers, writing costs and TSB's designs of a network, and what the numbers leave out."""
     from nvlib import Crossbar, hardware, models
 
     model = models.build(network, classes=classes)
-    accelerator = hardware.Accelerator.of(Crossbar(device, mapping=mapping, periphery=periphery))
+    accelerator = hardware.Accelerator.of(Crossbar(device, mapping=mapping, range=range, periphery=periphery))
     found = hardware.estimate(model, accelerator=accelerator)
     written = hardware.programming(model, accelerator=accelerator, device=device, sigma_d=sigma_d, reference=reference)
     return found.layers, found.totals, written, hardware.table1(), hardware.LIMITS
@@ -183,7 +183,7 @@ def hardware() -> None:
     preset = array.PRESETS.get(periphery)
     st.caption(f"`{array.get(periphery)}`" + (f" · {preset.source}; {preset.note}" if preset else ""))
     layers, totals, written, designs, limits = counted(
-        network, classes, query.device, query.sigma_d, query.reference, query.mapping, periphery
+        network, classes, query.device, query.sigma_d, query.reference, query.mapping, query.range, periphery
     )
     tiles = st.columns(4)
     for tile, (label, value, text) in zip(tiles, (
@@ -197,7 +197,8 @@ def hardware() -> None:
     common.figure(
         figures.hardware_layers(layers), "layers", table=layers, note=f"counted, nothing is simulated. {limits}",
         code=f"from nvlib import Crossbar\n{start}model = models.build({network!r}, classes={classes})\n"
-        f"crossbar = Crossbar({query.device!r}, mapping={query.mapping!r}, periphery={periphery!r})\n"
+        f"crossbar = Crossbar({query.device!r}, mapping={query.mapping!r}, range={query.range!r},\n"
+        f"                    periphery={periphery!r})\n"
         "chip = hardware.Accelerator.of(crossbar)\n"
         "figures.hardware_layers(hardware.estimate(model, accelerator=chip).layers)",
     )  # fmt: skip
