@@ -58,10 +58,10 @@ def stored(tmp_path_factory):
     (root / "more").mkdir()
     two = deployed()
     one = two[two["deployment"] == "tsb"].assign(run="other", deployment_parameters='{"channels":1}')
-    mended = pd.concat([one, two.assign(method="none", run=two["run"] + "none"), one.assign(method="none", run="no")])
+    chips = pd.concat([one, two.assign(method="none", run=two["run"] + "none"), one.assign(method="none", run="no")])
     plain = tidy(methods=("gaussian",), sigmas=(0.2,), chips=20, seeds=1, epochs=2)
     tiled = [plain.assign(periphery=text, run=plain["run"] + text) for text in ("", "adc_bits=4", "adc_bits=5")]
-    parts = [tidy(chips=20, seeds=1, epochs=1), mended, tidy(chips=10, network=OWN), *tiled]
+    parts = [tidy(chips=20, seeds=1, epochs=1), chips, tidy(chips=10, network=OWN), *tiled]
     rows = pd.concat(parts, ignore_index=True).fillna({"periphery": ""})
     rows[["deployment", "deployment_parameters"]] = rows[["deployment", "deployment_parameters"]].fillna("")
     rows.to_parquet(root / "more" / "samples.parquet")

@@ -33,7 +33,7 @@ def choices():
 
 
 CHOICES = choices()
-MENDED = TABLE[(TABLE["deployment"] != "") & (TABLE["effects"] == "")]
+DEPLOYED = TABLE[(TABLE["deployment"] != "") & (TABLE["effects"] == "")]
 
 
 def usual(rows):
@@ -136,14 +136,14 @@ def test_other_pages_stand_what_ships(page):
         assert {key: getattr(query, key) for key in choice} == choice and query.method == tuple(moved["method"])
 
 
-MENDED_AT = ("network", "mapping", "device")
+DEPLOYED_AT = ("network", "mapping", "device")
 
 
-@pytest.mark.parametrize("place", sorted(set(MENDED[list(MENDED_AT)].astype(str).itertuples(index=False, name=None))))
+@pytest.mark.parametrize("place", sorted(set(DEPLOYED[[*DEPLOYED_AT]].astype(str).itertuples(index=False, name=None))))
 def test_deployed_chips_are_shown_wherever_some_ship(place):
     """Where no model without noise ships, the distance to it cannot be drawn: the page says so, beside the numbers."""
-    where = dict(zip(MENDED_AT, place, strict=True))
-    held = MENDED[(MENDED[list(MENDED_AT)].astype(str) == list(place)).all(axis=1)]
+    where = dict(zip(DEPLOYED_AT, place, strict=True))
+    held = DEPLOYED[(DEPLOYED[list(DEPLOYED_AT)].astype(str) == list(place)).all(axis=1)]
     at = launched()
     at.query_params.update(where, sigma_d=str(held["sigma_d"].max()), method=sorted(held["method"].unique()))
     at = at.run().switch_page("views/deploy.py").run()

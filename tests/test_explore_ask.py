@@ -59,7 +59,7 @@ def test_a_matched_training_is_like_the_stored_ones(table):
     assert json.loads(json.dumps(training.parameters)) in [record["parameters"] for record in like]
 
 
-def test_mended_chips_are_set_as_the_stored_ones_and_have_their_ideal(table):
+def test_deployed_chips_are_set_as_the_stored_ones_and_have_their_ideal(table):
     """Of a stored model on another device; the ideal is the accuracy of the model trained without noise."""
     query = Query(device="sonos", sigma_d=1.0, method=("gaussian",), protocol="swept", train_sigma_d=0.2)
     asked = ask.deployed(query, "gaussian", table, ["write_verify", "tsb"], chips=10)

@@ -39,6 +39,9 @@ def test_the_life_that_ships_is_shown_stage_by_stage():
     assert stages["stage"].tolist() == ["weights", "programmed", "drift:time=86400", "read:time=86400"]
     assert stages["chips"].tolist() == [1, 100, 100, 100]
     assert stages["mean"].diff().iloc[1:].to_numpy() == pytest.approx(-stages["lost"].iloc[1:].to_numpy())
+    half = table[(table["training"] == training) & (table["effects"] == "") & (table["chip"] < 20)]
+    doubled = pd.concat([table[table["training"] == training], half.assign(precision="bf16", run="half")])
+    pd.testing.assert_frame_equal(life.stages(doubled, training, query, life.chain("pcm", on, 86_400.0)), stages)
     along = life.along(table, training, query, on)
     assert along["value"].tolist() == list(life.TIMES) and along["mean"].is_monotonic_decreasing
     assert "programming" in figures.setting_curves(along).layout.title.text and figures.waterfall(stages).data
@@ -71,7 +74,8 @@ def test_circuits_are_the_last_stage_of_a_life(trained, mnist):
         parts.append(pd.DataFrame({"accuracy": found.accuracy, "chip": found.index, "effects": text,
                                    "periphery": through, "sigma_d": 0.1}))  # fmt: skip
     rows = pd.concat(parts).assign(training="t", deployment="", chip_seed=0, images=100, device="rram", range="max",
-                                   reference="full_scale", mapping="differential")  # fmt: skip
+                                   reference="full_scale", mapping="differential", device_numbers="",
+                                   precision="float32")  # fmt: skip
     query = explore.Query(sigma_d=0.1, periphery=periphery, k=30)
     stages = life.stages(rows, "t", query, chain)
     assert stages["stage"].tolist() == ["programmed", *chain, f"periphery:{periphery}"]

@@ -29,12 +29,12 @@ def through(rows, *peripheries):
 
 def made(**fixed):
     return tidy(methods=("gaussian",), sigmas=(0.1,), chips=5, seeds=1, **fixed).assign(
-        deployment="", effects="", range="max", device_numbers=""
+        deployment="", effects="", range="max", device_numbers="", precision="float32"
     )
 
 
-def test_both_networks_that_ship_are_places_with_their_settings(table):
-    known = tiles.places(table)
+def test_both_networks_that_ship_are_configurations_with_their_settings(table):
+    known = tiles.configurations(table)
     names = list(known)
     assert names[0] == "LeNet on MNIST, Gauss at 0.1, RRAM at sigma_d = 0.1" and any("VGG-8" in n for n in names)
     for name, setting in tiles.SETTINGS.items():
@@ -42,7 +42,7 @@ def test_both_networks_that_ship_are_places_with_their_settings(table):
         values = ["ideal" if value is None else str(value) for value in setting.values]
         assert swept["value"].tolist() == ["exact", *values] and set(swept["chips"]) == {20}
         assert swept["lost"].iloc[1:].to_numpy() == pytest.approx((swept["mean"][0] - swept["mean"][1:]).to_numpy())
-        words = tiles.said(known[names[0]], name, tiles.held(table, known[names[0]], name))
+        words = tiles.caption(known[names[0]], name, tiles.chips(table, known[names[0]], name))
         title = figures.setting_curves(swept, words).layout.title.subtitle.text.replace("<br>", " ")
         assert "1,000 test images" in title and "20 chips" in title and setting.words.split(",")[0] in title
     narrow = next(place for name, place in known.items() if "VGG-8" in name)
@@ -50,7 +50,7 @@ def test_both_networks_that_ship_are_places_with_their_settings(table):
 
 
 def test_a_setting_is_what_a_sweep_of_the_same_chips_gives(table):
-    place = next(iter(tiles.places(table).values()))
+    place = next(iter(tiles.configurations(table).values()))
     rows = table[(table["training"] == place["training"]) & (table["sigma_d"] == 0.1) & (table["images"] == 1000)]
     for name in ("Bits of an ADC", "Rows with wires"):
         setting = tiles.SETTINGS[name]
@@ -66,14 +66,15 @@ def test_chips_on_other_images_or_cells_are_never_mixed():
     all_ = through(rows.assign(run="all"), "adc_bits=4", "adc_bits=6")
     other = through(rows.assign(device_numbers="0123abcd", run="other"), "adc_bits=4", "adc_bits=6")
     bare = rows.assign(periphery="adc_bits=4", effects="read", run="bare")  # without exact products beside
-    table = pd.concat([few, all_, other, bare], ignore_index=True)
-    known = tiles.places(table)
+    half = through(rows.assign(images=1000, precision="bf16", run="half"), "adc_bits=4")
+    table = pd.concat([few, all_, other, bare, half], ignore_index=True)
+    known = tiles.configurations(table)
     assert len(known) == 2 and any("0123abcd" in name for name in known)
-    place = tiles.place(rows["training"].iloc[0], tiles.query(next(iter(known.values()))))
+    place = tiles.configuration(rows["training"].iloc[0], tiles.query(next(iter(known.values()))))
     assert place in known.values()
     swept = tiles.sweep(table, place, "Bits of an ADC")
     assert swept["value"].tolist() == ["exact", "4", "6", "8"] and swept["lost"].tolist() == [0, 1, 2, 3]
-    assert tiles.held(table, place, "Bits of an ADC")["images"].unique().tolist() == [1000]  # most values
+    assert tiles.chips(table, place, "Bits of an ADC")["images"].unique().tolist() == [1000]  # most values
     assert tiles.lacking(table, place, "Bits of an ADC") == [
         "adc_bits=3", "adc_bits=5", "adc_bits=7", "default", "adc_bits=none"
     ]  # fmt: skip
@@ -83,7 +84,7 @@ def test_chips_on_other_images_or_cells_are_never_mixed():
 
 def test_what_is_asked_for_is_chips_of_the_stored_model(table):
     """Of a network trained on few images too, whose study must say so."""
-    for place in list(tiles.places(table).values())[:2]:
+    for place in list(tiles.configurations(table).values())[:2]:
         lacking = tiles.lacking(table, place, "Resistance of a wire")
         asked = ask.aged(place["training"], tiles.query(place), [""], peripheries=lacking, chips=5, store=STORE)
         study = Study.of(asked.studies[0])

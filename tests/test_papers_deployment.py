@@ -1,4 +1,4 @@
-"""Chips mended one by one: distances and parameters of a block on a made-up store, tables of what ships."""
+"""Chips deployed one by one: distances and parameters of a block on a made-up store, tables of what ships."""
 
 import json
 import math
@@ -47,8 +47,8 @@ def ship(target, samples):
         records[digest(training)] = {"record": vars(training)}
         said = describe(digest(evaluation), vars(training), vars(evaluation))
         scores = {"chip": np.arange(len(accuracy)), "accuracy": accuracy, "loss": 1.0, "ekl": 0.1}
-        mended_ = {"before": before, "cells": 100, "verified": 4, "pulses": 100, "passes": 640, "seconds": 1.0}
-        more = mended_ | {"deployment_parameters": json.dumps(changed, sort_keys=True)} if deployment else {}
+        costs = {"before": before, "cells": 100, "verified": 4, "pulses": 100, "passes": 640, "seconds": 1.0}
+        more = costs | {"deployment_parameters": json.dumps(changed, sort_keys=True)} if deployment else {}
         parts.append(pd.DataFrame({**said, **scores, **more}))
     home = target / "made-up"
     home.mkdir(parents=True)

@@ -24,7 +24,7 @@ PAGES = {  # the file's name in views/; the first one opens
     "device_lab": Page("Device lab", "memory", "bring a device of yours"),
     "life": Page("Life", "schedule", "follow a chip as it ages"),
     "tiles": Page("Array", "grid_on", "put tiles, converters and wires round a chip"),
-    "deploy": Page("Deploy", "build", "mend a chip after it is programmed"),
+    "deploy": Page("Deploy", "build", "verify, retrain or calibrate a programmed chip"),
     "run": Page("Run", "play_circle", "run a study"),
     "reproduce": Page("Reproduce", "fact_check", "check what the papers claim"),
 }

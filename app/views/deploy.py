@@ -59,8 +59,8 @@ def one_setting(rows: pd.DataFrame) -> pd.DataFrame:
 def wins() -> None:
     """Show stored chips with and without each deployment method."""
     st.markdown(
-        "A chip can be mended after it is programmed: write **all** its cells until they are right, only the weights "
-        "that matter (**SWIM**), retrain its **last layers**, or add a small block that all layers share (**TSB**)."
+        "What can be done to a programmed chip: write **all** its cells until they are right, only the weights that "
+        "matter (**SWIM**), retrain its **last layers**, or add a small block that all layers share (**TSB**)."
     )
     rows = common.deployed(query)
     if rows.empty:

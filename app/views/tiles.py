@@ -27,7 +27,7 @@ def own() -> dict[str, Any]:
     labels = compute.labels(found)
     label = common.choice(st.selectbox, "Model", "tiles_model", list(labels), compute.near(found, query),
                           "Stored trainings of the sidebar's network, data set and methods.")  # fmt: skip
-    return tiles.place(labels[label], query)
+    return tiles.configuration(labels[label], query)
 
 
 def nearest() -> str:
@@ -40,13 +40,13 @@ def nearest() -> str:
 
 def offer() -> None:
     """Offer what is not stored of the setting, on all test images of the model's data."""
-    lacking = tiles.lacking(common.stored(), place, setting)
-    if place["device_numbers"] or not lacking:
-        return
-    wanted = ask.aged(place["training"], tiles.query(place), [place["effects"]], peripheries=lacking, chips=CHIPS)
+    lacking = tiles.lacking(common.stored(), chosen, setting)
     if table.empty:
-        st.info(f"**Not computed yet for these chips**: {setting}, {held.words}.",
-                icon=":material/hourglass_empty:")  # fmt: skip
+        st.info(f"**Not computed yet for these chips**: {setting}, {held.words}.", icon=":material/hourglass_empty:")
+    if chosen["device_numbers"] or not lacking:  # a device of one's own may have other numbers by now
+        return
+    wanted = ask.aged(chosen["training"], tiles.query(chosen), [chosen["effects"]], peripheries=lacking, chips=CHIPS)
+    if table.empty:
         offered(wanted, query)
         return
     with st.expander("The same on all test images", icon=":material/hourglass_empty:"):
@@ -59,23 +59,23 @@ st.markdown(
     "Inputs reach the arrays through DACs, each column of each tile is summed in the analogue and passes an ADC, and "
     "currents flow through wires. What these cost is measured on *the same chips*, against exact products."
 )
-known = tiles.places(common.stored())
+known = tiles.configurations(common.stored())
 label = common.choice(st.selectbox, "Network and chips", "tiled", [*known, OWN], nearest(),
                       "Those that are stored through tiles, or a stored model on the sidebar's chips.")  # fmt: skip
 setting = common.choice(st.segmented_control, "What is varied", "setting_of", list(tiles.SETTINGS),
                         next(iter(tiles.SETTINGS)), "All else stays as it is.", required=True)  # fmt: skip
-place, held = own() if label == OWN else known[label], tiles.SETTINGS[setting]
-table = tiles.sweep(common.stored(), place, setting, query.k)
+chosen, held = own() if label == OWN else known[label], tiles.SETTINGS[setting]
+table = tiles.sweep(common.stored(), chosen, setting, query.k)
 if table.empty:
     offer()
 else:
-    rows = tiles.held(common.stored(), place, setting)
-    note = tiles.said(place, setting, rows)
+    rows = tiles.chips(common.stored(), chosen, setting)
+    note = tiles.caption(chosen, setting, rows)
     common.figure(
         figures.setting_curves(table, note), "circuits", table=table, note=tiles.losses(table),
         chips=rows[rows["periphery"].isin(["", *(t for t in table["periphery"] if t != "none")])],
         code="from nvlib import figures, results\nfrom nvlib.explore import tiles\n\n"
-        f"place = {place!r}\ntable = tiles.sweep(results(), place, {setting!r}, k={query.k!r})\n"
+        f"chosen = {chosen!r}\ntable = tiles.sweep(results(), chosen, {setting!r}, k={query.k!r})\n"
         f"figures.setting_curves(table, {note!r})",
     )  # fmt: skip
     offer()

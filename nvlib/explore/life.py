@@ -84,11 +84,16 @@ def stages_of(effects: Sequence[str]) -> list[str]:
 def held(
     table: pd.DataFrame, training: str, query: Query, deployment: str = "", images: int | None = None
 ) -> pd.DataFrame:
-    """Return the stored chips of a training on a device at a sigma_d, on most images, whatever befell them."""
+    """Return the stored chips of a training on a device at a sigma_d, on most images, whatever befell them.
+
+    Of several precisions those of the one that most have; the device is nvlib's own.
+    """
     keep = (table["training"] == training) & (table["deployment"] == deployment) & (table["chip_seed"] == 0)
+    keep &= table["device_numbers"] == ""
     for column in ("device", "sigma_d", "reference", "mapping", "range", "periphery"):
         keep &= table[column] == getattr(query, column)
-    return table[keep & (table["images"] == (images or table.loc[keep, "images"].max()))]
+    rows = table[keep & (table["images"] == (images or table.loc[keep, "images"].max()))]
+    return rows[rows["precision"] == rows["precision"].value_counts().idxmax()] if len(rows) else rows
 
 
 def stages(table: pd.DataFrame, training: str, query: Query, effects: Sequence[str]) -> pd.DataFrame:

@@ -1,7 +1,7 @@
 """Chips through tiles, converters and wires as a choice: whose chips, which setting, and the stored ones that show it.
 
-A *place* is one model on the chips of one crossbar, its periphery apart: a training, a device at a sigma_d, what befell
-it. `SETTINGS` are what one asks of a place: a field of the periphery, its values, and all that stays as it is.
+A *configuration* is one model on the chips of one crossbar, its periphery apart: a training, a device at a sigma_d,
+what befell it. `SETTINGS` are what one asks of it: a field of the periphery, its values, and all that stays as it is.
 
 >>> from nvlib.explore import tiles
 >>> tiles.SETTINGS["Bits of an ADC"].texts()[:2]
@@ -24,9 +24,9 @@ from nvlib.explore.query import Query
 
 _WIRES = "input_bits=none,adc_bits=none,on_resistance=6000"
 _ROWS = (32, 64, 128, 256, 512)
-# columns of the table of results that make a place
-PLACE = ("network", "dataset", "training", "device", "device_numbers", "sigma_d", "reference", "mapping", "range",
-         "effects")  # fmt: skip
+# columns of the table of results that make a configuration
+COLUMNS = ("network", "dataset", "training", "device", "device_numbers", "sigma_d", "reference", "mapping", "range",
+           "effects")  # fmt: skip
 _SAID = ("method", "train_sigma_d", "train_seed")  # of its training, in its label
 
 
@@ -64,8 +64,8 @@ SETTINGS = {
 }  # fmt: skip
 
 
-def places(table: pd.DataFrame) -> dict[str, dict[str, Any]]:
-    """Return whose chips are stored through circuits and with exact products beside: label -> columns of `PLACE`.
+def configurations(table: pd.DataFrame) -> dict[str, dict[str, Any]]:
+    """Return whose chips are stored through circuits and with exact products beside: label -> columns of `COLUMNS`.
 
     Those with most peripheries come first.
 
@@ -74,17 +74,18 @@ def places(table: pd.DataFrame) -> dict[str, dict[str, Any]]:
     """
     rows = table[(table["deployment"] == "") & (table["chip_seed"] == 0)]
     rows = rows[rows["training"].isin(rows.loc[rows["periphery"] != "", "training"].unique())]
-    keys = [*PLACE, *_SAID]
+    keys = [*COLUMNS, *_SAID]
     found = rows[[*keys, "periphery"]].drop_duplicates().astype(object)
     counts = found.groupby(keys)["periphery"].agg(n="nunique", exact=lambda held: (held == "").any()).reset_index()
     counts = counts[counts["exact"] & (counts["n"] > 2)].sort_values("n", ascending=False, kind="stable")
     labels = [_label(row) for row in counts.itertuples()]
-    return {label + ("" if labels.count(label) == 1 else f" ({row['training'][:8]})"): {key: row[key] for key in PLACE}
-            for label, (_, row) in zip(labels, counts.iterrows(), strict=True)}  # fmt: skip
+    alone = [label if labels.count(label) == 1 else f"{label} ({training[:8]})"
+             for label, training in zip(labels, counts["training"], strict=True)]  # fmt: skip
+    return dict(zip(alone, counts[list(COLUMNS)].to_dict("records"), strict=True))
 
 
 def _label(row: Any) -> str:
-    """Return a place as a reader chooses it: what is not as usual is said."""
+    """Return a configuration as a reader chooses it: what is not as usual is said."""
     usual = {"reference": "full_scale", "mapping": "differential", "range": "max", "effects": "", "device_numbers": ""}
     more = [str(getattr(row, key)) for key, value in usual.items() if getattr(row, key) != value]
     trained = figures.style(row.method).label + (f" at {row.train_sigma_d:g}" if row.train_sigma_d else "")
@@ -92,38 +93,38 @@ def _label(row: Any) -> str:
                       f"{figures.name(row.device)} at sigma_d = {row.sigma_d:g}", *more])  # fmt: skip
 
 
-def said(place: Mapping[str, Any], name: str, rows: pd.DataFrame) -> str:
+def caption(of: Mapping[str, Any], name: str, rows: pd.DataFrame) -> str:
     """Return in words which model under which conditions a figure of a setting shows.
 
     Args:
-        place: of `places`.
+        of: one of `configurations`.
         name: of `SETTINGS`.
         rows: the chips that it is of.
     """
     known = rows.iloc[0]
     images = f"{known['images']:,} test images"
-    return ", ".join([_label(pd.Series({**known[list(_SAID)], **place})), SETTINGS[name].words, images])
+    return ", ".join([_label(pd.Series({**known[list(_SAID)], **of})), SETTINGS[name].words, images])
 
 
-def place(training: str, query: Query) -> dict[str, Any]:
-    """Return the place of a training on the chips of a query."""
+def configuration(training: str, query: Query) -> dict[str, Any]:
+    """Return the configuration of a training on the chips of a query."""
     own = {"training": training, "device_numbers": ""}
-    return {key: own[key] if key in own else getattr(query, key) for key in PLACE}
+    return {key: own[key] if key in own else getattr(query, key) for key in COLUMNS}
 
 
-def query(place: Mapping[str, Any]) -> Query:
-    """Return the query of a place's chips."""
-    return Query(**{key: value for key, value in place.items() if key not in ("training", "device_numbers")})
+def query(of: Mapping[str, Any]) -> Query:
+    """Return the query of a configuration's chips."""
+    return Query(**{key: value for key, value in of.items() if key not in ("training", "device_numbers")})
 
 
-def held(table: pd.DataFrame, place: Mapping[str, Any], name: str) -> pd.DataFrame:
-    """Return the stored chips of a place that show a setting, exact products with them.
+def chips(table: pd.DataFrame, of: Mapping[str, Any], name: str) -> pd.DataFrame:
+    """Return the stored chips of a configuration that show a setting, exact products with them.
 
-    Of several numbers of test images the one that most values have; of several alike the largest.
+    Of several numbers of test images the one that most values have, of several alike the largest; of one precision.
 
     Args:
         table: from `nvlib.store.results`.
-        place: of `places`.
+        of: one of `configurations`.
         name: of `SETTINGS`.
 
     Raises:
@@ -131,29 +132,34 @@ def held(table: pd.DataFrame, place: Mapping[str, Any], name: str) -> pd.DataFra
     """
     if name not in SETTINGS:
         raise unknown("setting", name, SETTINGS)
+    rows = _chips(table, of)
+    rows = rows[rows["periphery"].isin(["", *SETTINGS[name].texts()])]
+    parts = [(part["periphery"].nunique(), *key, part)
+             for key, part in rows.groupby(["images", "precision"], observed=True) if (part["periphery"] == "").any()]
+    return max(parts, key=lambda held: held[:-1])[-1] if parts else rows[:0]
+
+
+def _chips(table: pd.DataFrame, of: Mapping[str, Any]) -> pd.DataFrame:
+    """Return the stored chips of a configuration as programmed, of seed 0, through whatever."""
     keep = (table["deployment"] == "") & (table["chip_seed"] == 0)
-    for column, value in place.items():
+    for column, value in of.items():
         keep &= table[column] == value
-    rows = table[keep & table["periphery"].isin(["", *SETTINGS[name].texts()])]
-    counts = rows.astype({"periphery": object}).groupby("images")["periphery"].nunique()
-    exact = set(rows.loc[rows["periphery"] == "", "images"])
-    ranked = sorted(((counts[images], images) for images in counts.index if images in exact), reverse=True)
-    return rows[rows["images"] == ranked[0][1]] if ranked else rows[:0]
+    return table[keep]
 
 
-def sweep(table: pd.DataFrame, place: Mapping[str, Any], name: str, k: float = 1) -> pd.DataFrame:
+def sweep(table: pd.DataFrame, of: Mapping[str, Any], name: str, k: float = 1) -> pd.DataFrame:
     """Return the table of a setting as `nvlib.sweep` gives it, from stored chips; no row where not two values have any.
 
     Args:
         table: from `nvlib.store.results`.
-        place: of `places`.
+        of: one of `configurations`.
         name: of `SETTINGS`.
         k: percentile of the KPP.
 
     Raises:
         InputError: for a setting that is none.
     """
-    rows = held(table, place, name).astype({"periphery": object})
+    rows = chips(table, of, name).astype({"periphery": object})
     if rows["periphery"].nunique() < 3:
         return pd.DataFrame()
     return stored(rows, field=SETTINGS[name].field, base=SETTINGS[name].base, k=k)
@@ -166,11 +172,8 @@ def losses(swept: pd.DataFrame) -> str:
     return "points of mean accuracy lost, paired with exact products, 95 %: " + ", ".join(each)
 
 
-def lacking(table: pd.DataFrame, place: Mapping[str, Any], name: str) -> list[str]:
+def lacking(table: pd.DataFrame, of: Mapping[str, Any], name: str) -> list[str]:
     """Return the peripheries of a setting that are not stored on as many test images as its model ever saw."""
-    rows = table[(table["training"] == place["training"]) & (table["deployment"] == "") & (table["chip_seed"] == 0)]
-    rows = rows[rows["images"] == rows["images"].max()]
-    for column, value in place.items():
-        rows = rows[rows[column] == value]
-    there = set(rows["periphery"].unique())
+    rows, known = _chips(table, of), _chips(table, {"training": of["training"]})
+    there = set(rows.loc[rows["images"] == known["images"].max(), "periphery"])
     return [text for text in ("", *SETTINGS[name].texts()) if text not in there]
