@@ -282,6 +282,9 @@ def test_deploy_charges_for_the_circuits_that_accuracy_is_computed_with(app):
         assert any(array.PRESETS[name].source in c.value for c in at.caption)
     assert len(set(seen.values())) == 4 and chip.columns == 256
     assert seen["neurosim"] == hardware.estimate(model).totals["energy"]  # as it was before there was a choice
+    assert not at.dataframe[0].value["scalings"].any()
+    at = sound(at.selectbox(key="range").set_value("deviations:2.5/channel").run())
+    assert at.dataframe[0].value["scalings"].any() and "range='deviations:2.5/channel'" in at.code[0].value
 
 
 def test_reproduce_shows_claims_commands_and_notebook(app, common):
