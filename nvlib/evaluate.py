@@ -29,7 +29,7 @@ from torch import Tensor, nn
 from torch.nn.functional import cross_entropy
 from tqdm.auto import tqdm
 
-from nvlib import circuits, felt, population, probe
+from nvlib import circuits, noise_coverage, population, probe
 from nvlib.conditions import LEFT_OUT, Conditions, Crossbar, as_crossbar
 from nvlib.copies import private
 from nvlib.crossbar import readings
@@ -110,7 +110,7 @@ def blocks(
     owner, model = model, private(model).to(on)
     if look:
         probe.inspect(model, split, owner=owner)
-        felt.watch(owner, model, split.x, crossbar, seed)
+        noise_coverage.watch(owner, model, split.x, crossbar, seed)
     alike = crossbar.sigma_d == 0 and not crossbar.effects  # every chip is the quantised model: compute one, repeat it
     programmed: Callable[..., Iterator[dict[str, Tensor]]] = partial(readings, model, crossbar)
     if (periphery := crossbar.periphery) is not None:

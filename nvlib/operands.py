@@ -63,7 +63,7 @@ def changed(model: nn.Module, names: Collection[str]) -> list[str]:
         try:
             with torch.no_grad(), functional.evaluating(part), torch.random.fork_rng([]), _Operands() as operands:
                 functional.call(part, {"weight": moved}, x)
-        except Exception:  # a layer that does not run alone; the whole network's run says whether it is felt
+        except Exception:  # a layer that does not run alone; the whole network's run says whether it matters
             continue
         like = [a for a in operands.found if a.numel() == w.numel()]
         if like and not any(_same(a, moved) for a in like):

@@ -9,7 +9,8 @@ process in one of two ways:
 
 To name a file, or to install a package, is to agree that it runs with one's own rights. What lies in a folder of
 results is data and never run. A record holds the SHA-256 of the file and of modules of one's own that it imports
-(`code_of`, `nvlib.beside`), so an edited method or helper is another method, and the run keeps their text (`texts`).
+(`code_of`, `nvlib.local_imports`), so an edited method or helper is another method, and the run keeps their text
+(`texts`).
 
 >>> from nvlib import methods, plugins
 >>> plugins.code_of(methods.METHODS["rc"]) is None  # nvlib's own has no digest
@@ -33,9 +34,9 @@ from pathlib import Path
 from types import ModuleType
 from typing import Any
 
-from nvlib import beside, catalogue, code
-from nvlib.beside import Beside
+from nvlib import catalogue, code, local_imports
 from nvlib.errors import InputError
+from nvlib.local_imports import LocalModule
 
 GROUP = "nvlib.plugins"  # of entry points
 _PREFIX = "nvlib_plugin_"
@@ -66,14 +67,14 @@ class Source:
         text: all of it.
         sha256: of its bytes; where it imports modules of the user's own, of its and their SHA-256.
         module: the name of the module that it was run as.
-        beside: modules of the user's own that it imports, and that they import.
+        imports: modules of the user's own that it imports, and that they import.
     """
 
     path: str
     text: str
     sha256: str
     module: str
-    beside: tuple[Beside, ...] = ()
+    imports: tuple[LocalModule, ...] = ()
 
     @property
     def name(self) -> str:
@@ -88,7 +89,7 @@ class Source:
     @property
     def texts(self) -> dict[str, str]:
         """Return the texts of what it imports of the user's own, by where they lie beside it."""
-        return {each.place: each.text for each in self.beside}
+        return {each.relative: each.text for each in self.imports}
 
     def network(self, factory: str) -> str:
         """Return the name in records of a network of it: ``own:mine.small@0f1e2d3c4b5a6978``."""
@@ -116,7 +117,7 @@ def load(path: str | Path) -> Source:
         linecache.cache[found.path] = len(found.text), None, found.text.splitlines(keepends=True), found.path
         sys.modules[found.module] = module  # dataclasses and torch.export look a class's module up
         try:
-            with watched(found, "it"), contextlib.redirect_stdout(sys.stderr), beside.serving(found.beside):
+            with watched(found, "it"), contextlib.redirect_stdout(sys.stderr), local_imports.serving(found.imports):
                 exec(compile(found.text, found.path, "exec", dont_inherit=True), module.__dict__)
             _held[found.module] = found
             _refuse_ours()
@@ -137,8 +138,8 @@ def read(file: Path, module: str | None = None) -> Source:
     Raises:
         InputError: if one of them cannot be read, or is no text.
     """
-    content, text = beside.read(file)
-    digest, found = hashlib.sha256(content).hexdigest(), beside.found(file, text, module)
+    content, text = local_imports.read(file)
+    digest, found = hashlib.sha256(content).hexdigest(), local_imports.collect(file, text, module)
     if found:
         lines = [digest, *(f"{each.module} {hashlib.sha256(each.text.encode()).hexdigest()}" for each in found)]
         digest = hashlib.sha256("\n".join(lines).encode()).hexdigest()
@@ -205,11 +206,11 @@ def code_of(kind: type) -> str | None:
 def texts(*kinds: type) -> dict[str, dict[str, Any]] | None:
     """Return what a run keeps of the files that classes come from: by file name, SHA-256 and text; None for none.
 
-    ``beside`` has the texts of the user's own modules that they import, where there are any.
+    ``imports`` has the texts of the user's own modules that they import, where there are any.
     """
     found = [source for kind in kinds if (source := source_of(kind))]
     return {
-        Path(s.path).name: {"sha256": s.sha256, "text": s.text, **({"beside": s.texts} if s.beside else {})}
+        Path(s.path).name: {"sha256": s.sha256, "text": s.text, **({"imports": s.texts} if s.imports else {})}
         for s in found
     } or None
 

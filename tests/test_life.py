@@ -216,7 +216,7 @@ def test_read_noise_that_is_read_once_is_one_draw(trained, few):
 
 
 def test_chips_that_are_dead_of_age_do_not_make_the_network_a_suspect(trained, few, recwarn):
-    """All cells stuck at high resistance: nothing is felt any more, and that is no fault of the module."""
+    """All cells stuck at high resistance: no noise reaches the outputs any more, and that is no fault of the module."""
     found = nvlib.monte_carlo(trained, few, Crossbar("rram", 0.1, effects=StuckCells(1.0, 0.0)), chips=2)
     assert found.accuracy[0] == found.accuracy[1] < 30
     assert not [w for w in recwarn if "does not change" in str(w.message)]

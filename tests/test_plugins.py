@@ -13,7 +13,7 @@ from typing import ClassVar
 import pytest
 
 import nvlib
-from nvlib import InputError, Study, beside, catalogue, launch, models, plugins
+from nvlib import InputError, Study, catalogue, launch, local_imports, models, plugins
 from nvlib.launch.job import new
 from nvlib.launch.lead import lead
 from nvlib.records import digest
@@ -40,7 +40,7 @@ def mine(tmp_path, monkeypatch):
     held = [(names, dict(names)) for names in (catalogue.METHODS, catalogue.NETWORKS, models.MODELS)]
     for name in ("_held", "_current", "_listed"):
         monkeypatch.setattr(plugins, name, {})
-    monkeypatch.setattr(beside._FINDER, "held", {})
+    monkeypatch.setattr(local_imports._FINDER, "held", {})
     yield path
     nvlib.METHODS.pop("louder", None)
     for names, before in held:
@@ -118,7 +118,7 @@ def late():
 def test_modules_that_a_file_imports_are_part_of_it(mine, tmp_path, monkeypatch):
     monkeypatch.chdir(ROOT)  # elsewhere
     alone = plugins.read(mine)
-    assert alone.sha256 == hashlib.sha256(mine.read_bytes()).hexdigest() and alone.beside == ()
+    assert alone.sha256 == hashlib.sha256(mine.read_bytes()).hexdigest() and alone.imports == ()
     mine.write_text(mine.read_text().replace("import nvlib\n", f"import nvlib\n{HELPED}", 1)
                     .replace("self.factor *", "FACTOR * late() * self.factor *"))  # fmt: skip
     (tmp_path / "parts").mkdir()
@@ -126,7 +126,7 @@ def test_modules_that_a_file_imports_are_part_of_it(mine, tmp_path, monkeypatch)
     (tmp_path / "parts" / "base.py").write_text("FACTOR = 1.0\n")
     (tmp_path / "deeper.py").write_text("import numpy\nless = lambda: 1.0\n")
     first = plugins.load(mine)
-    assert [each.module for each in first.beside] == ["deeper", "parts", "parts.base", "parts.scale"]
+    assert [each.module for each in first.imports] == ["deeper", "parts", "parts.base", "parts.scale"]
     assert set(first.texts) == {"deeper.py", "parts/__init__.py", "parts/base.py", "parts/scale.py"}
     method = nvlib.METHODS["louder"]
     names = sys.modules[method.__module__]
@@ -141,7 +141,7 @@ def test_modules_that_a_file_imports_are_part_of_it(mine, tmp_path, monkeypatch)
     plugins._held.clear(), plugins._current.clear()  # a job in a process of its own, with what it was started with
     assert lead(job).state == "done"
     kept = where.about(digest(before))["code"]["mine.py"]
-    assert kept["sha256"] == before.code and kept["beside"]["parts/base.py"] == "FACTOR = 1.0\n"
+    assert kept["sha256"] == before.code and kept["imports"]["parts/base.py"] == "FACTOR = 1.0\n"
     (tmp_path / "deeper.py").write_text("less = lambda: 1 / 0\n")
     assert plugins.load(mine).sha256 not in (before.code, after.code)
     with pytest.raises(ZeroDivisionError):
@@ -154,7 +154,7 @@ def test_a_helper_that_fails_is_said_and_mended(mine, tmp_path):
     with pytest.raises(plugins.Broken, match="ZeroDivisionError"):
         plugins.load(mine)
     (tmp_path / "faulty.py").write_text("import faulty\n")  # itself
-    assert [each.module for each in plugins.load(mine).beside] == ["faulty"]
+    assert [each.module for each in plugins.load(mine).imports] == ["faulty"]
     (tmp_path / "faulty.py").write_bytes(b"\xff")
     with pytest.raises(InputError, match=r"faulty\.py is not text in UTF-8"):
         plugins.load(mine)

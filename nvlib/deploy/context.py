@@ -16,7 +16,7 @@ import torch
 from torch import Tensor, nn
 from tqdm.auto import tqdm
 
-from nvlib import felt, population, probe
+from nvlib import noise_coverage, population, probe
 from nvlib.conditions import LEFT_OUT, Conditions, Crossbar, as_crossbar
 from nvlib.copies import private
 from nvlib.crossbar import array_weights, program
@@ -229,7 +229,7 @@ def prepare(
         Split(s.x.to(on, dtype if s.x.is_floating_point() else s.x.dtype), s.y.to(on)) for s in parts
     )
     probe.inspect(model, train, validation, test)
-    felt.watch(owner, model, test.x, crossbar, seed)
+    noise_coverage.watch(owner, model, test.x, crossbar, seed)
     plan = population.plan(model, test.x, max(1, chips), how=None if dtype == torch.float32 else "loop")
     return Context(model, array_weights(model), crossbar, seed, train, validation, test, plan)
 

@@ -218,8 +218,8 @@ def _with_files(home: Path, study: Mapping[str, Any]) -> Mapping[str, Any]:
         source = plugins.read(path.resolve())
         copy = home / "plugins" / source.sha256[:16] / path.name
         atomic_write(copy, partial(_put, path.read_bytes()))
-        for place, text in source.texts.items():
-            atomic_write(copy.parent / place, partial(_put, text.encode()))
+        for relative, text in source.texts.items():
+            atomic_write(copy.parent / relative, partial(_put, text.encode()))
         copies.append(str(copy.absolute()))
     return {**study, "plugins": copies} if copies else study
 

@@ -22,7 +22,7 @@ import torch
 from torch import Tensor, nn
 from torch.nn.modules.batchnorm import _BatchNorm
 
-from nvlib import clock, copies, felt, functional, models, modules, philox, population, probe
+from nvlib import clock, copies, functional, models, modules, noise_coverage, philox, population, probe
 from nvlib.conditions import LEFT_OUT, Conditions, Crossbar, as_crossbar
 from nvlib.crossbar import array_weights
 from nvlib.data import Dataset, Split
@@ -238,7 +238,8 @@ def train(
         Split(s.x.to(on, dtype if s.x.is_floating_point() else s.x.dtype), s.y.to(on)) for s in parts
     )
     probe.inspect(run.model, training, validation)
-    felt.watch(run.model, copies.private(run.model), training.x, replace(crossbar, sigma_d=max(sigmas)))
+    loudest = replace(crossbar, sigma_d=max(sigmas))
+    noise_coverage.watch(run.model, copies.private(run.model), training.x, loudest)
     if hasattr(method, "begin"):
         method.begin(run, training)
     if search is not None:

@@ -134,7 +134,7 @@ def facts(network: str, classes: int, in_channels: int) -> dict[str, Any]:
     return {
         "name": found.source.name, "factory": found.factory, "sha256": found.source.sha256, "classes": classes,
         "in_channels": in_channels, "source": found.source.text,
-        **({"beside": found.source.texts} if found.source.beside else {}),
+        **({"imports": found.source.texts} if found.source.imports else {}),
     }  # fmt: skip
 
 

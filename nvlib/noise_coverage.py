@@ -1,4 +1,4 @@
-"""Whether a network feels the weights that are said to lie on arrays.
+"""Whether the noise on weights that are said to lie on arrays reaches a network's outputs.
 
 A layer may keep a copy of its weight (cached in evaluation, ``.data`` in a list) or not use it at all. Chips then score
 as if their noise were not there. Once a model and crossbar, on a few images and one chip:
@@ -6,9 +6,9 @@ as if their noise were not there. Once a model and crossbar, on a few images and
     d out / d w     is not zero for some element of each array weight: one run and its derivatives, or else
     out(w + dw)     differs from out(w) for a noise dw on that weight alone: for those whose derivative is zero
 
-What is not felt is named in a warning, and so is a matrix that is felt and is no parameter: of a layer in a plain list
-or dict, a weight held as a buffer or a plain tensor. (`nvlib.operands` says which layers change a weight before they
-multiply.)
+What does not reach them is named in a warning, and so is a matrix that does and is no parameter: of a layer in a plain
+list or dict, a weight held as a buffer or a plain tensor. (`nvlib.operands` says which layers change a weight before
+they multiply.)
 """
 
 from __future__ import annotations
@@ -32,7 +32,7 @@ _seen: WeakKeyDictionary[nn.Module, set[str]] = WeakKeyDictionary()
 
 
 def watch(owner: nn.Module, model: nn.Module, x: Tensor, crossbar: Crossbar, seed: int = 0) -> list[str]:
-    """Warn, once a model and crossbar, about weights on arrays whose noise the network does not feel.
+    """Warn, once a model and crossbar, about weights on arrays whose noise does not reach the outputs.
 
     Args:
         owner: the model as the user has it, which is remembered.
@@ -42,9 +42,9 @@ def watch(owner: nn.Module, model: nn.Module, x: Tensor, crossbar: Crossbar, see
         seed: of the one chip.
 
     Returns:
-        The names of weights that are not felt.
+        The names of weights whose noise does not.
     """
-    crossbar = replace(crossbar, effects=(), periphery=None)  # a chip that is dead of age feels nothing
+    crossbar = replace(crossbar, effects=(), periphery=None)  # a chip that is dead of age passes nothing on
     key, known = repr(crossbar), _seen.setdefault(owner, set())
     if crossbar.sigma_d == 0 or key in known:
         return []
@@ -52,7 +52,7 @@ def watch(owner: nn.Module, model: nn.Module, x: Tensor, crossbar: Crossbar, see
     run = functional.Caller.of(model)
     with warnings.catch_warnings(), torch.inference_mode(False):
         warnings.simplefilter("ignore")
-        silent = unfelt(model, x[:_MORE].clone(), crossbar, seed, run)
+        silent = uncovered(model, x[:_MORE].clone(), crossbar, seed, run)
     if written := sorted((run.written or set()).intersection(array_weights(model, warn=False))):
         warnings.warn(
             f"{', '.join(written)} of {type(model).__name__}: forward writes to it before it multiplies (a constraint, "
@@ -114,7 +114,7 @@ def _within(value: object, plain: Set[int], name: str = "") -> Iterator[tuple[st
             yield from _within(item, plain, f"{name}[{key!r}]")
 
 
-def unfelt(
+def uncovered(
     model: nn.Module, x: Tensor, crossbar: Crossbar, seed: int = 0, run: functional.Caller | None = None
 ) -> list[str]:
     """Return the names of array weights that the outputs of a module, in evaluation mode, do not depend on.

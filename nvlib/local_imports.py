@@ -1,6 +1,6 @@
 """Modules of a user's own that a file imports: their text is part of what the file is, and that text is what runs.
 
-    found(file, text)      what a file imports, and what that imports, wherever in it the import stands: beside the
+    collect(file, text)    what a file imports, and what that imports, wherever in it the import stands: beside the
                            file first, then along ``sys.path``; not what comes with Python or a package
     serving(modules)       imports of them give the texts that were read, whatever the files hold by then
 
@@ -25,7 +25,7 @@ from nvlib.errors import InputError
 
 
 @dataclass(frozen=True)
-class Beside:
+class LocalModule:
     """A module of a user's own, as it was when it was read.
 
     Attributes:
@@ -41,12 +41,12 @@ class Beside:
     package: bool
 
     @property
-    def place(self) -> str:
+    def relative(self) -> str:
         """Return where it lies as seen from the file that imports it: ``parts/scale.py``."""
         return f"{self.module.replace('.', '/')}{'/__init__' if self.package else ''}.py"
 
 
-def found(file: Path, text: str, module: str | None = None) -> tuple[Beside, ...]:
+def collect(file: Path, text: str, module: str | None = None) -> tuple[LocalModule, ...]:
     """Return the modules of a user's own that a file imports, by name.
 
     Args:
@@ -57,23 +57,23 @@ def found(file: Path, text: str, module: str | None = None) -> tuple[Beside, ...
     Raises:
         InputError: if one of them cannot be read.
     """
-    held: dict[str, Beside] = {}
+    held: dict[str, LocalModule] = {}
     own = module.partition(".")[0] if module else None
     package = file.name == "__init__.py"
     todo = [(text, module or "", package)]
     folders = [str(file.parent), *sys.path] if own is None else list(sys.path)
     while todo:
         for name in _imports(*todo.pop()):
-            place = None if name in held or name == module else _place(name, folders, own)
-            if place is None or place == file:
+            path = None if name in held or name == module else _locate(name, folders, own)
+            if path is None or path == file:
                 continue
-            held[name] = Beside(name, str(place), read(place)[1], place.name == "__init__.py")
+            held[name] = LocalModule(name, str(path), read(path)[1], path.name == "__init__.py")
             todo.append((held[name].text, name, held[name].package))
     for name in list(held):  # folders without an __init__.py on the way to them
         for upper in _upper(name)[:-1]:
             if upper not in held and upper != module:
-                depth = name.count(".") - upper.count(".") - (0 if not held[name].package else -1)
-                held[upper] = Beside(upper, str(Path(held[name].path).parents[depth - 1]), "", True)
+                depth = name.count(".") - upper.count(".") + held[name].package
+                held[upper] = LocalModule(upper, str(Path(held[name].path).parents[depth - 1]), "", True)
     return tuple(held[name] for name in sorted(held))
 
 
@@ -107,7 +107,7 @@ def _imports(text: str, module: str, package: bool) -> tuple[str, ...]:
     return tuple(names)
 
 
-def _place(name: str, folders: list[str], own: str | None) -> Path | None:
+def _locate(name: str, folders: list[str], own: str | None) -> Path | None:
     """Return the file of a module of a user's own; None for what comes with Python or a package, or is no file."""
     root, *rest = name.split(".")
     if root == "nvlib" or root in sys.stdlib_module_names or root in sys.builtin_module_names:
@@ -126,6 +126,7 @@ def _place(name: str, folders: list[str], own: str | None) -> Path | None:
 
 
 def _within(base: Path) -> Path | None:
+    """Return the file of a package or module at a path without its ending."""
     return next((file for file in (base / "__init__.py", base.with_name(f"{base.name}.py")) if file.is_file()), None)
 
 
@@ -150,7 +151,7 @@ def read(file: Path) -> tuple[bytes, str]:
 class _Reader(SourceFileLoader):
     """Loads a module from its text as read, never from what Python has kept of an earlier one."""
 
-    def __init__(self, held: Beside) -> None:
+    def __init__(self, held: LocalModule) -> None:
         super().__init__(held.module, held.path)
         self.held = held
 
@@ -165,7 +166,7 @@ class _Finder(MetaPathFinder):
     """Knows the modules that were read, by name: the last that were."""
 
     def __init__(self) -> None:
-        self.held: dict[str, Beside] = {}
+        self.held: dict[str, LocalModule] = {}
 
     def find_spec(self, name: str, path: object = None, target: object = None) -> ModuleSpec | None:
         held = self.held.get(name)
@@ -185,7 +186,7 @@ _FINDER = _Finder()
 
 
 @contextlib.contextmanager
-def serving(modules: Iterable[Beside]) -> Iterator[None]:
+def serving(modules: Iterable[LocalModule]) -> Iterator[None]:
     """Let imports of modules give them as they were read, from now on; after an error as before."""
     modules, before = tuple(modules), dict(_FINDER.held)
     if modules and _FINDER not in sys.meta_path:
