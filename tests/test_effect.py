@@ -43,7 +43,7 @@ def test_shipped_gauss_beats_no_noise_from_sigma_d_0_2_on(tmp_path):
     """In the mean and at the first percentile: over chips at all three, over trainings (three of them) up to 0.3."""
     shipped = store.results(
         store.Store(runs=tmp_path), network="lenet", protocol="matched", method=["none", "gaussian"],
-        sigma_d=[0.2, 0.3, 0.4], range="max", device="rram", epochs=10, images=10_000, deployment="",
+        sigma_d=[0.2, 0.3, 0.4], range="max", device="rram", epochs=10, images=10_000, deployment="", effects="",
     )  # fmt: skip
     for of in ("kpp", "mean"):
         table = summary.differences(shipped, "none", of)
@@ -58,7 +58,8 @@ METHODS = ("rc", "ovf", "irs", "trice", "trice_gauss", "correctnet", "lc", "rt",
 def shipped(tmp_path_factory):
     return store.results(
         store.Store(runs=tmp_path_factory.mktemp("none")), network="lenet", protocol="matched", sigma_d=[0.1, 0.2, 0.3],
-        range="max", device="rram", epochs=10, images=10_000, deployment="", method=["none", "gaussian", *METHODS],
+        range="max", device="rram", epochs=10, images=10_000, deployment="", effects="",
+        method=["none", "gaussian", *METHODS],
     )  # fmt: skip
 
 
