@@ -21,8 +21,8 @@ from nvlib.papers.select import Evidence, Protocol
 def variants(name: str, results: Evidence | None = None) -> pd.DataFrame:
     """Return an ablation as a table: label, method, printed, ours, low, high (mean accuracy in percent), chips, seeds.
 
-    Rows that were not computed have NaN. All others are of one network, size and sigma_d, the one that most of them
-    were computed at; ``attrs["origin"]`` says which.
+    Rows that were not computed have NaN. All others are of one protocol, that of most variants, and of one network,
+    size and sigma_d, the one that most of them were computed at; ``attrs["origin"]`` says which.
 
     Raises:
         InputError: for an artefact that is no ablation.
@@ -31,8 +31,8 @@ def variants(name: str, results: Evidence | None = None) -> pd.DataFrame:
     if name not in known:
         raise unknown("artefact with variants", name, known)
     wanted, results = ARTEFACTS[name].variants, results or Evidence()
-    for setting in (*artefact(name).settings, sketch(name)):
-        found = [_rows(v, results, setting) for v in wanted]
+    tried = [[_rows(v, results, setting) for v in wanted] for setting in (*artefact(name).settings, sketch(name))]
+    for found in sorted(tried, key=lambda found: sum(rows is None for rows in found)):  # a begun one displaces nothing
         held = [rows for rows in found if rows is not None]
         if sum(v.method != "none" for v, rows in zip(wanted, found, strict=True) if rows is not None) > 1:
             largest = max(held, key=lambda rows: (rows.train_images.iloc[0] * rows.epochs.iloc[0], len(rows)))
