@@ -13,6 +13,7 @@ from typing import TYPE_CHECKING
 import pandas as pd
 import streamlit as st
 
+from common.empty_state import missing
 from common.query import Query
 from common.stored import stored
 from nvlib import devices
@@ -40,6 +41,21 @@ _TURN = threading.Lock()
 def trained(query: Query) -> pd.DataFrame:
     """Return the stored trainings of a query's network, data set, methods and mapping, whatever their device."""
     return select.trainings(stored(), query)
+
+
+def models(query: Query) -> pd.DataFrame:
+    """Return the stored trainings whose chips a page can compute; where there is none, offer one and end the page.
+
+    Raises:
+        InputError: for a device of one's own.
+    """
+    if query.device not in devices.names():
+        raise InputError("the numbers of this device are not built in; choose another in the sidebar")
+    found = trained(query)
+    if found.empty:
+        missing(query, pd.DataFrame(columns=["method"]))
+        st.stop()
+    return found
 
 
 def deviations(training: str, device: Device, sigma_d: float, query: Query) -> pd.DataFrame:

@@ -9,7 +9,6 @@ from common import compute
 from common.answers import offered
 
 from nvlib import array, devices, figures
-from nvlib.errors import InputError
 from nvlib.explore import ask, life
 
 CHIPS, TILED = 100, 10  # offered; through circuits a chip takes several times as long
@@ -103,12 +102,7 @@ st.markdown(
     "After it was programmed a chip ages: conductances drift, each cell by an exponent of its own; some cells are "
     "stuck; every reading differs from the last. The same chips are followed from stage to stage."
 )
-if query.device not in devices.names():
-    raise InputError("the numbers of this device are not built in; choose another in the sidebar")
-found = compute.trained(query)
-if found.empty:
-    common.missing(query, pd.DataFrame(columns=["method"]))
-    st.stop()
+found = compute.models(query)
 labels = compute.labels(found)
 model, when = st.columns(2, vertical_alignment="bottom")
 with model:

@@ -8,8 +8,7 @@ import streamlit as st
 from common import compute
 from common.answers import offered
 
-from nvlib import array, devices, figures
-from nvlib.errors import InputError
+from nvlib import array, figures
 from nvlib.explore import ask, tiles
 
 CHIPS = 10  # offered at each value
@@ -18,12 +17,7 @@ OWN = "As in the sidebar"
 
 def own() -> dict[str, Any]:
     """Let the reader choose a stored model for the chips of the sidebar, and return them."""
-    if query.device not in devices.names():
-        raise InputError("the numbers of this device are not built in; choose another in the sidebar")
-    found = compute.trained(query)
-    if found.empty:
-        common.missing(query, pd.DataFrame(columns=["method"]))
-        st.stop()
+    found = compute.models(query)
     labels = compute.labels(found)
     label = common.choice(st.selectbox, "Model", "tiles_model", list(labels), compute.near(found, query),
                           "Stored trainings of the sidebar's network, data set and methods.")  # fmt: skip

@@ -112,9 +112,7 @@ def deployed(
     ideal = select.selected(table, replace(query, method=("none",)))
     if ideal[ideal["sigma_d"] == 0].empty:
         clean = ask(replace(query, sigma_d=0.0), ("none",), table, chips=1, store=store)
-        seconds = None if found.seconds is None or clean.seconds is None else found.seconds + clean.seconds
-        studies, found = [*clean.studies, *studies], replace(found, trainings=found.trainings + clean.trainings,
-                                                             seconds=seconds)  # fmt: skip
+        return together([clean, replace(found, studies=tuple(studies))])
     return replace(found, studies=tuple(studies))
 
 

@@ -194,8 +194,7 @@ def deployed(
     """
     kept = held(table, training, query, deployment)
     alone = kept.assign(accuracy=kept["before"], deployment="")
-    parts = {done: along(rows.assign(deployment=done), training, query, on, done)
-             for done, rows in (("", alone), (deployment, kept))}  # fmt: skip
+    parts = {done: along(rows, training, query, on, done) for done, rows in (("", alone), (deployment, kept))}
     return pd.concat([part.assign(deployment=done) for done, part in parts.items()], ignore_index=True)
 
 
