@@ -67,7 +67,7 @@ SETTINGS = {
 def configurations(table: pd.DataFrame) -> dict[str, dict[str, Any]]:
     """Return whose chips are stored through circuits and with exact products beside: label -> columns of `COLUMNS`.
 
-    Those with most peripheries come first.
+    Those with most peripheries come first, of as many by the network's name.
 
     Args:
         table: from `nvlib.store.results`.
@@ -77,7 +77,7 @@ def configurations(table: pd.DataFrame) -> dict[str, dict[str, Any]]:
     keys = [*COLUMNS, *_SAID]
     found = rows[[*keys, "periphery"]].drop_duplicates().astype(object)
     counts = found.groupby(keys)["periphery"].agg(n="nunique", exact=lambda held: (held == "").any()).reset_index()
-    counts = counts[counts["exact"] & (counts["n"] > 2)].sort_values("n", ascending=False, kind="stable")
+    counts = counts[counts["exact"] & (counts["n"] > 2)].sort_values(["n", "network"], ascending=[False, True], kind="stable")
     labels = [_label(row) for row in counts.itertuples()]
     alone = [label if labels.count(label) == 1 else f"{label} ({training[:8]})"
              for label, training in zip(labels, counts["training"], strict=True)]  # fmt: skip
