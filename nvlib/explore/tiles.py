@@ -77,7 +77,8 @@ def configurations(table: pd.DataFrame) -> dict[str, dict[str, Any]]:
     keys = [*COLUMNS, *_SAID]
     found = rows[[*keys, "periphery"]].drop_duplicates().astype(object)
     counts = found.groupby(keys)["periphery"].agg(n="nunique", exact=lambda held: (held == "").any()).reset_index()
-    counts = counts[counts["exact"] & (counts["n"] > 2)].sort_values(["n", "network"], ascending=[False, True], kind="stable")
+    enough = counts[counts["exact"] & (counts["n"] > 2)]
+    counts = enough.sort_values(["n", "network"], ascending=[False, True], kind="stable")
     labels = [_label(row) for row in counts.itertuples()]
     alone = [label if labels.count(label) == 1 else f"{label} ({training[:8]})"
              for label, training in zip(labels, counts["training"], strict=True)]  # fmt: skip
