@@ -30,6 +30,7 @@ from nvlib.data import Dataset, Split
 from nvlib.devices import Device
 from nvlib.errors import whole
 from nvlib.evaluate import as_split, monte_carlo, score
+from nvlib.modules import switched
 from nvlib.population import Plan
 from nvlib.samples import Samples
 from nvlib.taylor.point import smooth
@@ -137,7 +138,7 @@ def _chips(bare: Crossbar, crossbar: Crossbar, chips: int) -> Iterator[tuple[str
 
 def _clean(model: nn.Module, split: Split, on: str | torch.device) -> np.ndarray:
     """Return the accuracy of a model with its own weights, (1,)."""
-    model = private(model).to(on).eval()
+    model = switched(private(model).to(on))
     split = probe.ready(model, Split(split.x.to(on), split.y.to(on)))
     probe.inspect(model, split)
     own = {name: w.detach()[None] for name, w in own_weights(model, array_weights(model, warn=False)).items()}

@@ -173,7 +173,7 @@ def attach(model: nn.Module, crossbar: Crossbar, images: Tensor) -> Circuits:
     modules.usable(model)
     crossbar = crossbar.on(model)
     address = modules.address(model)
-    twin = copies.private(model).eval()
+    twin = modules.switched(copies.private(model))
     own = {name: w.detach().clone().requires_grad_(w.requires_grad)
            for name, w in own_weights(twin, array_weights(twin)).items()}  # fmt: skip
     with torch.no_grad():

@@ -20,6 +20,7 @@ from nvlib.modules import (
     copied,
     effective,
     fake,
+    given,
     made,
     makers,
     parametrised,
@@ -64,8 +65,8 @@ def _flatten(part: nn.Module) -> None:
         part._buffers.pop(leaf, None)
         part._parameters[leaf] = nn.Parameter(tensor)
     if fake(part):
-        quantise, part.weight_fake_quant = part.get_submodule("weight_fake_quant").eval(), nn.Identity()
-        part._parameters["weight"] = nn.Parameter(quantise(part.weight).detach().clone())
+        held = given(part, "weight")
+        part.weight_fake_quant, part._parameters["weight"] = nn.Identity(), nn.Parameter(held)
 
 
 def as_private(model: nn.Module, weights: Mapping[str, Tensor]) -> tuple[nn.Module, dict[str, Tensor]]:

@@ -25,11 +25,13 @@ from torch.nn.utils import parametrize, prune
 from torch.nn.utils.spectral_norm import SpectralNorm
 from torch.nn.utils.weight_norm import WeightNorm
 
+from nvlib.code import installed
 from nvlib.errors import InputError
 
 _WRAPPERS = (nn.DataParallel, nn.parallel.DistributedDataParallel)
 _SEGMENTS = ("_orig_mod", "_fsdp_wrapped_module", "_checkpoint_wrapped_module")  # of torch.compile, FSDP, checkpoints
 _TENSORS = ("_parameters", "_buffers")
+_FUNCTIONS = (types.FunctionType, types.MethodType)
 
 
 # -- names -----------------------------------------------------------------------------------------------------------
@@ -165,13 +167,29 @@ def fake(part: nn.Module) -> bool:
     return isinstance(getattr(part, "weight_fake_quant", None), nn.Module) and "weight" in part._parameters
 
 
+def _requantised(part: nn.Module, quantise: Callable[[Tensor], Tensor]) -> Tensor:
+    """Return the weight of a fake-quantised layer as it multiplies with it, by its quantiser.
+
+    A convolution that PyTorch has fused with its normalisation quantises w g, and divides by g afterwards; g is gamma /
+    deviation of a channel.
+    """
+    w = part.get_parameter("weight")
+    norm = part._modules.get("bn")
+    if not isinstance(norm, nn.modules.batchnorm._BatchNorm) or not hasattr(part, "freeze_bn"):
+        return quantise(w).detach().clone()
+    gamma, variance = cast(Tensor, norm.weight), cast(Tensor, norm.running_var)
+    axis = int(isinstance(part, nn.modules.conv._ConvTransposeNd))
+    g = (gamma / (variance + norm.eps).sqrt()).view([-1 if i == axis else 1 for i in range(w.ndim)])
+    return torch.where(g == 0, w, quantise(w * g) / g).detach()
+
+
 def given(part: nn.Module, leaf: str) -> Tensor:
     """Return a parameter as its layer multiplies with it, detached: quantised where PyTorch's own layers do that."""
     w: Tensor = part._parameters[leaf]  # type: ignore[assignment]  # a slot that holds one
     if leaf != "weight" or not fake(part):
         return w
     with torch.no_grad():
-        return copied(part.get_submodule("weight_fake_quant")).eval()(w).detach()
+        return _requantised(part, switched(copied(part.get_submodule("weight_fake_quant"))))
 
 
 def parametrised(model: nn.Module) -> dict[str, nn.Module]:
@@ -223,6 +241,12 @@ def effective(model: nn.Module, name: str, weights: Mapping[str, Tensor]) -> Ten
 # -- copies ----------------------------------------------------------------------------------------------------------
 
 
+def switched(model: nn.Module, training: bool = False) -> nn.Module:
+    """Put a module in evaluation or training mode and return it; a ``train`` of its author's may return nothing."""
+    model.train(training)
+    return model
+
+
 def copied(model: nn.Module) -> nn.Module:
     """Return a deep copy of a module; what cannot be copied (a lock, an open file) is shared with it."""
     memo: dict[int, Any] = {}
@@ -249,31 +273,59 @@ def copied(model: nn.Module) -> nn.Module:
 
 def _rebound(twin: nn.Module, copies: Mapping[int, Any]) -> nn.Module:
     """Let functions that a copy holds (a forward put in its place, hooks) see its parts, not the original's."""
-
-    def rebound(value: Any) -> Any:
-        if not isinstance(value, types.FunctionType) or not value.__closure__:
-            return value
-        cells = []
-        for cell in value.__closure__:
-            try:
-                held = cell.cell_contents
-            except ValueError:  # empty yet
-                held = None
-            if isinstance(held, types.FunctionType):
-                now = rebound(held)
-            else:
-                now = copies.get(id(held), held) if isinstance(held, nn.Module | Tensor) else held
-            cells.append(cell if now is held else types.CellType(now))
-        if all(new is old for new, old in zip(cells, value.__closure__, strict=True)):
-            return value
-        made = types.FunctionType(value.__code__, value.__globals__, value.__name__, value.__defaults__, tuple(cells))
-        made.__kwdefaults__ = value.__kwdefaults__
-        return made
-
     for part in twin.modules():
         functions: list[dict[Any, Any]] = [vars(part), part._forward_hooks, part._forward_pre_hooks]
         for held in functions:
             for key, value in list(held.items()):
-                if (now := rebound(value)) is not value:
+                if isinstance(value, _FUNCTIONS) and (now := _reached(value, copies, set())) is not value:
                     held[key] = now
     return twin
+
+
+def _reached(value: Any, copies: Mapping[int, Any], seen: set[int]) -> Any:
+    """Return what a function reaches (by its closure, its defaults, global names), with parts of a model as copied.
+
+    A function that reaches none is itself; one that reaches a part by a global name sees the other globals as they are
+    now. ``seen``: what is being looked at.
+    """
+    if isinstance(value, nn.Module | Tensor):
+        return copies.get(id(value), value)
+    if id(value) in seen:
+        return value
+    seen = seen | {id(value)}
+    if type(value) in (list, tuple, dict):
+        items = list(value.values() if isinstance(value, dict) else value)
+        now = [_reached(item, copies, seen) for item in items]
+        if all(new is old for new, old in zip(now, items, strict=True)):
+            return value
+        return dict(zip(value, now, strict=True)) if isinstance(value, dict) else type(value)(now)
+    if isinstance(value, types.MethodType):
+        function = _reached(value.__func__, copies, seen)
+        return value if function is value.__func__ else types.MethodType(function, value.__self__)
+    if not isinstance(value, types.FunctionType) or installed(value):
+        return value
+    cells = tuple(_cell(cell, copies, seen) for cell in value.__closure__ or ())
+    around = {name: value.__globals__[name] for name in _names(value.__code__) if name in value.__globals__}
+    given = (value.__defaults__, value.__kwdefaults__, around)
+    defaults, by_keyword, found = (_reached(part, copies, seen) for part in given)
+    same = all(new is old for new, old in zip(cells, value.__closure__ or (), strict=True))
+    if same and defaults is given[0] and by_keyword is given[1] and found is around:
+        return value
+    scope = value.__globals__ if found is around else value.__globals__ | found
+    made = types.FunctionType(value.__code__, scope, value.__name__, defaults, cells or None)
+    made.__kwdefaults__ = by_keyword
+    return made
+
+
+def _cell(cell: types.CellType, copies: Mapping[int, Any], seen: set[int]) -> types.CellType:
+    try:
+        held = cell.cell_contents
+    except ValueError:  # empty yet
+        return cell
+    now = _reached(held, copies, seen)
+    return cell if now is held else types.CellType(now)
+
+
+def _names(code: types.CodeType) -> set[str]:
+    """Return the names that code, and code within it, looks up: globals and attributes."""
+    return set(code.co_names).union(*(_names(c) for c in code.co_consts if isinstance(c, types.CodeType)))

@@ -21,7 +21,7 @@ from weakref import WeakKeyDictionary
 import torch
 from torch import Tensor, nn
 
-from nvlib import functional, population
+from nvlib import functional, operands, population
 from nvlib.conditions import Crossbar
 from nvlib.crossbar import array_weights, program
 
@@ -50,13 +50,21 @@ def watch(owner: nn.Module, model: nn.Module, x: Tensor, crossbar: Crossbar, see
         return []
     known.add(key)
     run = functional.Caller.of(model)
+    again = operands.changed(model, array_weights(model, warn=False))  # here, since a layer is told once
     with warnings.catch_warnings(), torch.inference_mode(False):
         warnings.simplefilter("ignore")
-        silent = uncovered(model, x[:_MORE].clone(), crossbar, seed, run)
+        silent = uncovered(model, x[:_MORE].clone(), crossbar, seed, run, again)
     if written := sorted((run.written or set()).intersection(array_weights(model, warn=False))):
         warnings.warn(
             f"{', '.join(written)} of {type(model).__name__}: forward writes to it before it multiplies (a constraint, "
             "a hook), so that a chip's noise is not what it multiplies with; do that once, after training",
+            stacklevel=3,
+        )
+    if again:
+        warnings.warn(
+            f"{', '.join(again)} of {type(model).__name__}: another weight is made of it before it is multiplied with "
+            "(quantised once more?), so that a chip's noise is not what it multiplies with; let "
+            "it take the weight as it is, or do that by torch.nn.utils.parametrize",
             stacklevel=3,
         )
     if silent:
@@ -115,18 +123,25 @@ def _within(value: object, plain: Set[int], name: str = "") -> Iterator[tuple[st
 
 
 def uncovered(
-    model: nn.Module, x: Tensor, crossbar: Crossbar, seed: int = 0, run: functional.Caller | None = None
-) -> list[str]:
+    model: nn.Module, x: Tensor, crossbar: Crossbar, seed: int = 0, run: functional.Caller | None = None,
+    again: list[str] | None = None,
+) -> list[str]:  # fmt: skip
     """Return the names of array weights that the outputs of a module, in evaluation mode, do not depend on.
 
-    ``run``: of the module, which knows afterwards what its forward writes to.
+    ``run``: of the module, which knows afterwards what its forward writes to. ``again``: takes the names of those that
+    the module makes other weights of before it multiplies (`nvlib.operands`).
     """
     run = run or functional.Caller.of(model)
     devices = [x.device.index] if x.is_cuda else []
     with functional.evaluating(model), torch.random.fork_rng(devices), torch.no_grad():
         chip = {name: w[0].clone() for name, w in program(model, crossbar, seed=seed, index=range(1)).items()}
         try:
-            flat = _flat(run, chip, x[:_IMAGES])
+            with operands.Operands() as factors:
+                flat = _flat(run, chip, x[:_IMAGES])
+            if again is not None and operands.suspects(model, chip, factors.found):
+                with operands.Operands() as others:
+                    _again(run, chip, x[:_IMAGES].flip(0).roll(1, -1))
+                again += operands.remade(model, chip, factors.found, others.found)
         except Exception:  # what has no derivatives is moved instead
             flat = list(chip)
         if not flat:

@@ -7,7 +7,7 @@ the factors of its products are compared with the weight.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Collection
+from collections.abc import Callable, Collection, Mapping
 from weakref import WeakSet
 
 import torch
@@ -20,11 +20,11 @@ _PRODUCTS = {nn.functional.linear, nn.functional.bilinear, nn.functional.conv1d,
              nn.functional.conv3d, nn.functional.conv_transpose1d, nn.functional.conv_transpose2d,
              nn.functional.conv_transpose3d, torch.matmul, torch.mm, torch.bmm, torch.addmm, torch.einsum,
              Tensor.matmul, Tensor.__matmul__, Tensor.__rmatmul__, Tensor.mm}  # fmt: skip
-_PLAIN = (nn.Linear, nn.Conv1d, nn.Conv2d, nn.Conv3d)
+_PLAIN = (nn.Linear, nn.Conv1d, nn.Conv2d, nn.Conv3d, nn.ConvTranspose1d, nn.ConvTranspose2d, nn.ConvTranspose3d)
 _told: WeakSet[nn.Module] = WeakSet()
 
 
-class _Operands(TorchFunctionMode):
+class Operands(TorchFunctionMode):
     """Keep what is multiplied."""
 
     def __init__(self) -> None:
@@ -39,6 +39,42 @@ class _Operands(TorchFunctionMode):
         return func(*args, **(kwargs or {}))
 
 
+def _own(part: nn.Module) -> type[nn.Module] | None:
+    """Return the class of a layer whose forward, or what is done before it, is not that of its class."""
+    base = next((c for c in _PLAIN if isinstance(part, c)), None)
+    if base is None:
+        return None
+    names = [name for name in ("forward", "_conv_forward") if hasattr(base, name)]
+    own = any(getattr(type(part), name) is not getattr(base, name) or name in vars(part) for name in names)
+    return base if own or part._forward_pre_hooks else None
+
+
+def remade(model: nn.Module, weights: Mapping[str, Tensor], first: list[Tensor], other: list[Tensor]) -> list[str]:
+    """Return the names of weights of which a network makes others before it multiplies, outside of their layers.
+
+    Args:
+        model: any module; layers with a forward of their own are looked at by `changed`.
+        weights: what it ran with, by first names.
+        first: the factors of its products (`Operands`) on some images.
+        other: those on other images: what is the same there is no activation.
+    """
+    steady = [a for a, b in zip(first, other, strict=False) if a.shape == b.shape and torch.equal(a, b)]
+    held = [*weights.values(), *model.parameters(), *model.buffers()]
+    strange = [a for a in steady if not any(a.numel() == w.numel() and _rearranged(a, w) for w in held)]
+    sizes = {a.numel() for a in strange}
+    return [name for name in suspects(model, weights, first) if weights[name].numel() in sizes]
+
+
+def suspects(model: nn.Module, weights: Mapping[str, Tensor], found: list[Tensor]) -> list[str]:
+    """Return the names of plain layers' weights that are no factor of a product, though something of their size is."""
+    known = modules.aliases(model)
+    plain = {known[f"{path}.weight" if path else "weight"] for path, part in model.named_modules()
+             if isinstance(part, _PLAIN) and isinstance(part._parameters.get("weight"), nn.Parameter)
+             and not _own(part)}  # fmt: skip
+    sized = {name: [a for a in found if a.numel() == w.numel()] for name, w in weights.items() if name in plain}
+    return [name for name, like in sized.items() if like and not any(_rearranged(a, weights[name]) for a in like)]
+
+
 def changed(model: nn.Module, names: Collection[str]) -> list[str]:
     """Return those of the names of weights whose layer changes them before it multiplies; each layer is told once.
 
@@ -47,9 +83,7 @@ def changed(model: nn.Module, names: Collection[str]) -> list[str]:
     found, known = [], modules.aliases(model)
     for path, part in model.named_modules():
         name = f"{path}.weight" if path else "weight"
-        base = next((c for c in _PLAIN if isinstance(part, c)), None)
-        if base is None or not (type(part).forward is not base.forward or "forward" in vars(part)
-                                or part._forward_pre_hooks):  # fmt: skip
+        if not (base := _own(part)):
             continue
         if known.get(name) not in names or part in _told or modules.fake(part):
             continue
@@ -61,7 +95,7 @@ def changed(model: nn.Module, names: Collection[str]) -> list[str]:
         x = torch.randn(shape, generator=generator).to(w)
         moved = w + 0.05 * w.abs().max() * torch.randn(w.shape, generator=generator).to(w)
         try:
-            with torch.no_grad(), functional.evaluating(part), torch.random.fork_rng([]), _Operands() as operands:
+            with torch.no_grad(), functional.evaluating(part), torch.random.fork_rng([]), Operands() as operands:
                 functional.call(part, {"weight": moved}, x)
         except Exception:  # a layer that does not run alone; the whole network's run says whether it matters
             continue
@@ -69,6 +103,11 @@ def changed(model: nn.Module, names: Collection[str]) -> list[str]:
         if like and not any(_same(a, moved) for a in like):
             found.append(known[name])
     return found
+
+
+def _rearranged(a: Tensor, w: Tensor) -> bool:
+    """Whether a factor has a weight's numbers, in whichever order."""
+    return torch.equal(a, w) or torch.equal(a.flatten().sort().values, w.flatten().sort().values)
 
 
 def _same(a: Tensor, w: Tensor) -> bool:

@@ -27,7 +27,7 @@ from torch import Tensor, nn
 from nvlib.data import Split
 from nvlib.errors import InputError
 from nvlib.functional import Caller
-from nvlib.modules import copied
+from nvlib.modules import copied, switched
 from nvlib.native.graph import Unsupported
 from nvlib.native.run import structure
 
@@ -182,7 +182,7 @@ def _looked_at(model: nn.Module) -> Iterator[nn.Module]:
     devices = [torch.cuda.current_device()] if torch.cuda.is_available() and torch.cuda.is_initialized() else []
     with torch.random.fork_rng(devices=devices), warnings.catch_warnings():
         warnings.simplefilter("ignore")  # they come again where it counts
-        yield copied(model).eval()
+        yield switched(copied(model))
 
 
 def _generators(x: Tensor) -> list[Tensor]:

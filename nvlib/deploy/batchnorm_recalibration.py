@@ -27,6 +27,7 @@ from torch.nn.modules.batchnorm import _BatchNorm
 from nvlib import functional
 from nvlib.deploy.context import Context, Deployment, Outcome, Procedure
 from nvlib.errors import InputError, whole_field
+from nvlib.modules import switched
 
 
 @torch.no_grad()
@@ -36,7 +37,7 @@ def retaken(model: nn.Module, chips: Mapping[str, Tensor], x: Tensor) -> dict[st
     Raises:
         InputError: for a model without running statistics, or fewer than two images.
     """
-    model = copy.deepcopy(model).eval()
+    model = switched(copy.deepcopy(model))
     names = []
     for place, layer in model.named_modules():
         if isinstance(layer, _BatchNorm) and layer.track_running_stats:

@@ -26,6 +26,7 @@ from nvlib.deploy.finetune import Tuned
 from nvlib.devices import Device
 from nvlib.errors import InputError
 from nvlib.evaluate import as_split, score
+from nvlib.modules import switched
 from nvlib.philox import check_seed
 from nvlib.population import Plan
 
@@ -221,7 +222,7 @@ def prepare(
         raise InputError(f"data of type {type(data).__name__} is not usable; expected a Dataset with its three splits")
     crossbar = crossbar.on(model)
     check_seed(seed)
-    owner, model = model, private(model).to(on).eval().requires_grad_(False)  # what is trained is trained beside it
+    owner, model = model, switched(private(model).to(on)).requires_grad_(False)  # what is trained is trained beside it
     arrays = array_weights(model, warn=False)
     dtype = model.get_parameter(arrays[0]).dtype
     parts = (as_split(data, part) for part in ("train", "validation", "test"))

@@ -109,7 +109,7 @@ def trace(
     try:
         with torch.no_grad():
             torch.backends.mha.set_fastpath_enabled(False)  # it would pass the layers within by
-            model.eval()(torch.zeros(1, *shape, dtype=like.dtype, device=like.device))
+            modules.switched(model)(torch.zeros(1, *shape, dtype=like.dtype, device=like.device))
     except (RuntimeError, TypeError, IndexError) as e:
         raise InputError(f"{title} does not take an input of shape {shape}: {str(e).splitlines()[0]}; "
                          "pass the shape of one image, without the batch") from e  # fmt: skip

@@ -38,6 +38,7 @@ from torch import Tensor, nn
 from nvlib import models, philox
 from nvlib.errors import InputError
 from nvlib.methods.search import Searched
+from nvlib.modules import switched
 from nvlib.noise import Gaussian
 
 if TYPE_CHECKING:
@@ -116,7 +117,7 @@ class Snapshots(nn.Module):
                              f"it has {listed}")  # fmt: skip
         mode = backbone.training
         with torch.no_grad():
-            out, taken = self._watched(x, backbone.eval())
+            out, taken = self._watched(x, switched(backbone))
         backbone.train(mode)
         self.classifiers = nn.ModuleList(Classifier(t.shape[1:], hidden, out.shape[-1]) for t in taken)
 

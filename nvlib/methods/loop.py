@@ -98,7 +98,7 @@ class Epoch:
         with torch.no_grad():
             for name, tensor in self.weights(member).items():  # a tied tensor once
                 own[name].copy_(tensor)
-        return module.eval()
+        return modules.switched(module)
 
 
 def result(state: Mapping[str, Tensor], member: int = 0) -> dict[str, Tensor]:

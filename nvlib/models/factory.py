@@ -34,6 +34,7 @@ from nvlib.errors import InputError
 from nvlib.models import own
 from nvlib.models.networks import ActivationQuantiser, checked_bits
 from nvlib.models.own import Own
+from nvlib.modules import switched
 
 BITS = 8  # of a network that does not say: the papers', but for the LeNet
 _NEEDED = {"in_channels": 1, "bits": BITS, "activation_bits": 0}  # where a factory has no default and nothing is asked
@@ -73,7 +74,7 @@ def make(
     except InputError as error:
         raise InputError(f"{found.network}: {error}") from None
     _complete(found, model, given.get("bits") if bits is None else bits, bits is not None, activation_bits)
-    return model.train()
+    return switched(model, training=True)
 
 
 def fits(network: str, model: nn.Module, x: Tensor, classes: int) -> None:
@@ -85,7 +86,7 @@ def fits(network: str, model: nn.Module, x: Tensor, classes: int) -> None:
     """
     found, mode = own.find(network), model.training
     with _watched(found, f"images of shape {tuple(x.shape)}"), torch.no_grad():
-        out = model.eval()(x)
+        out = switched(model)(x)
     model.train(mode)
     if not isinstance(out, Tensor) or tuple(out.shape) != (len(x), classes):
         what = f"a tensor of shape {tuple(out.shape)}" if isinstance(out, Tensor) else type(out).__name__

@@ -20,6 +20,7 @@ from nvlib import methods, population, provenance
 from nvlib.clock import in_words
 from nvlib.data import Dataset, Split
 from nvlib.evaluate import blocks
+from nvlib.modules import switched
 from nvlib.population import Plan
 from nvlib.records import Training, digest, values
 from nvlib.steps import training_way
@@ -267,7 +268,8 @@ def _train_a_little(desk: Desk, training: Training) -> float:
     study, size = desk.study, training.recipe["batch_size"]
     few = _some(desk.loaded, max(FEW, 2 * size))
     method = methods.get(training.method, **training.parameters)
-    model, steps = study.template(few.classes, few.shape[0], training.seed).to(desk.on).train(), training.images // size
+    model, steps = study.template(few.classes, few.shape[0], training.seed), training.images // size
+    model = switched(model.to(desk.on), training=True)
     x, weights = few.train.x[None, :size].to(desk.on), population.stack([model])
     for name, parameter in model.named_parameters():
         weights[name].requires_grad_(parameter.requires_grad)
@@ -287,7 +289,7 @@ def _evaluate_a_little(desk: Desk, task: Task, deployed: bool = True) -> float:
     """Return the seconds an image and chip of a short evaluation, under the task's plan."""
     evaluation, few = desk.evaluations[task.name], _some(desk.loaded, 2 * FEW)
     training = desk.trainings[evaluation.training]
-    model = desk.study.template(few.classes, few.shape[0], training.seed).eval()
+    model = switched(desk.study.template(few.classes, few.shape[0], training.seed))
     crossbar = crossbar_of(evaluation, desk.study.devices)
     deployment = evaluation.deployment
     if deployment is None or not deployed:

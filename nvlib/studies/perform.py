@@ -18,6 +18,7 @@ from nvlib.data import Split
 from nvlib.errors import InputError
 from nvlib.evaluate import blocks
 from nvlib.models import own
+from nvlib.modules import switched
 from nvlib.population import Plan
 from nvlib.precision import check as check_precision
 from nvlib.records import Evaluation, Training, digest
@@ -82,7 +83,7 @@ def model_of(training: Training | str, where: Store | None = None) -> nn.Module:
         channels, classes = weights[matrices[0]].shape[1], weights[matrices[-1]].shape[0]
     model = models.build(record.network, classes=classes, in_channels=channels, **shape)
     _fill(model, weights, digest(record))
-    return model.eval()
+    return switched(model)
 
 
 def _fill(model: nn.Module, weights: Mapping[str, Tensor], name: str) -> None:
@@ -113,7 +114,7 @@ def train(desk: Desk, task: Task, count: Tell) -> None:
     with running(held.plan["threads"]):
         for epoch in methods.train(
             methods.get(first.method, **first.parameters),
-            lambda seed: (model_of(study.start, where).train() if study.start
+            lambda seed: (switched(model_of(study.start, where), training=True) if study.start
                           else study.template(desk.loaded.classes, desk.loaded.shape[0], seed)),
             desk.loaded,
             device_of(first.device, (*study.devices, study.train_device or study.devices[0])) if first.device

@@ -35,7 +35,7 @@ def smooth(model: nn.Module, dtype: torch.dtype = torch.float32) -> tuple[nn.Mod
 
     The copy's parameters keep their names and need no gradient.
     """
-    plain = private(model).to(dtype).eval().requires_grad_(False)
+    plain = modules.switched(private(model).to(dtype)).requires_grad_(False)
     gone = tuple(name for name, part in plain.named_modules(remove_duplicate=False)
                  if isinstance(part, ActivationQuantiser))  # fmt: skip
     for name in gone:
