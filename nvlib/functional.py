@@ -32,6 +32,12 @@ class Caller:
         self.keeper = Keeper(model)
         self.renorms = any(getattr(part, "max_norm", None) is not None for part in model.modules())
         self.written: set[str] | None = None  # weights that its forward writes to, once that is known
+        self.homes: list[tuple[str, dict[str, Any], str]] = []  # a tensor's name, the slots of a part, which of them
+        if model.training and self.buffers:
+            first = {id(tensor): name for name, tensor in (*self.parameters.items(), *self.buffers.items())}
+            self.homes = [(first[id(tensor)], held, leaf) for part in model.modules()
+                          for held in (part._parameters, part._buffers) for leaf, tensor in held.items()
+                          if tensor is not None]  # fmt: skip
 
     @staticmethod
     def of(model: nn.Module) -> Caller:
@@ -42,7 +48,8 @@ class Caller:
         """Run the module once on ``x``.
 
         Args:
-            weights: first name -> tensor; buffers among them are updated in place where the module updates its own.
+            weights: first name -> tensor; buffers among them are updated in place where the module updates its own, or
+                puts others in their place.
             x: input of the module; it is handed over as it is.
 
         Returns:
@@ -52,7 +59,7 @@ class Caller:
         if self.model.training:
             if self.renorms:
                 held = {name: w if name in self.buffers else w.clone() for name, w in held.items()}
-            with at_once(), self._elsewhere(held):
+            with at_once(), self._elsewhere(held), self._kept(held):
                 try:
                     return functional_call(self.model, self._swap(held), (x,), tie_weights=False)
                 except RuntimeError as error:
@@ -72,6 +79,34 @@ class Caller:
             self.written = _written(given, held)
         return out
 
+    @contextmanager
+    def _kept(self, held: Mapping[str, Tensor]) -> Iterator[None]:
+        """Write what a forward in training puts in place of buffers into those that it was given."""
+        if not self.homes:
+            yield
+            return
+        places = {name: _place(tensor) for name, tensor in held.items() if name in self.buffers}
+
+        def keep(*_: object) -> None:
+            for name, place, leaf in self.homes:
+                own, now = held.get(name), place.get(leaf)
+                if own is None or (now is own and places.get(name, 0) == (_place(own) if name in places else 0)):
+                    continue
+                if name not in places:
+                    raise InputError(f"{name} of {type(self.model).__name__} is assigned in training's forward: what "
+                                     "is put there is not trained; expected a buffer (register_buffer)")  # fmt: skip
+                if now is None or now is own or now.shape != own.shape:
+                    raise InputError(f"{name} of {type(self.model).__name__} gets another shape or memory in "
+                                     "training's forward; expected copy_, or an assignment in its shape")  # fmt: skip
+                with torch.no_grad():
+                    own.copy_(now)
+
+        hook = self.model.register_forward_hook(keep)
+        try:
+            yield
+        finally:
+            hook.remove()
+
     def _elsewhere(self, held: Mapping[str, Tensor]) -> AbstractContextManager[None]:
         """Exchange tensors that lists and the like hold, too; what its parts do by themselves is left to them."""
         if not self.keeper.aliases:
@@ -81,6 +116,14 @@ class Caller:
 
     def _swap(self, held: Mapping[str, Tensor]) -> dict[str, Tensor]:
         return {slot: tensor for name, tensor in held.items() for slot in self.slots[name]}
+
+
+def _place(tensor: Tensor | None) -> int:
+    """Return where a tensor lies; 0 where that cannot be told (within vmap)."""
+    try:
+        return 0 if tensor is None else tensor.data_ptr()
+    except RuntimeError:
+        return 0
 
 
 def _written(given: Mapping[str, Tensor], held: Mapping[str, Tensor]) -> set[str] | None:

@@ -14,13 +14,15 @@ model of which nothing was said is not run again while its weights, attributes a
 
 from __future__ import annotations
 
+import random
 import warnings
-from collections.abc import Hashable, Iterator
+from collections.abc import Hashable, Iterable, Iterator
 from contextlib import contextmanager
 from functools import partial
 from typing import Any
 from weakref import WeakKeyDictionary
 
+import numpy as np
 import torch
 from torch import Tensor, nn
 
@@ -72,6 +74,28 @@ def inspect(model: nn.Module, split: Split, *others: Split, owner: nn.Module | N
             image = int((y == top).nonzero()[0])
             raise InputError(f"label {top} (of image {image}) is none of the {classes} classes of {_name(model)}; "
                              f"expected 0 .. {classes - 1}")  # fmt: skip
+
+
+def remembers(model: nn.Module, x: Tensor, resting: Iterable[str] = ()) -> bool:
+    """Whether what a module computes in training depends on more than weights, buffers and torch's random numbers.
+
+    That is an attribute that it counts or averages in, a generator of its own, numpy's random numbers: run twice from
+    the same weights, buffers and random numbers it gives something else. ``resting``: parts that stay in evaluation.
+    """
+    outs, x = [], x[:_IMAGES]
+    try:
+        with _looked_at(model) as twin, torch.no_grad():
+            twin, x = twin.double(), x.double() if x.is_floating_point() else x
+            switched(twin, training=True)
+            for name in resting:
+                twin.get_submodule(name).training = False
+            run = Caller.of(twin)
+            for _ in range(2):
+                torch.manual_seed(0)
+                outs.append(run({name: buffer.clone() for name, buffer in twin.named_buffers()}, x.clone()))
+        return all(isinstance(out, Tensor) for out in outs) and not _close(outs[0], outs[1], _AGAIN[torch.float64])
+    except Exception:  # what cannot be run on a few images in float64; the call that counts says what is wrong
+        return False
 
 
 def _run(model: nn.Module, split: Split) -> tuple[int, list[str]]:
@@ -180,9 +204,14 @@ def _close(a: Tensor, b: Tensor, share: float) -> bool:
 def _looked_at(model: nn.Module) -> Iterator[nn.Module]:
     """Give a copy of a model in evaluation mode; random numbers go on afterwards as if nothing had been drawn."""
     devices = [torch.cuda.current_device()] if torch.cuda.is_available() and torch.cuda.is_initialized() else []
+    others = random.getstate(), np.random.get_state()
     with torch.random.fork_rng(devices=devices), warnings.catch_warnings():
         warnings.simplefilter("ignore")  # they come again where it counts
-        yield switched(copied(model))
+        try:
+            yield switched(copied(model))
+        finally:
+            random.setstate(others[0])
+            np.random.set_state(others[1])
 
 
 def _generators(x: Tensor) -> list[Tensor]:

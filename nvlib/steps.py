@@ -6,7 +6,7 @@ training keeps its way, since ways agree to training noise only.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from functools import partial
 
 import torch
@@ -23,6 +23,37 @@ def backward(losses: Tensor) -> None:
         where = by if torch.is_grad_enabled() else "under torch.no_grad or inference_mode"
         raise InputError(f"the loss depends on no weight: it was computed {where}; training needs gradients")
     losses.sum().backward()
+
+
+def hooks_of(models: Sequence[nn.Module]) -> dict[str, list[list[Callable[[Tensor], Tensor | None]]]]:
+    """Return the hooks that modules have on the gradients of their parameters: name -> those of each module, in order.
+
+    A population's weights are others than a module's own, so that its hooks must be called by whoever trains them.
+    """
+    found: dict[str, list[list[Callable[[Tensor], Tensor | None]]]] = {}
+    for i, model in enumerate(models):
+        for name, parameter in model.named_parameters():
+            if getattr(parameter, "_post_accumulate_grad_hooks", None):
+                raise InputError(f"{name} of {type(model).__name__} has a hook that runs after its gradient is there, "
+                                 "which is not called here; expected one on the gradient (register_hook), or none")
+            if parameter._backward_hooks:
+                found.setdefault(name, [[] for _ in models])[i] = list(parameter._backward_hooks.values())
+    return found
+
+
+def hooked(
+    weights: Mapping[str, Tensor], hooks: Mapping[str, list[list[Callable[[Tensor], Tensor | None]]]],
+    owner: Sequence[int],
+) -> None:  # fmt: skip
+    """Let hooks see, and change, the gradients of stacked weights, row by row; ``owner`` says whose a row's are."""
+    for name, each in hooks.items():
+        if (whole := weights[name].grad) is None:
+            continue
+        rows = list(whole.unbind())
+        for row, of in enumerate(owner):
+            for hook in each[of]:
+                rows[row] = rows[row] if (now := hook(rows[row])) is None else now
+        weights[name].grad = torch.stack(rows)
 
 
 def training_way(

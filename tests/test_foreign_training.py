@@ -1,5 +1,8 @@
 """Training networks as users bring them: what they draw is addressed, and what is frozen stays frozen."""
 
+import warnings
+
+import numpy as np
 import pytest
 import torch
 from torch import nn
@@ -181,3 +184,143 @@ def test_a_training_without_gradients_is_refused():
     for nothing in (torch.no_grad, torch.inference_mode):
         with nothing(), pytest.raises(InputError, match="the loss depends on no weight: it was computed under torch"):
             trained(nn.Linear(8, 4), [0])
+
+
+def flat(scale=1):
+    split = Split(SPLIT.x * scale, SPLIT.y)
+    return Dataset("own", 4, split, split, split, "0" * 64, "memory")
+
+
+class Averages(nn.Module):
+    """A running mean that its forward assigns in training, as a buffer or as a plain tensor."""
+
+    def __init__(self, kind):
+        super().__init__()
+        self.a, self.o, self.kind = nn.Linear(8, 8), nn.Linear(8, 4), kind
+        if kind == "tensor":
+            self.mean = torch.zeros(8)
+        else:
+            self.register_buffer("mean", torch.zeros(8))
+
+    def forward(self, x):
+        h = self.a(x)
+        if self.training:
+            new = 0.9 * self.mean + 0.1 * h.detach().mean(0)
+            if self.kind == "copied":
+                self.mean.copy_(new)
+            elif self.kind == "data":
+                self.mean.data = new
+            elif self.kind == "parameter":
+                self.a.weight = nn.Parameter(0.9 * self.a.weight)
+            else:
+                self.mean = new
+        return self.o(torch.relu(h - self.mean))
+
+
+@pytest.mark.parametrize("how", ["loop", "vmap"])
+def test_a_buffer_that_training_assigns_is_what_it_was_assigned(how):
+    found = []
+    for kind in ("copied", "assigned"):
+        torch.manual_seed(0)
+        *_, last = nvlib.train("gaussian", Averages(kind), flat(), "rram", 0.1, seed=[0, 1], epochs=2, bits=6, how=how)
+        found.append([last.weights(member) for member in (0, 1)])
+    assert all(alike(*pair) for pair in zip(*found, strict=True))
+    assert found[1][0]["mean"].abs().max() > 0
+
+
+@pytest.mark.parametrize(("kind", "said"), [("data", "another shape or memory"), ("parameter", "assigned in training")])
+def test_what_training_cannot_keep_of_an_assignment_is_refused(kind, said):
+    with pytest.raises(InputError, match=said):
+        list(nvlib.train("gaussian", Averages(kind), flat(), "rram", 0.1, epochs=1, bits=6, how="loop"))
+
+
+class Odd(nn.Module):
+    """Counts its calls, draws by numpy or by a generator of its own; or keeps what nothing depends on."""
+
+    def __init__(self, kind):
+        super().__init__()
+        self.a, self.o, self.kind = nn.Linear(8, 8), nn.Linear(8, 4), kind
+        self.calls, self.generator = 0, torch.Generator().manual_seed(0)
+
+    def forward(self, x):
+        h = torch.relu(self.a(x))
+        self.kept = h.detach()
+        if self.training:
+            self.calls += 1
+            if self.kind == "counts":
+                h = h * min(1, self.calls / 8)
+            elif self.kind == "numpy":
+                h = h * float(np.random.random())
+            elif self.kind == "generator":
+                h = h * torch.rand(h.shape, generator=self.generator)
+            elif self.kind == "dropout":
+                h = nn.functional.dropout(h)
+        return self.o(h)
+
+
+@pytest.mark.parametrize("kind", ["counts", "numpy", "generator", "dropout", "keeps"])
+def test_what_trainings_would_share_is_said(kind):
+    before = np.random.get_state()[1].copy()
+    with warnings.catch_warnings(record=True) as said:
+        warnings.simplefilter("always")
+        nvlib.train("gaussian", Odd(kind), flat(), "rram", 0.1, epochs=1, bits=6, how="loop")
+    shared = any("trainings of one call share it" in str(w.message) for w in said)
+    assert shared == (kind in ("counts", "numpy", "generator"))
+    assert (np.random.get_state()[1] == before).all()
+
+
+@pytest.mark.parametrize("given", ["module", "function"])
+def test_hooks_on_gradients_shape_them(given):
+    def make(seed=0):
+        torch.manual_seed(seed)
+        net = nn.Sequential(nn.Linear(8, 8), nn.ReLU(), nn.Linear(8, 4))
+        mask = torch.ones(8, 8)
+        mask[:4] = 0
+        net[0].weight.register_hook(lambda g: g * mask)
+        net[2].weight.register_hook(lambda g: seen.append(g.shape))
+        return net
+
+    seen = []
+    model = make() if given == "module" else make
+    *_, last = nvlib.train("gaussian", model, flat(), "rram", 0.1, seed=[0, 1], epochs=2, bits=6)
+    for member in (0, 1):
+        start = make(0 if given == "module" else member)[0].weight
+        moved = (last.weights(member)["0.weight"] - start).abs().amax(1)
+        assert (moved[:4] == 0).all() and (moved[4:] > 0).all()
+    assert set(seen) == {(4, 8)}
+    late = make()
+    late[0].weight.register_post_accumulate_grad_hook(lambda p: None)
+    with pytest.raises(InputError, match=r"0\.weight of Sequential has a hook that runs after"):
+        nvlib.train("gaussian", late, flat(), "rram", 0.1, epochs=1, bits=6)
+
+
+@pytest.mark.parametrize("made", [
+    lambda seed: None, lambda seed: torch.jit.script(nn.Linear(8, 4)), lambda seed: nn.Linear(8, 4, device="meta"),
+    lambda: nn.Linear(8, 4), nn.Linear, lambda seed: nn.EmbeddingBag(9, 8, sparse=True),
+])  # fmt: skip
+def test_functions_that_make_no_module_to_train_are_refused_in_a_line(made):
+    with pytest.raises(InputError) as error:
+        nvlib.train("gaussian", made, flat(), "rram", 0.1, epochs=1, bits=6)
+    assert "\n" not in str(error.value)
+
+
+@pytest.mark.parametrize(("change", "named"), [
+    ({"method": "none"}, "method"), ({"sigma_d": 0.3}, "sigma_d"), ({"crossbar": "fefet1"}, "crossbar"),
+    ({"bits": 4}, "crossbar"), ({"seed": 4}, "seed"), ({"recipe": nvlib.Recipe(lr=0.1)}, "recipe"),
+    ({"images": 2}, "images"), ({"dtype": torch.float64}, "dtype"), ({"resume": "record"}, "Epoch"),
+    ({"epochs": 3}, ""),
+])  # fmt: skip
+def test_a_training_goes_on_as_the_one_that_was_begun(change, named):
+    def run(images=1, **options):
+        torch.manual_seed(0)
+        net = nn.Sequential(nn.Linear(8, 8), nn.ReLU(), nn.Linear(8, 4))
+        options = {"method": "gaussian", "crossbar": "rram", "sigma_d": 0.1, "bits": 6, "epochs": 2, **options}
+        return list(nvlib.train(options.pop("method"), net, flat(images), options.pop("crossbar"), **options))
+
+    begun = run()[0]
+    change["resume"] = begun if change.get("resume") else begun.state
+    if not named:
+        assert [record.epoch for record in run(**change)] == [2, 3]
+        return
+    with pytest.raises(InputError, match=named):
+        run(**change)

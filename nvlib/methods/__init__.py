@@ -4,6 +4,8 @@ A method is a frozen dataclass of its parameters with one function, ``loss(run, 
 with the clean weights and a batch. `nvlib.methods.loop` does the rest for a whole population of trainings:
 
     training_state        the population: perturbing, running, scoring and copying rows; checkpoints
+    starts                a module for each seed, and what of it rests in training
+    resumption            what a training is of: whether a checkpoint is of the same one
     recipe                optimiser, schedule, augmentation, and the published recipes of each network
     cost                  what a training takes, as each method states it: rows, forward passes, chips of a search
     checkpoint_selection  which epoch's weights are the result; early stopping

@@ -13,30 +13,33 @@ validation)``, what it does with the rows then.
 
 from __future__ import annotations
 
+import warnings
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import Field, dataclass, field, replace
+from functools import partial
 from typing import Any, ClassVar, Protocol, Unpack
 
 import numpy as np
 import torch
 from torch import Tensor, nn
-from torch.nn.modules.batchnorm import _BatchNorm
 
-from nvlib import clock, copies, functional, models, modules, noise_coverage, philox, population, probe
+from nvlib import clock, copies, functional, modules, noise_coverage, philox, population, probe
 from nvlib.conditions import LEFT_OUT, Conditions, Crossbar, as_crossbar
 from nvlib.crossbar import array_weights
 from nvlib.data import Dataset, Split
 from nvlib.devices import Device
 from nvlib.errors import InputError, unknown, whole
 from nvlib.evaluate import as_split, score
+from nvlib.methods import resumption
 from nvlib.methods.checkpoint_selection import CheckpointSelection
 from nvlib.methods.cost import cost_of
 from nvlib.methods.recipe import Recipe, descend
+from nvlib.methods.starts import models_of, resting
 from nvlib.methods.training_state import Batch, TrainingState
 from nvlib.native import layers
 from nvlib.precision import check as check_precision
 from nvlib.precision import products
-from nvlib.steps import refusal, training_way
+from nvlib.steps import hooked, hooks_of, refusal, training_way
 
 
 class Method(Protocol):
@@ -162,7 +165,8 @@ def train(
         dtype: of weights and images.
         precision: of products, forwards and backwards: ``float32``, ``bf16`` or, on CUDA, ``tf32``; see
             `nvlib.precision`. Weights, noise, optimiser and statistics are of ``dtype`` all the same.
-        resume: an earlier record's ``state``; training goes on after its epoch to the same numbers.
+        resume: an earlier record's ``state``; training goes on after its epoch to the same numbers. It is
+            of a training by the same method, crossbar, seeds, recipe and images.
         search: how a searching method scores its candidates: chips and images at a time, and the way; None measures.
         how: the way that steps are run (`nvlib.forward`), kept in checkpoints; None measures which is fastest. Ways
             agree to training noise; going on needs the way that was begun with.
@@ -197,7 +201,7 @@ def train(
     seeds = [philox.check_seed(s) for s in seeds * (count // len(seeds))]
     sigmas = [crossbar.at(s).sigma_d for s in given * (count // len(given))]  # checks them
     fresh = models_of(model, seeds)
-    template = fresh[0]
+    template, known = fresh[0], hooks_of([modules.bare(model)] * count if isinstance(model, nn.Module) else fresh)
     crossbar = crossbar.on(template)
     if not isinstance(data, Dataset):
         raise InputError(f"data of type {type(data).__name__} cannot be trained on; expected a Dataset with its three "
@@ -230,9 +234,11 @@ def train(
         result=[training * candidates for training in range(count)],
         diverged=torch.zeros(len(owner), dtype=torch.bool, device=on),
         candidates=candidates,
-        resting=_resting(template),
+        resting=resting(template),
         precision=precision,
         compiled=torch.device(on).type == "cpu" and dtype == torch.float32 and layers.wanted(template),
+        hooks=known,
+        of=resumption.digests(method, crossbar, sigmas, seeds, recipe, data),
     )
     training, validation = (
         Split(s.x.to(on, dtype if s.x.is_floating_point() else s.x.dtype), s.y.to(on)) for s in parts
@@ -240,6 +246,13 @@ def train(
     probe.inspect(run.model, training, validation)
     loudest = replace(crossbar, sigma_d=max(sigmas))
     noise_coverage.watch(run.model, copies.private(run.model), training.x, loudest)
+    if probe.remembers(run.model, training.x, run.resting):
+        warnings.warn(
+            f"{type(template).__name__} computes in training with more than its weights, buffers and torch's random "
+            "numbers (an attribute that counts or averages, a generator of its own, numpy's random numbers): trainings "
+            "of one call share it, and it is lost in a checkpoint; make it a buffer, draw by torch.rand",
+            stacklevel=2,
+        )
     if hasattr(method, "begin"):
         method.begin(run, training)
     if search is not None:
@@ -249,6 +262,7 @@ def train(
     run.optimiser = recipe.build(list(run.parameters().values()))
     done = 0
     if resume is not None:
+        resumption.check(resume, run.of)
         done = run.restore(resume)
         held.restore(resume)
     _choose_way(run, training, recipe, epochs - done, how)
@@ -275,39 +289,6 @@ def _choose_way(run: TrainingState, training: Split, recipe: Recipe, epochs: int
                              "where there is, or begin anew")  # fmt: skip
         run.way = "loop"
     run.memory["way"] = torch.tensor(population.WAYS.index(run.way))
-
-
-def models_of(model: str | nn.Module | Callable[[int], nn.Module], seeds: list[int]) -> list[nn.Module]:
-    """Return a module a seed: built by name or by function; a module itself is where all of them start."""
-    if isinstance(model, nn.Module):
-        modules.usable(model)
-        modules.apart(model)
-        if sparse := [name for name, part in model.named_modules() if getattr(part, "sparse", False) is True]:
-            raise InputError(f"{sparse[0]} of {type(model).__name__} gives sparse gradients, which no optimiser here "
-                             "takes; expected sparse=False")  # fmt: skip
-        return [modules.copied(modules.bare(model)) for _ in seeds]
-    if isinstance(model, str):
-        return [models.build(model, seed=s) for s in seeds]
-    if not callable(model):
-        raise InputError(f"model={model!r} is none; expected a name of nvlib.models.MODELS, a module, or a function of "
-                         "a seed that makes one")  # fmt: skip
-    made = []
-    for s in seeds:
-        with torch.random.fork_rng(devices=[]):  # what a function draws without a seed is the member's own too
-            torch.default_generator.manual_seed(s)
-            made.append(modules.bare(model(s)))
-    return made
-
-
-def _resting(model: nn.Module) -> tuple[str, ...]:
-    """Return the parts that stay in evaluation mode: put in it alone, or normalisation whose parameters are frozen."""
-    resting = []
-    for name, part in model.named_modules():
-        own = list(part.parameters(recurse=False))
-        frozen = isinstance(part, _BatchNorm) and own and not any(parameter.requires_grad for parameter in own)
-        if frozen or (model.training and not part.training):
-            resting.append(name)
-    return tuple(resting)
 
 
 def _epochs(
@@ -341,7 +322,8 @@ def _epochs(
             batch = Batch(recipe.images(x, run.seeds, run.step), y)
             with products(run.precision, training.x.device):
                 losses = method.loss(run, batch)
-                descend(recipe, run.updater, losses, run.step, epochs.stop * batches)
+                descend(recipe, run.updater, losses, run.step, epochs.stop * batches,
+                        partial(hooked, run.weights, run.hooks, run.owner) if run.hooks else None)  # fmt: skip
             recipe.clipped([run.weights[name] for name in run.arrays if name in run.weights])
             run.loss += losses.detach()
         seconds = clock.seconds() - began

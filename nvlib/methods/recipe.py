@@ -7,7 +7,7 @@ time. The luck is addressed by (seed, step), so a member of a population sees wh
 from __future__ import annotations
 
 import math
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import asdict, dataclass
 from typing import Any
 
@@ -133,7 +133,10 @@ def update(optimiser: torch.optim.Optimizer) -> None:
         parameter.grad = None
 
 
-def descend(recipe: Recipe, optimiser: torch.optim.Optimizer, losses: Tensor, step: int, steps: int) -> None:
+def descend(
+    recipe: Recipe, optimiser: torch.optim.Optimizer, losses: Tensor, step: int, steps: int,
+    between: Callable[[], None] | None = None,
+) -> None:  # fmt: skip
     """Take one step: gradients of losses, at the rate that the schedule has there, and let go of them.
 
     Args:
@@ -142,6 +145,7 @@ def descend(recipe: Recipe, optimiser: torch.optim.Optimizer, losses: Tensor, st
         losses: one a member, (members,).
         step: which, from 0.
         steps: of the whole training.
+        between: called when the gradients are there, before the update.
 
     Raises:
         InputError: where no weight has a gradient.
@@ -149,6 +153,8 @@ def descend(recipe: Recipe, optimiser: torch.optim.Optimizer, losses: Tensor, st
     for group in optimiser.param_groups:
         group["lr"] = recipe.rate(step, steps)
     backward(losses)  # w <- w - alpha d loss / d(w + dw), on the clean weights
+    if between is not None:
+        between()
     update(optimiser)
 
 

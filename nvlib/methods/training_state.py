@@ -68,6 +68,8 @@ class TrainingState:
     resting: tuple[str, ...] = ()  # parts of the model that stay in evaluation mode in training
     attached: nn.Module | None = None  # what a method runs in training in place of the bare model
     memory: dict[str, Tensor] = field(default_factory=dict)
+    hooks: dict[str, list[list[Callable[[Tensor], Tensor | None]]]] = field(default_factory=dict)  # a training's own
+    of: Tensor | None = None  # digests of what a training is of (`nvlib.methods.resumption`)
     optimiser: torch.optim.Optimizer | None = None
     step: int = 0
     passes: tuple[int, int] = (-1, 0)  # the step, and how many forward passes it has had
@@ -329,6 +331,8 @@ class TrainingState:
             state["precision"] = torch.tensor(PRECISIONS.index(self.precision))
         if self.compiled:
             state["compiled"] = torch.tensor(1)
+        if self.of is not None:
+            state["of"] = self.of
         return state | {"epoch": torch.tensor(epoch)}
 
     @torch.no_grad()
@@ -349,6 +353,9 @@ class TrainingState:
                 saved = state.get(f"{kind}/{name}")
                 if saved is None or saved.shape != tensor.shape:
                     raise InputError(f"the checkpoint does not hold {name} as this population has it; start afresh")
+                if saved.dtype != tensor.dtype:
+                    raise InputError(f"the checkpoint holds {name} in {saved.dtype}, not in {tensor.dtype}; go on with "
+                                     f"dtype={saved.dtype}, or start afresh")  # fmt: skip
                 tensor.copy_(saved)
         parameters = self.parameters()
         for key, value in state.items():
