@@ -22,7 +22,7 @@ import warnings
 from collections.abc import Callable, Mapping, Sequence
 from contextlib import nullcontext
 from dataclasses import dataclass, replace
-from weakref import WeakKeyDictionary
+from weakref import WeakKeyDictionary, WeakSet
 
 import torch
 from torch import Tensor, nn
@@ -43,6 +43,7 @@ WORTH = 15.0  # seconds of looping from which generating and compiling (2 to 12 
 _BATCH = 128  # images at a time of a loop in bfloat16, whose products want long columns
 _GAIN = 1.25  # times that a shorter precision is to be faster, to be worth other last digits
 _refused: set[type] = set()
+_taken: WeakSet[nn.Module] = WeakSet()  # by vmap
 _said: set[tuple[type, str]] = set()
 _drawing: WeakKeyDictionary[nn.Module, dict[bool, bool]] = WeakKeyDictionary()  # whether it draws random numbers
 _last: WeakKeyDictionary[nn.Module, dict[tuple[int, ...], bool]] = WeakKeyDictionary()  # whether channels may be last
@@ -199,17 +200,24 @@ def _forward(
     if how == "vmap" and seeds is not None and _draws(model, weights, x[0] if per_member else x):
         how = "loop"  # vmap draws for all members at once
     if how == "vmap" and type(model) not in _refused:
-        run = Caller.of(model)
+        run, before = Caller.of(model), {}
+        if model.training and model not in _taken:  # a refusal may come after buffers have been updated
+            before = {name: weights[name].detach().clone() for name in run.buffers if name in weights}
         try:
-            return vmap(
+            outs = vmap(
                 lambda w, inputs: logits_of(model, run(w, inputs)),
                 in_dims=(0, 0 if per_member else None),
                 randomness="different",
             )(dict(weights), x.clone())
+            _taken.add(model)
+            return outs
         except torch.OutOfMemoryError:
             raise
         except (RuntimeError, NotImplementedError, ValueError) as error:
             refusal = error
+            with torch.no_grad():
+                for name, buffer in before.items():
+                    weights[name].copy_(buffer)
     outs = _loop(model, weights, x, per_member, seeds)
     if refusal is not None:  # and the loop went well: it is vmap's refusal, not an error of the model
         _refused.add(type(model))

@@ -234,6 +234,19 @@ def test_what_training_cannot_keep_of_an_assignment_is_refused(kind, said):
         list(nvlib.train("gaussian", Averages(kind), flat(), "rram", 0.1, epochs=1, bits=6, how="loop"))
 
 
+def test_what_vmap_refuses_halfway_is_updated_once():
+    """Statistics of a cumulative average: vmap counts a batch before it refuses to make a number of the count."""
+    made = nn.Sequential(nn.Linear(8, 8), nn.BatchNorm1d(8, momentum=None), nn.ReLU(), nn.Linear(8, 4))
+    found = []
+    for how in ("loop", "vmap"):
+        population._refused.discard(nn.Sequential)
+        with warnings.catch_warnings():
+            warnings.simplefilter("ignore")
+            *_, last = nvlib.train("gaussian", made, flat(), "rram", 0.1, epochs=1, bits=6, how=how)
+        found.append(last.weights())
+    assert alike(*found)
+
+
 class Odd(nn.Module):
     """Counts its calls, draws by numpy or by a generator of its own; or keeps what nothing depends on."""
 
