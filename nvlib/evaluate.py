@@ -109,7 +109,8 @@ def blocks(
     split = probe.ready(model, Split(split.x.to(on), split.y.to(on)))
     owner, model = model, private(model).to(on)
     if look:
-        probe.inspect(model, split, owner=owner)
+        if probe.inspect(model, split, owner=owner):
+            noise_coverage.forget(owner)
         noise_coverage.watch(owner, model, split.x, crossbar, seed)
     alike = crossbar.sigma_d == 0 and not crossbar.effects  # every chip is the quantised model: compute one, repeat it
     programmed: Callable[..., Iterator[dict[str, Tensor]]] = partial(readings, model, crossbar)

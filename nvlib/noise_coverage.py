@@ -1,7 +1,8 @@
 """Whether the noise on weights that are said to lie on arrays reaches a network's outputs.
 
 A layer may keep a copy of its weight (cached in evaluation, ``.data`` in a list) or not use it at all. Chips then score
-as if their noise were not there. Once a model and crossbar, on a few images and one chip:
+as if their noise were not there. Once a model and crossbar, and again when the model has changed, on a few images and
+one chip:
 
     d out / d w     is not zero for some element of each array weight: one run and its derivatives, or else
     out(w + dw)     differs from out(w) for a noise dw on that weight alone: for those whose derivative is zero
@@ -80,6 +81,11 @@ def watch(owner: nn.Module, model: nn.Module, x: Tensor, crossbar: Crossbar, see
             stacklevel=3,
         )
     return silent
+
+
+def forget(owner: nn.Module) -> None:
+    """Have a model looked at again: it has been changed since."""
+    _seen.pop(owner, None)
 
 
 def _hidden(model: nn.Module, x: Tensor, run: functional.Caller) -> list[str]:

@@ -19,7 +19,7 @@ from __future__ import annotations
 
 import time
 import warnings
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Hashable, Mapping, Sequence
 from contextlib import nullcontext
 from dataclasses import dataclass, replace
 from weakref import WeakKeyDictionary, WeakSet
@@ -46,7 +46,7 @@ _refused: set[type] = set()
 _taken: WeakSet[nn.Module] = WeakSet()  # by vmap
 _said: set[tuple[type, str]] = set()
 _drawing: WeakKeyDictionary[nn.Module, dict[bool, bool]] = WeakKeyDictionary()  # whether it draws random numbers
-_last: WeakKeyDictionary[nn.Module, dict[tuple[int, ...], bool]] = WeakKeyDictionary()  # whether channels may be last
+_last: WeakKeyDictionary[nn.Module, dict[Hashable, bool]] = WeakKeyDictionary()  # whether channels may be last
 
 
 @dataclass(frozen=True)
@@ -312,7 +312,8 @@ def _takes_channels_last(model: nn.Module, weights: Mapping[str, Tensor], x: Ten
     """
     if x.ndim != 4:
         return False
-    known, size = _last.setdefault(model, {}), tuple(x.shape[1:])
+    code = tuple(type(part).forward for part in model.modules())  # another one once a class is edited in a notebook
+    known, size = _last.setdefault(model, {}), (tuple(x.shape[1:]), code)
     if size not in known:
         state = {name: buffer.clone() for name, buffer in model.named_buffers()}
         state |= {name: tensor[0].detach().clone() for name, tensor in weights.items()}

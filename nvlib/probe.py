@@ -48,7 +48,7 @@ def ready(model: nn.Module, split: Split) -> Split:
     return Split(split.x.to(kinds.pop()), split.y)
 
 
-def inspect(model: nn.Module, split: Split, *others: Split, owner: nn.Module | None = None) -> None:
+def inspect(model: nn.Module, split: Split, *others: Split, owner: nn.Module | None = None) -> bool:
     """Run a model on a few images and look at what comes out; the model is not changed.
 
     Args:
@@ -56,6 +56,9 @@ def inspect(model: nn.Module, split: Split, *others: Split, owner: nn.Module | N
         split: images in the dtype of the model, and labels.
         *others: further splits, whose labels are looked at.
         owner: the model as the user has it, of which ``model`` is a private copy; it is remembered.
+
+    Returns:
+        Whether the owner was known, and has been changed since.
 
     Raises:
         InputError: if the model does not run on these images, does not give logits (batch, classes) of at least two
@@ -69,11 +72,15 @@ def inspect(model: nn.Module, split: Split, *others: Split, owner: nn.Module | N
             _sound[owner] = state, classes
         for line in said:
             warnings.warn(line, stacklevel=3)
+    changed = known is not None and known != state
+    if changed and state is None and owner is not None:
+        _sound.pop(owner, None)
     for y in (part.y for part in (split, *others)):
         if (top := int(y.max())) >= classes:
             image = int((y == top).nonzero()[0])
             raise InputError(f"label {top} (of image {image}) is none of the {classes} classes of {_name(model)}; "
                              f"expected 0 .. {classes - 1}")  # fmt: skip
+    return changed
 
 
 def remembers(model: nn.Module, x: Tensor, resting: Iterable[str] = ()) -> bool:

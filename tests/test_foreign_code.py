@@ -157,3 +157,30 @@ def test_a_convolution_fused_with_its_normalisation_is_what_it_is():
     ideal = nvlib.program(net, "rram", 0.0, index=range(1), bits=16)
     with torch.no_grad():
         torch.testing.assert_close(nvlib.forward(net, ideal, x)[0], net(x), rtol=1e-3, atol=1e-4)
+
+
+class Edited(nn.Module):
+    def __init__(self):
+        super().__init__()
+        self.c, self.f, self.kept = nn.Conv2d(3, 8, 3, padding=1), nn.Linear(128, 4), None
+
+    def forward(self, x):
+        w = self.f.weight if self.kept is None else self.kept
+        return F.linear(self.c(x).flatten(1), w, self.f.bias)
+
+
+def test_what_a_model_is_found_to_be_is_looked_at_again_when_it_changes(monkeypatch):
+    net, x = Edited().eval(), torch.rand(24, 3, 4, 4)
+    nvlib.monte_carlo(net, (x, Y), "rram", 0.1, chips=2, bits=6)
+    net.kept = net.f.weight.detach().clone()
+    with pytest.warns(UserWarning, match=r"f\.weight of Edited: said to lie on arrays"):
+        nvlib.monte_carlo(net, (x, Y), "rram", 0.1, chips=2, bits=6)
+
+
+def test_a_class_edited_after_a_run_runs_as_it_is_now(monkeypatch):
+    net, x = Edited().eval(), torch.rand(24, 3, 4, 4)
+    chips = nvlib.program(net, "rram", 0.1, index=range(2), bits=6)
+    with torch.no_grad():
+        first = nvlib.forward(net, chips, x)
+        monkeypatch.setattr(Edited, "forward", lambda self, x: self.f(self.c(x).view(len(x), -1)))
+        torch.testing.assert_close(nvlib.forward(net, chips, x), first)
