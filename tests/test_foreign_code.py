@@ -184,3 +184,20 @@ def test_a_class_edited_after_a_run_runs_as_it_is_now(monkeypatch):
         first = nvlib.forward(net, chips, x)
         monkeypatch.setattr(Edited, "forward", lambda self, x: self.f(self.c(x).view(len(x), -1)))
         torch.testing.assert_close(nvlib.forward(net, chips, x), first)
+
+
+def test_a_network_within_another_is_trained_and_verified_on_its_own_luck():
+    torch.manual_seed(0)
+    net, found = mlp(), []
+    for model in (net, torch.optim.swa_utils.AveragedModel(net)):
+        *_, last = nvlib.train("gaussian", model, data(), "rram", sigma_d=0.1, epochs=1, bits=6)
+        names = ("swim", {"ranking": "random"}), ("write_verify", {}), ("last_layer", {"epochs": 1})
+        blocks = [block for name, given in names
+                  for block in deploy.get(name, **given).apply(model, data(), "rram", 0.2, index=range(2), bits=6)]
+        trained = [w for name, w in last.weights().items() if name != "n_averaged"]
+        found.append((trained, [block.loss for block in blocks]))
+    (ours, losses), (theirs, others) = found
+    for mine, other in zip(ours, theirs, strict=True):
+        torch.testing.assert_close(mine, other)
+    for mine, other in zip(losses, others, strict=True):
+        assert mine == pytest.approx(other, rel=1e-5)

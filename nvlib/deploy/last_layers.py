@@ -126,7 +126,7 @@ class _Retraining(Trained):
             held = dict(trained)
             for name in arrays:
                 w, sigma = trained[name], context.sigma_d if self.sigma is None else min(self.sigma, context.sigma_d)
-                here = f"program/{address(name)}" if self.mode == "on_chip" else f"retrain/{stream}/{name}"
+                here = f"program/{address(name)}" if self.mode == "on_chip" else f"retrain/{stream}/{address(name)}"
                 z = philox.normal(context.seed, index, here, w[0].numel(), w.device).to(w.dtype).view_as(w)
                 held[name] = read_back(w, context.crossbar, z, sigma)
             return held

@@ -28,7 +28,7 @@ import numpy as np
 import torch
 from torch import Tensor, nn
 
-from nvlib import philox
+from nvlib import modules, philox
 from nvlib.cells import cells_of
 from nvlib.conditions import LEFT_OUT, Conditions, Crossbar
 from nvlib.crossbar import read_back
@@ -98,14 +98,15 @@ class Swim(Verifies):
         if self.ranking in ("curvature", "expected"):
             few = Split(context.train.x[: self.images], context.train.y[: self.images])
             bends = curvature(context.model, clean, few, context.arrays, estimate=self.estimate, seed=context.seed)
-        scores, ties = [], []
+        scores, ties, address = [], [], modules.address(context.model)
         for name in context.arrays:
             cells = cells_of(own[name], context.crossbar)
             size = clean[name].double().abs().reshape(-1, 1)
             lever = (cells.step * cells.weight) ** 2  # of a cell's conductance on the weight, squared
             if self.ranking == "random":
                 shape = cells.spread.shape if self.unit == "cell" else size.shape
-                score = philox.uniform(context.seed, 0, f"swim/{self.unit}/{name}", int(np.prod(shape)), size.device)
+                here = f"swim/{self.unit}/{address(name)}"
+                score = philox.uniform(context.seed, 0, here, int(np.prod(shape)), size.device)
                 score = score.view(shape)
             elif self.ranking == "magnitude":
                 score = size * (lever.sqrt() if self.unit == "cell" else 1.0)

@@ -21,7 +21,7 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from nvlib import philox
+from nvlib import modules, philox
 from nvlib.cells import cells_of
 from nvlib.crossbar import read_back
 from nvlib.deploy.context import Context, Deployment, Outcome, Procedure
@@ -48,9 +48,9 @@ def verify(
         The chips' weights, pulses of each chip (chips,), and how many cells were verified.
     """
     parameters, out = dict(context.model.named_parameters()), dict(chips)
-    pulses, verified = np.full(len(index), float(context.cells)), 0
+    pulses, verified, address = np.full(len(index), float(context.cells)), 0, modules.address(context.model)
     for name in context.arrays if which is None else which:
-        w, held = parameters[name].detach(), chips[name]
+        w, held, here = parameters[name].detach(), chips[name], address(name)
         cells = cells_of(w, context.crossbar)
         mask = None if which is None else which[name].expand(cells.spread.shape)
         marked = cells.spread.numel() if mask is None else int(mask.sum())
@@ -62,18 +62,18 @@ def verify(
         total = (held.double() - clean).flatten(1) / torch.where(step > 0, step, torch.inf)
         whole = mask is None or bool((mask.all(1) | ~mask.any(1)).all())
         if how.process:
-            first = cells.draw(total, context.seed, index, name)
-            left, count = how.repeat(cells, first, context.seed, index, name, mask)
+            first = cells.draw(total, context.seed, index, here)
+            left, count = how.repeat(cells, first, context.seed, index, here, mask)
             pulses += (count - 1).flatten(1).sum(1).cpu().numpy()
             total = left.sum(-1)
         else:
             table = torch.tensor(how.after, dtype=torch.float64)
             after = cells_of(w, coded(context.crossbar, table)).deviation
             chosen = torch.ones_like(after, dtype=torch.bool) if mask is None else mask
-            z = philox.normal(context.seed, index, f"verified/{name}", len(after), w.device)
+            z = philox.normal(context.seed, index, f"verified/{here}", len(after), w.device)
             kept = 0.0
             if not whole:  # some cells of a weight only: the others stay as they are
-                kept = torch.where(chosen, 0.0, cells.draw(total, context.seed, index, name)).sum(-1)
+                kept = torch.where(chosen, 0.0, cells.draw(total, context.seed, index, here)).sum(-1)
             fresh = kept + z * torch.where(chosen, after**2, 0.0).sum(-1).sqrt()
             total = torch.where(chosen.any(1), fresh, total)
             expected = how.expected(w, context.crossbar)

@@ -237,6 +237,7 @@ def train(
         resting=resting(template),
         precision=precision,
         compiled=torch.device(on).type == "cpu" and dtype == torch.float32 and layers.wanted(template),
+        address=modules.address(template),
         hooks=known,
         of=resumption.digests(method, crossbar, sigmas, seeds, recipe, data),
     )

@@ -68,6 +68,7 @@ class TrainingState:
     resting: tuple[str, ...] = ()  # parts of the model that stay in evaluation mode in training
     attached: nn.Module | None = None  # what a method runs in training in place of the bare model
     memory: dict[str, Tensor] = field(default_factory=dict)
+    address: Callable[[str], str] = str  # from a tensor's name to what its noise is addressed by
     hooks: dict[str, list[list[Callable[[Tensor], Tensor | None]]]] = field(default_factory=dict)  # a training's own
     of: Tensor | None = None  # digests of what a training is of (`nvlib.methods.resumption`)
     optimiser: torch.optim.Optimizer | None = None
@@ -136,14 +137,14 @@ class TrainingState:
         self, name: str, w: Tensor, law: Law | None, sigma: Tensor | float | None, stream: str, space: str
     ) -> Tensor:
         """Return one stacked tensor strayed by PyTorch's operations."""
-        z = None
+        z, here = None, f"train/{stream}/{self.address(name)}"
         if law is not None:
-            u = philox.uniform(self.seeds, self.step, f"train/{stream}/{name}", w[0].numel(), w.device)
+            u = philox.uniform(self.seeds, self.step, here, w[0].numel(), w.device)
             z = law.quantile(u).to(w.dtype).view_as(w)
             z = torch.where(w.detach() < 0, -z, z) if space == "conductance" else z
         sigma = self.sigma_d if sigma is None else sigma
         held = self._read(w, sigma, z)
-        return held if z is None else self._aged(held, w, z, sigma, self.seeds, self.step, f"train/{stream}/{name}")
+        return held if z is None else self._aged(held, w, z, sigma, self.seeds, self.step, here)
 
     def _aged(
         self, held: Tensor, w: Tensor, z: Tensor, sigma: Tensor | float, seed: int | list[int], index: int | range,
@@ -165,7 +166,7 @@ class TrainingState:
         sizes = sigma.expand(len(self.sigma_d)).tolist()
         held = []
         for name, w in clean.items():
-            address = f"train/{stream}/{name}"
+            address = f"train/{stream}/{self.address(name)}"
             draw = None if law is None else Draw(self.seeds, self.step, address, law.transform, space == "conductance")
             tables = lookup(self.crossbar, w.dtype, w.device)
             held.append(perturb(w.detach().contiguous(), self.crossbar.weight_bits, *tables, sizes, draw))
@@ -175,10 +176,10 @@ class TrainingState:
         """Return all members programmed on validation chip ``index``: the same deviations for each."""
         out = dict(self.weights)
         for name in self.arrays:
-            w = self.clean(name)
-            z = philox.normal(0, index, f"validate/{name}", w[0].numel(), w.device).to(w.dtype).view(1, *w.shape[1:])
+            w, here = self.clean(name), f"validate/{self.address(name)}"
+            z = philox.normal(0, index, here, w[0].numel(), w.device).to(w.dtype).view(1, *w.shape[1:])
             held = self._read(w, self.sigma_d, z)
-            out[name] = self._aged(held, w, z, self.sigma_d, [0] * len(held), index, f"validate/{name}")
+            out[name] = self._aged(held, w, z, self.sigma_d, [0] * len(held), index, here)
         return out
 
     def _read(self, w: Tensor, sigma: Tensor | float, z: Tensor | None) -> Tensor:
@@ -253,8 +254,8 @@ class TrainingState:
 
     def _deviates(self, seed: int, chips: range, name: str) -> Tensor:
         """Return the standardised deviations of a tensor on chips of a search, (chips, ...)."""
-        w = self.clean(name)
-        return philox.normal(seed, chips, f"search/{name}", w[0].numel(), w.device).to(w.dtype).view(-1, *w.shape[1:])
+        w, here = self.clean(name), f"search/{self.address(name)}"
+        return philox.normal(seed, chips, here, w[0].numel(), w.device).to(w.dtype).view(-1, *w.shape[1:])
 
     def _programmed(self, row: int, z: Mapping[str, Tensor], seed: int, chips: range) -> dict[str, Tensor]:
         """Return a row's weights on the chips of ``z``, (chips, ...)."""
@@ -263,7 +264,8 @@ class TrainingState:
         held = {name: tensor.expand(count, *tensor.shape[1:]) for name, tensor in own.items()}
         for name in self.arrays:
             w = self.clean(name, own)
-            held[name] = self._aged(self._read(w, sigma, z[name]), w, z[name], sigma, seed, chips, f"search/{name}")
+            here, read = f"search/{self.address(name)}", self._read(w, sigma, z[name])
+            held[name] = self._aged(read, w, z[name], sigma, seed, chips, here)
         return held
 
     # -- rows --------------------------------------------------------------------------------------------------------
