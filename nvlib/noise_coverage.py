@@ -51,11 +51,12 @@ def watch(owner: nn.Module, model: nn.Module, x: Tensor, crossbar: Crossbar, see
         return []
     known.add(key)
     run = functional.Caller.of(model)
-    again = operands.changed(model, array_weights(model, warn=False))  # here, since a layer is told once
+    arrays = array_weights(model, warn=False)
+    again = operands.changed(model, arrays)  # here, since a layer is told once
     with warnings.catch_warnings(), torch.inference_mode(False):
         warnings.simplefilter("ignore")
         silent = uncovered(model, x[:_MORE].clone(), crossbar, seed, run, again)
-    if written := sorted((run.written or set()).intersection(array_weights(model, warn=False))):
+    if written := sorted((run.written or set()).intersection(arrays)):
         warnings.warn(
             f"{', '.join(written)} of {type(model).__name__}: forward writes to it before it multiplies (a constraint, "
             "a hook), so that a chip's noise is not what it multiplies with; do that once, after training",

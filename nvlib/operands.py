@@ -60,7 +60,7 @@ def remade(model: nn.Module, weights: Mapping[str, Tensor], first: list[Tensor],
     """
     steady = [a for a, b in zip(first, other, strict=False) if a.shape == b.shape and torch.equal(a, b)]
     held = [*weights.values(), *model.parameters(), *model.buffers()]
-    strange = [a for a in steady if not any(a.numel() == w.numel() and _rearranged(a, w) for w in held)]
+    strange = [a for a in steady if not _held(a, [w for w in held if w.numel() == a.numel()])]
     sizes = {a.numel() for a in strange}
     return [name for name in suspects(model, weights, first) if weights[name].numel() in sizes]
 
@@ -72,7 +72,7 @@ def suspects(model: nn.Module, weights: Mapping[str, Tensor], found: list[Tensor
              if isinstance(part, _PLAIN) and isinstance(part._parameters.get("weight"), nn.Parameter)
              and not _own(part)}  # fmt: skip
     sized = {name: [a for a in found if a.numel() == w.numel()] for name, w in weights.items() if name in plain}
-    return [name for name, like in sized.items() if like and not any(_rearranged(a, weights[name]) for a in like)]
+    return [name for name, like in sized.items() if like and not _held(weights[name], like)]
 
 
 def changed(model: nn.Module, names: Collection[str]) -> list[str]:
@@ -105,9 +105,11 @@ def changed(model: nn.Module, names: Collection[str]) -> list[str]:
     return found
 
 
-def _rearranged(a: Tensor, w: Tensor) -> bool:
-    """Whether a factor has a weight's numbers, in whichever order."""
-    return torch.equal(a, w) or torch.equal(a.flatten().sort().values, w.flatten().sort().values)
+def _held(a: Tensor, several: Collection[Tensor]) -> bool:
+    """Whether one of several tensors of its size has a tensor's numbers, in whichever order."""
+    if any(torch.equal(a, b) for b in several):
+        return True
+    return any(torch.equal(a.flatten().sort().values, b.flatten().sort().values) for b in several)  # slow
 
 
 def _same(a: Tensor, w: Tensor) -> bool:
