@@ -90,3 +90,24 @@ def test_cross_attention_counts_the_lengths_of_both_sequences():
     passed = {layer.name.removeprefix("attention."): layer.vectors for layer in layers}
     assert passed == {"embed": 10, "in_proj_weight q": 3, "in_proj_weight k": 7, "in_proj_weight v": 7, "out_proj": 3,
                       "head": 1}  # fmt: skip
+
+
+@pytest.mark.parametrize(("beside", "counted"), [
+    (lambda s, x: torch.nn.functional.linear(x, s.a.weight), False), (lambda s, x: x @ s.a.weight, False),
+    (lambda s, x: s.b(x), True),
+])  # fmt: skip
+def test_products_beside_a_layer_are_not_left_out(beside, counted):
+    class Beside(nn.Module):
+        def __init__(self):
+            super().__init__()
+            self.a, self.b = nn.Linear(4, 4), nn.Linear(4, 4)
+            self.b.weight = self.a.weight
+
+        def forward(self, x):
+            return beside(self, self.a(x))
+
+    if counted:
+        assert sum(layer.macs for layer in hardware.layers.trace(Beside().eval(), (4,))[0]) == 32
+    else:
+        with pytest.raises(InputError, match=r"a\.weight of Beside is multiplied with beside its layer"):
+            hardware.layers.trace(Beside().eval(), (4,))

@@ -20,8 +20,10 @@ from nvlib import modules
 from nvlib.copies import private
 from nvlib.crossbar import array_weights
 from nvlib.errors import InputError, whole
+from nvlib.operands import Operands
 
 _CONVOLUTIONS = (nn.Conv1d, nn.Conv2d, nn.Conv3d)
+_COUNTED = (*_CONVOLUTIONS, nn.Linear, nn.MultiheadAttention, nn.RNNBase, nn.RNNCellBase)
 
 
 @dataclass(frozen=True)
@@ -81,7 +83,8 @@ def trace(
         The layers, and the output (channels, height, width) of the modules in ``also``.
 
     Raises:
-        InputError: if the module does not take this input, or holds a weight on arrays that was not seen at work.
+        InputError: if the module does not take this input, holds a weight on arrays that was not seen at work, or
+            multiplies with one beside its layer.
     """
     shape = tuple(shape)
     if not shape or any(isinstance(n, bool) or not isinstance(n, int) or n < 1 for n in shape):
@@ -92,7 +95,16 @@ def trace(
     outputs: dict[str, tuple[int, int, int]] = {}
     wanted = set(array_weights(model))
 
+    beside = Operands()  # what is multiplied outside of layers
+    begun: list[int] = []
+
+    def begin(module: nn.Module, _: tuple) -> None:
+        if isinstance(module, _COUNTED):
+            begun.append(len(beside.found))
+
     def note(name: str, module: nn.Module, args: tuple, given: dict, out: Tensor | tuple) -> None:
+        if isinstance(module, _COUNTED):
+            del beside.found[begun.pop() :]
         for layer in _layers(name, module, _inputs(args, given), out):
             own, _, part = layer.name.partition(" ")
             if own not in first:  # a layer whose weight is none of its parameters
@@ -104,10 +116,11 @@ def trace(
             outputs[name] = (out.shape[1], *_pair(out.shape[2:]))
 
     for name, module in model.named_modules():
+        module.register_forward_pre_hook(begin)
         module.register_forward_hook(partial(note, name), with_kwargs=True)
     like, fast = next(model.parameters()), torch.backends.mha.get_fastpath_enabled()
     try:
-        with torch.no_grad():
+        with torch.no_grad(), beside:
             torch.backends.mha.set_fastpath_enabled(False)  # it would pass the layers within by
             modules.switched(model)(torch.zeros(1, *shape, dtype=like.dtype, device=like.device))
     except (RuntimeError, TypeError, IndexError) as e:
@@ -118,6 +131,10 @@ def trace(
     if missing := sorted(wanted.difference(name.partition(" ")[0] for name in seen)):
         raise InputError(f"{missing[0]} of {title} lies on arrays, but did not run as a layer that can "
                          "be counted (convolution, linear, attention, recurrent)")  # fmt: skip
+    places = {a.untyped_storage().data_ptr() for a in beside.found if a.numel()}
+    if twice := [name for name in sorted(wanted) if model.get_parameter(name).untyped_storage().data_ptr() in places]:
+        raise InputError(f"{twice[0]} of {title} is multiplied with beside its layer as well, which cannot be counted; "
+                         "expected calls of the layer alone")  # fmt: skip
     if silent := [name for name in also if name not in outputs]:
         raise InputError(f"{title} has no module {silent[0]!r} that ran; see model.named_modules()")
     return _pooled([layer for name, layer in seen.items() if name.partition(" ")[0] in wanted]), outputs
