@@ -13,9 +13,9 @@ a ratio of means: r -+ t sd(a_i - r b_i) / (mean(b) sqrt(n)), a and b the distan
     stage_row         of a stage of a chip's life
 
 >>> from nvlib import store, summary
->>> where = dict(network="lenet", device="rram", epochs=10, range="max", deployment="", effects="", protocol="matched")
->>> ships = store.results(sigma_d=0.2, images=10_000, origin="shipped", **where)
->>> table = summary.results_table(ships.query("clipping == 'none'"), k=1)
+>>> where = dict(network="lenet", device="rram", sigma_d=0.2, epochs=10, images=10_000, protocol="matched")
+>>> ships = store.results(plain=True, origin="shipped", **where)
+>>> table = summary.results_table(ships, k=1)
 >>> table.query("method == 'gaussian'").kpp.round(1).item()
 89.6
 """

@@ -31,6 +31,6 @@ def range_rows(sigma_d: float = 0.2, epochs: int = 10, store: Store | None = Non
 
 
 def clipped_rows(sigma_d: float = 0.2, epochs: int = 10, store: Store | None = None) -> pd.DataFrame:
-    """Return chips of models whose weights were clipped in training, under max|W|; arguments as of `range_rows`."""
-    found = results(store, **LENET, sigma_d=sigma_d, epochs=epochs, range="max")
+    """Return chips of models whose weights were clipped in training, of every range; arguments as of `range_rows`."""
+    found = results(store, **LENET, sigma_d=sigma_d, epochs=epochs)
     return found[found["clipping"] != "none"].reset_index(drop=True)

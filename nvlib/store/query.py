@@ -11,11 +11,13 @@ from nvlib.store import table
 from nvlib.store.runs import Store
 
 
-def results(store: Store | None = None, **where: object) -> pd.DataFrame:
+def results(store: Store | None = None, *, plain: bool = False, **where: object) -> pd.DataFrame:
     """Return all samples, shipped and local, that match, as one tidy table: one row a chip.
 
     Args:
         store: where to look; None takes `local_runs` and the shipped results.
+        plain: only chips as programmed, of weights trained as usual: whatever of range, train_range, clipping, effects,
+            train_effects, deployment and periphery is not asked for is as without a word (``max``, ``none``, empty).
         **where: column = value, or a collection of values, e.g. ``method=["none", "gaussian"], sigma_d=0.2``.
 
     Returns:
@@ -26,9 +28,9 @@ def results(store: Store | None = None, **where: object) -> pd.DataFrame:
 
     Example:
         >>> import nvlib
-        >>> ships = nvlib.results(network="lenet", method="gaussian", sigma_d=0.2, epochs=10, origin="shipped")
-        >>> ships.train_seed.nunique(), bool(ships.accuracy.max() > 95)
-        (3, True)
+        >>> ships = nvlib.results(plain=True, network="lenet", method="gaussian", sigma_d=0.2, epochs=10, origin="shipped")
+        >>> set(ships.range), set(ships.clipping), bool(ships.accuracy.max() > 95)
+        ({'max'}, {'none'}, True)
     """
     store = Store() if store is None else instance("store", store, Store, "an nvlib.store.Store, or None")
     runs: Any = where.get("run")
@@ -36,7 +38,8 @@ def results(store: Store | None = None, **where: object) -> pd.DataFrame:
     rows, local = store.table(runs), store.local(runs)
     rows = table.joined([rows, local]) if len(local) else rows
     rows = rows.drop_duplicates(["run", "chip"])  # chips of shipped runs that were also computed here
-    for column, value in where.items():
+    usual = {column: table.LATER[column] for column in table.CONDITIONS} if plain else {}
+    for column, value in {**usual, **where}.items():
         if column not in rows:
             raise InputError(f"results have no column {column!r}; expected one of: {', '.join(table.COLUMNS)}")
         wanted = list(value) if isinstance(value, list | tuple | set | range) else [value]

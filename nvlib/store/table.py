@@ -33,6 +33,8 @@ CATEGORIES = [
 LATER = {"deployment": "", "deployment_parameters": "", "precision": "float32", "train_precision": "float32",
           "device_numbers": "", "method_code": "", "deployment_code": "", "range": "max", "train_range": "max",
           "clipping": "none", "effects": "", "train_effects": "", "periphery": ""}  # fmt: skip
+# what is done to trainings and chips beyond a device and its sigma_d; at the usual on a chip that is merely programmed
+CONDITIONS = ("deployment", "range", "train_range", "clipping", "effects", "train_effects", "periphery")
 DIGITS = 8  # of a digest, in a column
 
 
