@@ -343,14 +343,14 @@ def test_runs_asked_for_are_those_of_the_whole_table(shipped):
 
 
 def test_plain_results_are_of_programmed_chips_unless_more_is_asked_for():
-    held = Store(Path("/nonexistent"), Path(__file__).parents[1] / "results")
+    held = Store("/nonexistent")
     asked = {"network": "lenet", "dataset": "mnist", "device": "rram", "sigma_d": 0.2, "epochs": 10}
-    every, plain = results(held, **asked), results(held, plain=True, **asked)
+    every, plain = stored.results(held, **asked), stored.results(held, plain=True, **asked)
     usual = (every["range"] == "max") & (every["clipping"] == "none")
     for column in ("deployment", "effects", "train_effects", "periphery"):
         usual &= every[column] == ""
     assert 0 < usual.sum() < len(every) and list(plain["run"]) == list(every[usual]["run"])
-    tight = results(held, plain=True, range="deviations:2", **asked)
+    tight = stored.results(held, plain=True, range="deviations:2", **asked)
     assert len(tight) and set(tight["range"]) == {"deviations:2"} and set(tight["deployment"]) == {""}
 
 

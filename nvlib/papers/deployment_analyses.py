@@ -93,7 +93,7 @@ def trained(sigma_d: float, method: str = "gaussian", network: str = "lenet3") -
 
 def training_of(sigma_d: float, method: str = "gaussian", network: str = "lenet3") -> str:
     """Return the hash of that training."""
-    rows = results(network=network, method=method, origin="shipped", **MODELS)
+    rows = results(network=network, method=method, origin="shipped", clipping="none", train_range="max", **MODELS)
     rows = rows[rows.train_sigma_d == (0.0 if method == "none" else sigma_d)]
     if rows.empty:
         raise InputError(f"no {network} trained by {method} at sigma_d={sigma_d:g} ships; run studies/ first")

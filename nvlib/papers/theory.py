@@ -40,7 +40,9 @@ EPOCHS = 4  # of the trainings that are followed
 COMMAND = "python -m nvlib.papers.analyses taylor"
 _FOLLOWED: dict[str, dict[str, Any]] = {"trice": {"warm": 1, "tolerance": 0.05, "images": 1000, "n_train": 100}}
 _CHIPS = {"sigma_d": AT, "chips": 400}  # that a model's first percentile in snapshots is of
-_TRAINED = {"network": "lenet", "dataset": "mnist", "device": "rram", "mapping": "differential", "epochs": 10}
+_TRAINED: dict[str, Any] = {
+    "network": "lenet", "dataset": "mnist", "device": "rram", "mapping": "differential", "epochs": 10,
+}  # fmt: skip
 
 
 def size(preset: str) -> Size:
@@ -66,7 +68,7 @@ def trained(
 ) -> pd.DataFrame:
     """Return the trained models that the store has: method, train_sigma_d, train_seed, training (hash)."""
     where = where or Store()
-    table = results(where, **_TRAINED, method=list(methods), train_seed=list(seeds))
+    table = results(where, plain=True, **_TRAINED, method=list(methods), train_seed=list(seeds))
     held = table[(table.method == "none") | table.train_sigma_d.isin(list(sigma_d))]
     rows = held[[*KEYS, "training"]].drop_duplicates().astype({"method": str, "training": str})
     rows = rows[[where.training(name).mapping in (None, _TRAINED["mapping"]) for name in rows.training]]
@@ -122,8 +124,8 @@ def shots(training: str, where: Store | None = None) -> pd.DataFrame:
 
 def kpp(training: str, where: Store | None = None) -> dict[str, float]:
     """Return the first percentile accuracy of a model at `AT`, and its limits; NaN where the store has no chips."""
-    protocol = {"device": "rram", "mapping": "differential", "chip_seed": 0, "images": 10_000, "deployment": ""}
-    chips = results(where, training=training, sigma_d=AT, **protocol)
+    protocol: dict[str, Any] = {"device": "rram", "mapping": "differential", "chip_seed": 0, "images": 10_000}
+    chips = results(where, plain=True, training=training, sigma_d=AT, **protocol)
     chips = chips[chips.chip < _CHIPS["chips"]]
     if chips.empty:
         return dict.fromkeys(("kpp", "kpp_low", "kpp_high"), math.nan)

@@ -28,7 +28,7 @@ def results(store: Store | None = None, *, plain: bool = False, **where: object)
 
     Example:
         >>> import nvlib
-        >>> ships = nvlib.results(plain=True, network="lenet", method="gaussian", sigma_d=0.2, epochs=10, origin="shipped")
+        >>> ships = nvlib.results(plain=True, network="lenet", method="gaussian", sigma_d=0.2, epochs=10)
         >>> set(ships.range), set(ships.clipping), bool(ships.accuracy.max() > 95)
         ({'max'}, {'none'}, True)
     """
