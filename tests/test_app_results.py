@@ -185,10 +185,13 @@ def test_tiles_open_on_a_picture_of_both_networks_and_offer_what_is_lacking():
     exec(at.code[0].value, held)  # what "Show the code" says draws the same
     assert held["table"]["value"].tolist() == at.dataframe[0].value["value"].tolist()
     at = sound(at.selectbox(key="tiled").select_index(1).run())
+    assert len(charts(at)) == 1 and any("20 chips" in c.value for c in at.caption)
+    aged = next(option for option in at.selectbox(key="tiled").options if "PCM" in option)
+    at = sound(at.selectbox(key="tiled").set_value(aged).run())
     assert not charts(at) and "Not computed yet" in at.info[0].value
     assert any("Compute it now" in b.label for b in at.button)
-    at = sound(at.button_group(key="setting_of").set_value("Rows of a tile").run())
-    assert len(charts(at)) == 1 and any("4 chips" in c.value for c in at.caption)
+    at = sound(at.button_group(key="setting_of").set_value("Bits of an ADC").run())
+    assert len(charts(at)) == 1 and any("40 chips" in c.value for c in at.caption)
     at = sound(at.selectbox(key="tiled").set_value("As in the sidebar").run())
     assert at.info and not charts(at) and at.selectbox(key="tiles_model").value.startswith("Gauss, trained at")
 

@@ -42,8 +42,8 @@ def test_training_with_noise_beats_training_without(trained, method, of):
 def test_shipped_gauss_beats_no_noise_from_sigma_d_0_2_on(tmp_path):
     """In the mean and at the first percentile: over chips at all three, over trainings (three of them) up to 0.3."""
     shipped = store.results(
-        store.Store(runs=tmp_path), network="lenet", protocol="matched", method=["none", "gaussian"],
-        sigma_d=[0.2, 0.3, 0.4], range="max", device="rram", epochs=10, images=10_000, deployment="", effects="",
+        store.Store(runs=tmp_path), plain=True, network="lenet", protocol="matched", method=["none", "gaussian"],
+        sigma_d=[0.2, 0.3, 0.4], device="rram", epochs=10, images=10_000,
     )  # fmt: skip
     for of in ("kpp", "mean"):
         table = summary.differences(shipped, "none", of)
@@ -57,9 +57,8 @@ METHODS = ("rc", "ovf", "irs", "trice", "trice_gauss", "correctnet", "lc", "rt",
 @pytest.fixture(scope="module")
 def shipped(tmp_path_factory):
     return store.results(
-        store.Store(runs=tmp_path_factory.mktemp("none")), network="lenet", protocol="matched", sigma_d=[0.1, 0.2, 0.3],
-        range="max", device="rram", epochs=10, images=10_000, deployment="", effects="",
-        method=["none", "gaussian", *METHODS],
+        store.Store(runs=tmp_path_factory.mktemp("none")), plain=True, network="lenet", protocol="matched",
+        sigma_d=[0.1, 0.2, 0.3], device="rram", epochs=10, images=10_000, method=["none", "gaussian", *METHODS],
     )  # fmt: skip
 
 

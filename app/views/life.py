@@ -19,9 +19,13 @@ EXAMPLE = "pcm"  # whose life ships
 def best(found: pd.DataFrame) -> str:
     """Return the label of the model whose life is stored, else of the one trained nearest to the sidebar's sigma_d."""
     known = compute.labels(found)
-    stored = {label: life.held(common.stored(), name, query)["effects"].nunique() for label, name in known.items()}
-    label = max(stored, key=stored.__getitem__)
-    return label if stored[label] > 1 else compute.near(found, query)
+    label = max(known, key=lambda label: stored(known[label], query))
+    return label if stored(known[label], query) > 1 else compute.near(found, query)
+
+
+def stored(training: str, of: common.Query) -> int:
+    """Return how many different things befell the stored chips of a model."""
+    return life.held(common.stored(), training, of)["effects"].nunique()
 
 
 def drawn(training: str, effects: tuple[str, ...], on: list[str], of: common.Query) -> bool:
@@ -88,12 +92,11 @@ def example(found: pd.DataFrame) -> None:
     if query.device == EXAMPLE and query.sigma_d == 1.0:
         return
     other = common.Query(device=EXAMPLE, sigma_d=1.0, k=query.k)
-    for training in found.index:
-        if life.held(common.stored(), training, other)["effects"].nunique() > 1:
-            st.subheader(f"Meanwhile: a life of {figures.name(EXAMPLE)}, as measured", anchor=False)
-            effects = life.chain(EXAMPLE, life.first(EXAMPLE), life.TIMES["1 day"])
-            drawn(training, effects, life.first(EXAMPLE), other)
-            return
+    training = max(found.index, key=lambda name: stored(name, other))
+    if stored(training, other) > 1:
+        st.subheader(f"Meanwhile: a life of {figures.name(EXAMPLE)}, as measured", anchor=False)
+        effects = life.chain(EXAMPLE, life.first(EXAMPLE), life.TIMES["1 day"])
+        drawn(training, effects, life.first(EXAMPLE), other)
 
 
 query = common.query()
