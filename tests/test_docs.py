@@ -106,5 +106,9 @@ def test_what_the_readme_says_of_the_weight_range():
     clean = clean[clean.training.isin(rows.training)].groupby(["method", "range"], observed=True).accuracy.mean()
     cost = [clean[method, "max"] - clean[method, "deviations:2"] for method in ("none", "gaussian")]
     assert "for {:.1f} and {:.1f} points of clean accuracy".format(*cost) in said
+    clipped = papers.clipped_rows(0.2, epochs=100, store=shipped)
+    at = summary.by_range(clipped).set_index(["method", "range"]).loc[("gaussian", "deviations:2")]
+    assert set(clipped.train_seed) == {0, 1, 2} and set(clipped.clipping) == {"deviations:2.5"}
+    assert f"in training as well, Gauss has {at.kpp:.1f} [{at.kpp_low:.1f}, {at.kpp_high:.1f}] %" in said
     gap = summary.differences(rows[rows["range"] == "deviations:2"]).set_index("method").loc["trice"]
     assert f"{-gap.difference:.1f} [{-gap.high:.1f}, {-gap.low:.1f}] points below Gauss" in said
