@@ -78,7 +78,7 @@ def test_a_choice_without_results_names_the_models_that_can_be_scored(table, shi
 @pytest.mark.parametrize(
     ("query", "bits", "says"),
     [
-        (explore.Query(device="fefet1", sigma_d=0.4), None, "no stored model was trained for FeFET1"),
+        (explore.Query(device="fefet1", sigma_d=0.25), None, "no stored model was trained for FeFET1"),
         (explore.Query(network="resnet18"), None, "no model of ResNet-18 on MNIST is stored"),
         (explore.Query(protocol="swept"), None, "choose the sigma_d of its training"),
     ],

@@ -61,8 +61,12 @@ def test_every_choice_changes_one_thing(name):
 
 def test_what_ships_is_whole_and_the_decided_protocol_is_the_claims(evidence):
     claims = papers.claims_table(evidence, list(open_choices.CHOICES))
+    same = 0
     for name, of in open_choices.CHOICES.items():
         table = papers.openings(name)
         assert list(table.choice) == list(of) and (table.chips == 400).all()
-        ours = claims[(claims.artefact == name) & claims.main].ours.item()
-        assert table[table.choice == "as decided"].difference.item() == pytest.approx(ours, abs=0.01)
+        claim = claims[(claims.artefact == name) & claims.main].iloc[0]
+        if " of 5 epochs on 10,000 images" in claim.protocol:  # else a longer training is what the claim rests on
+            assert table[table.choice == "as decided"].difference.item() == pytest.approx(claim.ours, abs=0.01)
+            same += 1
+    assert same

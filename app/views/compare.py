@@ -14,12 +14,19 @@ VIEWS = ("Differences", "Ranking", "Table")
 STATISTICS = {"KPP": "kpp", "Mean accuracy": "mean", "EKL": "ekl"}
 
 
+def paired(df: pd.DataFrame, baseline: str) -> bool:
+    """Return whether another method has chips at a sigma_d and of a training seed that the baseline's have."""
+    cells = df[["method", "sigma_d", "train_seed"]].drop_duplicates()
+    own = cells["method"] == baseline
+    return not cells[own].merge(cells[~own], on=["sigma_d", "train_seed"]).empty
+
+
 def side_by_side(df: pd.DataFrame, baseline: str, of: str, k: float) -> pd.DataFrame:
     """Return a row a method and sigma_d: its numbers, its difference to the baseline, and its training's cost."""
     at = ["method", "sigma_d"]
     table = summary.results_table(df, k).drop(columns=["k", "epochs", "note"])
     gaps = ["difference", "low", "high", "chips_low", "chips_high", "wins"]
-    if df["method"].nunique() > 1:
+    if paired(df, baseline):
         table = table.merge(summary.differences(df, baseline, of, k)[[*at, *gaps]], how="left", on=at)
     trained = df[[*at, "training"]].drop_duplicates().astype({"method": object, "training": object})
     spent = trained.merge(common.costs(tuple(sorted(trained["training"].unique()))), on="training")
@@ -75,7 +82,12 @@ with st.container(horizontal=True, vertical_alignment="bottom"):
     )]  # fmt: skip
     view = common.choice(st.segmented_control, "View", "compare", VIEWS, VIEWS[0], "", required=True)
 
-if len(held) < 2 or view == "Table":
+alone = not paired(df, baseline)
+if alone and len(held) > 1:
+    st.info(f"No other method has chips at a sigma_d, and of a training seed, that those of "
+            f"{figures.style(baseline).label} have; choose another baseline, or another setting under Conditions.",
+            icon=":material/balance:")  # fmt: skip
+if alone or view == "Table":
     sigmas = sorted(df["sigma_d"].unique().tolist())
     chosen = common.choice(st.pills, "At sigma_d", "only", sigmas, None, "None chosen: all.", selection_mode="multi")
     shown = df[df["sigma_d"].isin(chosen)] if chosen else df
