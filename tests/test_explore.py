@@ -50,7 +50,7 @@ def test_a_choice_with_results_is_answered_by_them(table, shipped, sigma_d):
     wanted = nvlib.results(shipped, plain=True, **where)
     assert len(found.rows) == len(wanted) > 2000
     assert sorted(found.rows["accuracy"]) == sorted(wanted["accuracy"])
-    assert found.lacking == () and set(found.curve["sigma_d"]) == {0.0, 0.1, 0.2, 0.3, 0.4}
+    assert found.lacking == () and set(found.curve["sigma_d"]) == {0.0, 0.05, 0.1, 0.2, 0.3, 0.4}
     assert dict(zip(select.SETTING, found.query.setting, strict=True))["images"] == 10_000
 
 

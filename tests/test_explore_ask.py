@@ -62,7 +62,8 @@ def test_a_matched_training_is_like_the_stored_ones(table):
 def test_deployed_chips_are_set_as_the_stored_ones_and_have_their_ideal(table):
     """Of a stored model on another device; the ideal is the accuracy of the model trained without noise."""
     query = Query(device="sonos", sigma_d=1.0, method=("gaussian",), protocol="swept", train_sigma_d=0.2)
-    asked = ask.deployed(query, "gaussian", table, ["write_verify", "tsb"], chips=10)
+    without = table[(table["sigma_d"] > 0) | (table["device"] == "rram")]
+    asked = ask.deployed(query, "gaussian", without, ["write_verify", "tsb"], chips=10)
     assert asked.trainings == 0 and asked.chips == 10
     found = [(t.method, e.sigma_d, (e.deployment or {}).get("name")) for t, e in pairs(asked)]
     assert sorted(found, key=str) == [("gaussian", 1.0, "tsb"), ("gaussian", 1.0, "write_verify"), ("none", 0.0, None)]
