@@ -55,14 +55,14 @@ def watch(owner: nn.Module, model: nn.Module, x: Tensor, crossbar: Crossbar, see
     again = operands.changed(model, arrays)  # here, since a layer is told once
     with warnings.catch_warnings(), torch.inference_mode(False):
         warnings.simplefilter("ignore")
-        silent = uncovered(model, x[:_MORE].clone(), crossbar, seed, run, again)
+        silent, remade = uncovered(model, x[:_MORE].clone(), crossbar, seed, run)
     if written := sorted((run.written or set()).intersection(arrays)):
         warnings.warn(
             f"{', '.join(written)} of {type(model).__name__}: forward writes to it before it multiplies (a constraint, "
             "a hook), so that a chip's noise is not what it multiplies with; do that once, after training",
             stacklevel=3,
         )
-    if again:
+    if again := again + remade:
         warnings.warn(
             f"{', '.join(again)} of {type(model).__name__}: another weight is made of it before it is multiplied with "
             "(quantised once more?), so that a chip's noise is not what it multiplies with; let "
@@ -130,33 +130,32 @@ def _within(value: object, plain: Set[int], name: str = "") -> Iterator[tuple[st
 
 
 def uncovered(
-    model: nn.Module, x: Tensor, crossbar: Crossbar, seed: int = 0, run: functional.Caller | None = None,
-    again: list[str] | None = None,
-) -> list[str]:  # fmt: skip
-    """Return the names of array weights that the outputs of a module, in evaluation mode, do not depend on.
+    model: nn.Module, x: Tensor, crossbar: Crossbar, seed: int, run: functional.Caller
+) -> tuple[list[str], list[str]]:
+    """Return the names of array weights that a module's outputs do not depend on, and of those that it makes others of.
 
-    ``run``: of the module, which knows afterwards what its forward writes to. ``again``: takes the names of those that
-    the module makes other weights of before it multiplies (`nvlib.operands`).
+    In evaluation mode; ``run``: of the module, which knows afterwards what its forward writes to. Other weights are
+    those that it multiplies with in place of its own (`nvlib.operands`).
     """
-    run = run or functional.Caller.of(model)
-    devices = [x.device.index] if x.is_cuda else []
+    devices, remade = [x.device.index] if x.is_cuda else [], []
     with functional.evaluating(model), torch.random.fork_rng(devices), torch.no_grad():
         chip = {name: w[0].clone() for name, w in program(model, crossbar, seed=seed, index=range(1)).items()}
         try:
             with operands.Operands() as factors:
                 flat = _flat(run, chip, x[:_IMAGES])
-            if again is not None and operands.suspects(model, chip, factors.found):
+            if operands.suspects(model, chip, factors.found):
                 with operands.Operands() as others:
                     _again(run, chip, x[:_IMAGES].flip(0).roll(1, -1))
-                again += operands.remade(model, chip, factors.found, others.found)
+                remade = operands.remade(model, chip, factors.found, others.found)
         except Exception:  # what has no derivatives is moved instead
             flat = list(chip)
         if not flat:
-            return []
+            return [], remade
         ideal = program(model, replace(crossbar, sigma_d=0.0, effects=()), seed=seed, index=range(1))
         out = _again(run, chip, x)
-        return [name for name in flat if torch.equal(out, _again(run, chip | {name: ideal[name][0]}, x))
-                and not torch.equal(ideal[name][0], chip[name])]  # fmt: skip
+        silent = [name for name in flat if torch.equal(out, _again(run, chip | {name: ideal[name][0]}, x))
+                  and not torch.equal(ideal[name][0], chip[name])]  # fmt: skip
+        return silent, remade
 
 
 def _flat(run: functional.Caller, chip: Mapping[str, Tensor], x: Tensor) -> list[str]:
