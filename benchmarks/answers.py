@@ -53,7 +53,8 @@ def answered(query: Query, table: object, store: Store, chips: int) -> tuple[flo
     id, first = warm.ask(asked.studies, query.device, store), float("nan")
     while True:
         status = launch.status(id, store)
-        if first != first and any(len(store.samples(run)) > 1 for run in status.runs):
+        varied = [run for run in status.runs if (store.record(run) or {}).get("sigma_d")]
+        if first != first and any(len(store.samples(run)) > 1 for run in varied):
             first = time.monotonic() - began
         if status.finished:
             return first, time.monotonic() - began, status.state

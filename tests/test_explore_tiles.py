@@ -42,7 +42,9 @@ def test_both_networks_that_ship_are_configurations_with_their_settings(table):
         values = ["ideal" if value is None else str(value) for value in setting.values]
         assert swept["value"].tolist() == ["exact", *values] and set(swept["chips"]) == {20}
         assert swept["lost"].iloc[1:].to_numpy() == pytest.approx((swept["mean"][0] - swept["mean"][1:]).to_numpy())
-        words = tiles.caption(known[names[0]], name, tiles.chips(table, known[names[0]], name))
+        shown = tiles.chips(table, known[names[0]], name)
+        assert len(shown) == 20 * shown["periphery"].nunique()  # no chip of exact products that the others lack
+        words = tiles.caption(known[names[0]], name, shown)
         title = figures.setting_curves(swept, words).layout.title.subtitle.text.replace("<br>", " ")
         assert "1,000 test images" in title and "20 chips" in title and setting.words.split(",")[0] in title
     narrow = next(place for name, place in known.items() if "VGG-8" in name)

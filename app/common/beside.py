@@ -26,8 +26,9 @@ def beside(query: Query) -> list[str]:
     text = ("Stored results of the same network, device and sigma_d that differ in training length, weight range, "
             "parameters of the method, or test images. Their chips have the same deviations; the legend says what "
             "differs.")  # fmt: skip
+    many = f"{len(known)} other stored setting{'s' if len(known) > 1 else ''}"
     return choice(st.multiselect, "Lay beside", "beside", known, [], text, max_selections=overlay.MOST,
-                  placeholder=f"{len(known)} other stored settings: epochs, ranges, parameters")  # fmt: skip
+                  placeholder=f"{many}: epochs, ranges, parameters")  # fmt: skip
 
 
 def laid(query: Query, labels: Sequence[str], *, clean: bool = False, **where: Any) -> pd.DataFrame:

@@ -119,7 +119,7 @@ def query(of: Mapping[str, Any]) -> Query:
 
 
 def chips(table: pd.DataFrame, of: Mapping[str, Any], name: str) -> pd.DataFrame:
-    """Return the stored chips of a configuration that show a setting, exact products with them.
+    """Return the stored chips of a configuration that show a setting: those that each value and exact products have.
 
     Of several numbers of test images the one that most values have, of several alike the largest; of one precision.
 
@@ -137,7 +137,11 @@ def chips(table: pd.DataFrame, of: Mapping[str, Any], name: str) -> pd.DataFrame
     rows = rows[rows["periphery"].isin(["", *SETTINGS[name].texts()])]
     parts = [(part["periphery"].nunique(), *key, part)
              for key, part in rows.groupby(["images", "precision"], observed=True) if (part["periphery"] == "").any()]
-    return max(parts, key=lambda held: held[:-1])[-1] if parts else rows[:0]
+    if not parts:
+        return rows[:0]
+    found = max(parts, key=lambda held: held[:-1])[-1]
+    common = found.groupby("chip")["periphery"].nunique() == found["periphery"].nunique()
+    return found[found["chip"].isin(common.index[common])]
 
 
 def _chips(table: pd.DataFrame, of: Mapping[str, Any]) -> pd.DataFrame:
@@ -169,7 +173,7 @@ def sweep(table: pd.DataFrame, of: Mapping[str, Any], name: str, k: float = 1) -
 def losses(swept: pd.DataFrame) -> str:
     """Return in words what each value of a table of `sweep` loses, with the paired interval."""
     rows = swept[swept["value"] != "exact"]
-    each = (f"{row.value}: {row.lost:.2f} [{row.lost_low:.2f}, {row.lost_high:.2f}]" for row in rows.itertuples())
+    each = (f"{row.value}: {row.lost:z.2f} [{row.lost_low:z.2f}, {row.lost_high:z.2f}]" for row in rows.itertuples())
     return "points of mean accuracy lost, paired with exact products, 95 %: " + ", ".join(each)
 
 
