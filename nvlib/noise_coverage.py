@@ -22,7 +22,7 @@ from weakref import WeakKeyDictionary
 import torch
 from torch import Tensor, nn
 
-from nvlib import functional, operands, population
+from nvlib import functional, in_turn, operands
 from nvlib.conditions import Crossbar
 from nvlib.crossbar import array_weights, program
 
@@ -162,7 +162,7 @@ def _flat(run: functional.Caller, chip: Mapping[str, Tensor], x: Tensor) -> list
     """Return the names of weights in which the outputs have no derivative other than zero."""
     with torch.enable_grad(), functional.twice_differentiable(run.model):
         leaves = {name: w.detach().requires_grad_() for name, w in chip.items()}
-        out = population.logits_of(run.model, run(leaves, x.clone()))
+        out = in_turn.logits_of(run.model, run(leaves, x.clone()))
         slopes = torch.autograd.grad((out * torch.linspace(1, 2, out.shape[-1]).to(out)).sum(), list(leaves.values()),
                                      allow_unused=True)  # fmt: skip
     return [name for name, g in zip(leaves, slopes, strict=True) if g is None or not bool((g != 0).any())]
@@ -171,4 +171,4 @@ def _flat(run: functional.Caller, chip: Mapping[str, Tensor], x: Tensor) -> list
 def _again(run: functional.Caller, weights: Mapping[str, Tensor], x: Tensor) -> Tensor:
     """Run on the same random numbers each time."""
     torch.manual_seed(0)
-    return population.logits_of(run.model, run(weights, x.clone()))
+    return in_turn.logits_of(run.model, run(weights, x.clone()))

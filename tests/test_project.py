@@ -19,9 +19,9 @@ ORDER = [
     "errors", "fields", "bars", "cards", "clock", "code", "precision", "records", "declarations", "catalogue",
     "image_sets", "local_imports", "plugins", "statistics", "summary", "anova", "sequential", "devices", "writes",
     "modules", "copies", "functional", "operands", "native", "philox", "effects", "ranges", "array", "conditions",
-    "cells", "crossbar", "circuits", "noise", "models", "data", "population", "steps", "noise_coverage", "probe",
-    "rounding", "samples", "evaluate", "calibration", "curvature", "sweeps", "methods", "deploy", "hardware", "taylor",
-    "by_stage", "provenance", "locks", "store", "studies", "launch", "figures", "explore", "papers", "doctor",
+    "cells", "crossbar", "circuits", "noise", "models", "data", "in_turn", "population", "steps", "noise_coverage",
+    "probe", "rounding", "samples", "evaluate", "calibration", "curvature", "sweeps", "methods", "deploy", "hardware",
+    "taylor", "by_stage", "provenance", "locks", "store", "studies", "launch", "figures", "explore", "papers", "doctor",
     "commands", "__main__",
 ]  # fmt: skip
 HEAVY = {"plotly", "streamlit", "torchvision", "jupyterlab", "IPython", "ipywidgets", "papermill"}

@@ -20,9 +20,10 @@ from nvlib import functional, philox, probe
 from nvlib.data import Split
 from nvlib.data.given import split_of
 from nvlib.errors import InputError
+from nvlib.in_turn import logits_of
 from nvlib.models import Network
 from nvlib.modules import copied
-from nvlib.population import activation_bytes, logits_of
+from nvlib.population import activation_bytes
 from nvlib.taylor.point import Point
 
 _KEEP_BYTES = 1 << 30  # graphs of the gradient that stay in memory between products with the Hessian
