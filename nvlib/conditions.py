@@ -41,7 +41,7 @@ from nvlib.modules import bare, usable
 from nvlib.ranges import WeightRange
 
 MAPPINGS = ("differential", "signed")
-LEFT_OUT: Any = ...  # sigma_d was left out: the crossbar's
+LEFT_OUT: Any = ...  # sigma_d was left out: the crossbar's, or the usual one of its device
 
 
 class Conditions(TypedDict, total=False):
@@ -62,8 +62,8 @@ class Crossbar:
 
     Attributes:
         device: the kind of cell: a name, a path or a record (it is held as the record).
-        sigma_d: size of the variation, relative to ``reference``; for a measured device a factor on the measurement
-            (None: as measured).
+        sigma_d: size of the variation, relative to ``reference`` (left out: 0.1); for a measured device a factor on the
+            measurement (left out, or None: 1, as measured).
         bits: M, bits of a weight; None takes those the model was built for.
         reference: what sigma_d is relative to: ``full_scale`` (of the cell) or ``level`` (one level).
         mapping: ``differential`` (two chains of cells a weight) or ``signed`` (one, the papers' equations).
@@ -84,7 +84,7 @@ class Crossbar:
     """
 
     device: Given[Device, str] = default("rram")
-    sigma_d: Given[float, None] = default(0.1)
+    sigma_d: Given[float, None] = default(LEFT_OUT)
     bits: int | None = None
     reference: str = "full_scale"
     mapping: str = "differential"
@@ -95,6 +95,8 @@ class Crossbar:
     def __post_init__(self) -> None:
         """Resolve the device and the range, and refuse what cannot be used."""
         device = devices.get(self.device)
+        if self.sigma_d is LEFT_OUT:
+            object.__setattr__(self, "sigma_d", device.usual_sigma_d)
         largest, top = max(device.spread(self.sigma_d, self.reference)), 2**device.bits - 1  # validates both
         if largest > top and self.sigma_d is not None and self.sigma_d > 1:
             warnings.warn(

@@ -14,6 +14,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass, field
 from typing import Any
 
+from nvlib.fields import Given, default
 from nvlib.records import later
 
 
@@ -51,7 +52,7 @@ class StudyFields:
         dataset: a name, or the path of an image folder.
         methods: training methods, of `nvlib.METHODS`.
         devices: names, or paths of .toml or .csv files.
-        sigma_d: size of the variation.
+        sigma_d: size of the variation (default: 0.1; of measured devices 1, as measured).
         seeds: of trainings.
         train_sigma_d: sweep: train at these (default: at what is tested).
         train_device: whose variation trainings meet (default: that of the chips).
@@ -88,7 +89,7 @@ class StudyFields:
     dataset: str = "mnist"
     methods: tuple[str, ...] = ("none", "gaussian")
     devices: tuple[str, ...] = ("rram",)
-    sigma_d: tuple[float, ...] = (0.1,)
+    sigma_d: Given[tuple[float, ...], None] = default(None)
     seeds: tuple[int, ...] = (0,)
     train_sigma_d: tuple[float, ...] | None = None
     train_device: str | None = None

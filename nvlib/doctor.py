@@ -6,8 +6,9 @@ import importlib.util
 import os
 import platform
 import shutil
+import subprocess
 import time
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from importlib import metadata
 
 from nvlib import provenance, store
@@ -48,12 +49,23 @@ def report() -> Iterator[tuple[str, str, bool]]:
     browser = os.environ.get("BROWSER_PATH") or next(filter(None, map(shutil.which, BROWSERS)), None)
     yield "browser", browser or "none; only picture export and browser tests need one (chromium)", bool(browser)
     cluster = [tool for tool in CLUSTER if shutil.which(tool)]
-    yield "cluster", ", ".join(cluster) or "no SLURM on this machine", bool(cluster)
+    yield "cluster", *_cluster(cluster)
     root = store.project_root()
     yield "checkout", str(root or "none; the dashboard and the notebooks start from a clone of the project"), bool(root)
     runs, shipped = store.local_runs(), store.shipped_results()
     yield "runs", f"{runs} ({len(list(runs.glob('*/record.json'))) if runs.is_dir() else 0} here)", True
     yield "shipped results", str(shipped or "none"), shipped is not None
+
+
+def _cluster(tools: Sequence[str]) -> tuple[str, bool]:
+    """Return what there is of SLURM, and whether a cluster answers."""
+    if not tools:
+        return "no SLURM on this machine", False
+    try:
+        answers = not subprocess.run(["squeue", "--noheader", "--me"], capture_output=True, timeout=5).returncode
+    except (OSError, subprocess.TimeoutExpired):
+        answers = False
+    return ", ".join(tools) + ("" if answers else "; no cluster answers (squeue)"), answers
 
 
 def self_check() -> Iterator[tuple[str, bool, float]]:

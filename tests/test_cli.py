@@ -85,7 +85,7 @@ def test_every_field_that_words_can_say_is_an_option():
     said = {field.name for kind in (StudyFields, RecipeFields, ClusterFields) for field in fields(kind)}
     tables = {"parameters", "deployment_parameters", "recipe", "extra"}  # of a file; --set and others say them in words
     assert set(study.Asked.__annotations__) == said - tables - {"jobs"}  # --workers is a cluster's jobs
-    assert set(command.Filters.__annotations__) == set(COLUMNS) - set(command.SCORES)
+    assert set(command.Filters.__annotations__) == {"plain", *COLUMNS} - set(command.SCORES)
 
 
 def test_deployments_in_options():
@@ -133,6 +133,8 @@ def test_train_says_the_hash_that_evaluate_takes(capsys):
     assert main(["evaluate", name[:10], *"--device pcm --sigma-d 1 --chips 2 --until 9 --of mean --quiet".split()]) == 0
     other = results(device="pcm")
     assert set(other.run) == {capsys.readouterr().out.strip()} and set(other.training) == {name}
+    assert main(["evaluate", name[:10], "--device", "pcm"]) == 2  # its 0.2 would be a fifth of what was measured
+    assert "expected --sigma-d 1" in capsys.readouterr().err
 
 
 def test_evaluate_refuses_other_data(capsys, tmp_path):
@@ -194,6 +196,9 @@ BAD = [
     ("study --method gausian", "gaussian"),
     ("study --sigma-d -0.1", "sigma_d"),
     ("study --bits 5", "multiple of 2"),
+    ("study --device rram pcm", "sigma_d is left out"),
+    ("study --epochs 0", "epochs=0 is not usable"),
+    ("study --chips 0", "chips=0 is not usable"),
     ("study --network alexnet", "lenet"),
     ("study --dataset cifar10", "NVLIB_DATA"),
     ("study --device nowhere.toml", "nowhere.toml"),

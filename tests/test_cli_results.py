@@ -3,11 +3,13 @@
 import json
 import subprocess
 import sys
+import warnings
 
 import numpy as np
 import pandas as pd
 import pytest
 
+import nvlib
 from nvlib import devices
 from nvlib.__main__ import main
 from nvlib.records import Evaluation, Training, digest
@@ -246,3 +248,22 @@ def test_a_reader_that_has_enough_is_no_error(where):
 
 def test_records_are_plain_json(where):
     assert json.loads((where.runs / run_of("none") / "record.json").read_text())["kind"] == "evaluation"
+
+
+def test_a_filter_says_none_for_what_is_empty_and_plain_for_all_that_is(where, capsys):
+    for words in (["--deployment", "none"], ["--effects", "none", "--periphery", "none"], ["--plain"]):
+        assert main(["results", "list", *words]) == 0 and "gaussian" in capsys.readouterr().out
+        assert main(["results", "compare", "gaussian", "none", "--origin", "yours", *words]) == 0
+    assert main(["results", "list", "--deployment", "tsb"]) == 0 and "no results match" in capsys.readouterr().out
+
+
+def test_a_value_of_another_kind_is_refused_and_a_name_near_a_known_one_is_said(where):
+    with pytest.raises(nvlib.InputError, match="epochs='10' matches no result; expected a number"):
+        results(epochs="10")
+    with pytest.raises(nvlib.InputError, match="method=3 matches no result; expected a text"):
+        results(method=3)
+    with pytest.warns(UserWarning, match="no result has network='lenett'; did you mean 'lenet'"):
+        assert results(network="lenett").empty
+    with warnings.catch_warnings():
+        warnings.simplefilter("error")
+        assert results(network="resnet18 x0.5", origin="yours").empty and results(device="mine").empty

@@ -238,3 +238,20 @@ def test_what_knows_programming_alone_refuses_what_it_would_leave_out(mnist):
         ):
             with pytest.raises(InputError, match=f"without {name}"):
                 ask()
+
+
+def test_a_sigma_d_left_out_is_as_measured_on_a_measured_device():
+    assert nvlib.Crossbar("pcm").sigma_d == 1.0 and nvlib.Crossbar("rram").sigma_d == nvlib.Crossbar().sigma_d == 0.1
+    assert nvlib.Crossbar("pcm", 0.5).sigma_d == 0.5 and nvlib.Crossbar("pcm", None).sigma_d == 1.0
+    model = nvlib.build("lenet3", seed=0)
+    left, said = (nvlib.program(model, "pcm", *given)["fc1.weight"] for given in ((), (1.0,)))
+    assert torch.equal(left, said)
+
+
+def test_a_study_counts_a_sigma_d_that_is_left_out_as_its_devices_do():
+    assert nvlib.Study(devices=("pcm", "sonos")).sigma_d == (1.0,) and nvlib.Study().sigma_d == (0.1,)
+    with pytest.raises(nvlib.InputError, match="sigma_d is left out, and of rram, pcm some"):
+        nvlib.Study(devices=("rram", "pcm"))
+    with pytest.raises(nvlib.InputError, match="train_sigma_d is left out, and train_device pcm"):
+        nvlib.Study(devices=("rram",), sigma_d=(0.1,), train_device="pcm")
+    assert nvlib.Study(devices=("pcm",), train_device="rram", train_sigma_d=(0.2,)).sigma_d == (1.0,)

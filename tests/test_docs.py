@@ -7,6 +7,7 @@ from pathlib import Path
 import pytest
 
 import nvlib
+import nvlib.commands.results
 from nvlib import papers, summary
 from nvlib.__main__ import main
 from nvlib.store import Store
@@ -52,6 +53,22 @@ def test_readme_is_short_and_its_blocks_run(alone, monkeypatch):
     assert blocks
     for block in blocks:
         exec(compile(block.replace("epochs=3", "epochs=1"), "README.md", "exec"), space)
+
+
+def commands(text):
+    """Return the words of the commands of the library that a text shows."""
+    lines = re.findall(r"^ *python -m nvlib (.*)$", text, re.M)
+    return [shlex.split(re.split(r" {3,}", line)[0], comments=True) for line in lines]
+
+
+def test_commands_of_the_readme_and_examples_of_results_run(alone):
+    """Those that read what ships; the others need a training of the reader's own, or minutes."""
+    shown = [*commands((ROOT / "README.md").read_text()), *commands(nvlib.commands.results.compare.__doc__)]
+    read = [words for words in shown if words[:2] == ["results", "compare"] or "--dry-run" in words]
+    assert len(read) == 4
+    for words in read:
+        path = [str(ROOT / word) if word.startswith("studies/") else word for word in words]
+        assert main(path) == 0, words
 
 
 def test_links_of_pages_lead_somewhere():

@@ -209,6 +209,11 @@ def test_names_of_launches(tmp_path):
     assert launch.status(ids[0], Store(runs, None)).id == ids[0]
     with pytest.raises(InputError, match="2 launches begin with '20'"):
         launch.status("20", Store(runs, None))
+    called = [new(runs, [], "here", "night", {"on": "cpu", "shipped": None}).id for _ in range(2)]
+    newest = launch.status("night", Store(runs, None))
+    assert newest.id == called[-1] and "(night)" in newest.line()
+    with pytest.raises(InputError, match="unknown launch 'nigh'"):
+        launch.status("nigh", Store(runs, None))
 
 
 def test_launches_of_one_second_are_in_order(tmp_path):

@@ -437,6 +437,7 @@ def test_a_forecast_counts_and_writes_nothing(done, monkeypatch):
     assert found.epochs == 3 * 2 and found.chips == 4 * 3 + 4 * 12
     assert 0 < found.wall <= found.seconds and found.memory > 100 << 20
     assert "6, of which 3 exist" in found.text() and "4 processes" in found.text()
+    assert found.trainings_idle == 0 and "need not" not in found.text()
     assert sorted(p.name for p in where.runs.rglob("*")) == before
     nothing = studies.estimate(SMALL, where)
     assert (nothing.epochs, nothing.chips, nothing.seconds) == (0, 0, 0)

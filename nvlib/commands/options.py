@@ -48,13 +48,14 @@ def name_of(kind: str) -> Any:
 
 def told(kind: Any, text: str | None = None, **how: Any) -> Any:
     """Return the type of an option or argument that several commands have, with its help."""
-    return Annotated[kind, Parameter(help=text, **how)]
+    said: dict[str, Any] = {} if text is None else {"help": text}  # else the command's docstring says it
+    return Annotated[kind, Parameter(**said, **how)]
 
 
 Flag = told(bool, show_default=False)
 Network, Dataset, Method, Device, Deploy = map(name_of, KNOWN)
 K = told(float, "percentile, in percent")
-Job = told(str, "the first letters of its id")
+Job = told(str, "the first letters of its id, or its name")
 Hash = told(str, "of a run, or its first digits")
 Quiet = told(Flag, "print the hash alone, and no progress")
 Sets = told(list[str] | None, "a parameter of the method, e.g. th=2, or of one of several: trice.warm=2; may be given "
@@ -158,6 +159,18 @@ def _written(default: Any) -> str:
 def of(declared: type, asked: Mapping[str, Any]) -> dict[str, Any]:
     """Return what was asked of the fields of a dataclass."""
     return {field.name: asked[field.name] for field in fields(declared) if field.name in asked}
+
+
+def counted_alike(before: Any, asked: Iterable[Any]) -> None:
+    """Refuse devices that do not count sigma_d as one does whose sigma_d they would take."""
+    from nvlib import devices
+
+    for device in map(devices.get, asked):
+        if device.relative != devices.get(before).relative:
+            way = "a fraction of full scale" if device.relative else "a factor on its measurement"
+            other, usual = devices.get(before).name, device.usual_sigma_d
+            raise InputError(f"--sigma-d is left out, and {device.name} counts it as {way}, unlike {other}; expected "
+                             f"--sigma-d {usual:g}, or another")  # fmt: skip
 
 
 def run_plugins(asked: Mapping[str, Any]) -> None:

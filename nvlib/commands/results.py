@@ -18,18 +18,46 @@ from nvlib.commands.options import FILTERS, Flag, Hash, K, option, options, seve
 from nvlib.errors import InputError, unknown
 from nvlib.records import Evaluation
 from nvlib.store import Store, results
-from nvlib.store.table import empty
+from nvlib.store.table import CONDITIONS, LATER, empty
 
 app = App(name="results")
 SCORES = ("run", "training", "chip", "accuracy", "loss", "ekl", *stored.DEPLOYED)  # what no filter is of
 KINDS = {"i": int, "f": float}
 
 
+SAID = {
+    "network": "vgg8 x0.25: at a quarter of its width",
+    "train_sigma_d": "what trainings were for",
+    "seed": "of trainings",
+    "chip_seed": "the family of chips",
+    "protocol": "matched: tested at the sigma_d of the training; or swept",
+    "images": "test images that chips were scored on",
+    "origin": "yours or shipped",
+    "deployment": "what was done to each chip; none: nothing",
+    "effects": "what befell chips, as its text; none: nothing",
+    "periphery": "what is round the arrays, as its text; none: nothing",
+    "range": "of the chips' weights, e.g. max, deviations:2.5",
+    "clipping": "of weights in training; none: not cut",
+}
+EMPTY = {column for column, usual in LATER.items() if usual == ""}  # of which a shell says none
+PLAIN = option("plain", bool, "only chips as programmed, of weights trained as usual: what is not asked for of "
+               f"{', '.join(CONDITIONS)} is as without a word", FILTERS)  # fmt: skip
+
+
 def _filters() -> dict[str, Any]:
     """Return a filter for each column of the table, of its type; ``--seed`` is the training's."""
     kinds = {column: KINDS.get(kind.kind, str) for column, kind in empty().dtypes.items() if column not in SCORES}
-    return {column: option("seed" if column == "train_seed" else column, several_of(kind), None, FILTERS)
-            for column, kind in kinds.items()}  # fmt: skip
+    words = {column: "seed" if column == "train_seed" else column for column in kinds}
+    return {"plain": PLAIN} | {column: option(words[column], several_of(kind), SAID.get(words[column]), FILTERS)
+                               for column, kind in kinds.items()}  # fmt: skip
+
+
+def _meant(where: dict[str, Any]) -> dict[str, Any]:
+    """Return filters as `nvlib.results` takes them: what a shell calls none is empty there; plain is said in full."""
+    usual = {column: (LATER[column],) for column in CONDITIONS} if where.pop("plain", False) else {}
+    given = {column: tuple("" if column in EMPTY and value == "none" else value for value in values)
+             for column, values in where.items()}  # fmt: skip
+    return usual | given
 
 
 Filters = options(_filters())
@@ -54,7 +82,7 @@ def list_(*, k: K = 1, runs: Flag = False, trainings: Flag = False, **where: Any
     """
     if runs and trainings:
         raise InputError("--runs and --trainings are two tables; give one of them")
-    store = Store()
+    store, where = Store(), _meant(where)
     if trainings:
         return tables.trainings(store, where)
     table = results(store, **where)
@@ -117,8 +145,10 @@ def compare(a: str, b: str, /, *, of: str | None = None, k: K = 1, **where: Any)
     """Print how far A lies above B on the same chips, with 95 % intervals.
 
     Examples:
-        python -m nvlib results compare gaussian none --network lenet --device rram --protocol matched
-        python -m nvlib results compare 028d930e 07a7ec0d --of mean
+        python -m nvlib results compare ovf irs --network lenet --device rram --protocol matched --epochs 10
+        python -m nvlib results compare 22f16d79 48ca8ce9 --of mean
+
+      Of methods only chips as programmed count, of weights trained as usual, unless a filter says otherwise.
 
     Args:
         a: a method, or the hash of an evaluation.
@@ -128,8 +158,7 @@ def compare(a: str, b: str, /, *, of: str | None = None, k: K = 1, **where: Any)
     store = Store()
     if of is not None and of not in tables.STATISTICS:
         raise unknown("statistic to compare by", of, tables.STATISTICS)
-    usual = {"range": ["max"], "clipping": ["none"], "effects": [""], "periphery": [""]}  # unless asked for
-    table = results(store, **usual | where)
+    table = results(store, **_meant({"plain": True, **where}))
     methods = set(table["method"])
     if {a, b} <= methods:
         return tables.compare_methods(table, a, b, of or "kpp", k)
@@ -187,7 +216,7 @@ def export(file: Path, /, *, table: Flag = False, k: K = 1, **where: Any) -> int
     """
     if file.suffix not in (".csv", ".parquet"):
         raise InputError(f"{file} is not a file to export to; expected a name that ends in .csv or .parquet")
-    found = tables.matching(Store(), where)
+    found = tables.matching(Store(), _meant(where))
     if table:
         from nvlib.summary import results_table
 
@@ -212,7 +241,7 @@ def compact(target: Path, /, *, no_weights: Flag = False, replace: Flag = False,
         replace: even if TARGET holds runs that do not match.
     """
     store = Store()
-    table = tables.matching(store, where)
+    table = tables.matching(store, _meant(where))
     names = sorted(table["run"].unique())
     shipped = store.shipped_records()
     held = [store.record(name) or shipped[name]["record"] for name in names]
@@ -249,7 +278,7 @@ def remove(*hash: Hash, yes: Flag = False, **where: Any) -> int:
     names = [store.find(start)[0] for start in hash]
     if where:
         here = set(store.names())
-        names += [name for name in results(store, **where)["run"].unique() if name in here]
+        names += [name for name in results(store, **_meant(where))["run"].unique() if name in here]
     names = stored.dependents(store, names)
     if not names:
         raise InputError("no local run matches; see: python -m nvlib results list --runs --origin yours")

@@ -115,6 +115,7 @@ def evaluate(
     from nvlib import statistics
     from nvlib.commands import single
     from nvlib.commands.format import estimate
+    from nvlib.devices import Device
     from nvlib.records import digest
     from nvlib.sequential import Until
     from nvlib.store import Store
@@ -127,6 +128,8 @@ def evaluate(
     name, record = store.find(hash, "training")
     if sigma_d is None and record["method"] == "none":
         raise InputError(f"training {name[:12]} met no variation; say which its chips have, e.g. --sigma-d 0.1")
+    if sigma_d is None and device:
+        options.counted_alike(Device.from_dict(record["device"]), [device])
     device = device or (record["device"] or {}).get("name") or "rram"
     sigma_d = record["sigma_d"] if sigma_d is None else sigma_d
     model = single.Model(name, store, dataset)

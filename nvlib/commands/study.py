@@ -115,6 +115,11 @@ def grid(
     base = load(file) if file else Study()
     options.run_plugins(asked)
     values = options.of(Study, asked)
+    if "devices" in values and "sigma_d" not in values:
+        if file:
+            options.counted_alike(base.devices[0], values["devices"])
+        else:  # the usual one of these devices
+            values["sigma_d"] = None
     values |= options.deployments(values.pop("deployments", None), deploy_set)
     values |= options.recipe(recipe, asked, base, base.recipe if file else None)
     values["parameters"] = options.method_parameters(set_, values.get("methods", base.methods))

@@ -115,12 +115,17 @@ class Device:
         # rounded, so that evenly spaced levels come out as the whole numbers they are
         return (0.0, *(_rounded((g - low) / span * top) for g in self.levels[1:-1]), float(top))
 
+    @property
+    def usual_sigma_d(self) -> float:
+        """What sigma_d is where nobody says it: 0.1, or 1 of a measured device, as measured."""
+        return 0.1 if self.relative else 1.0
+
     def _repr_html_(self) -> str:
         """Return it as a notebook shows it: its numbers, and how far each level strays."""
         rows = {"bits of a cell": self.bits, "levels": f"{self.levels[0]:g} to {self.levels[-1]:g} {self.unit}",
                 "sigma_d": "is the size of the variation" if self.relative else "is a factor on what was measured",
                 "source": self.source}  # fmt: skip
-        spread = self.spread(1.0 if not self.relative else 0.1)
+        spread = self.spread(self.usual_sigma_d)
         return card(f"Device {self.name}", rows, bars(spread, "how far each level strays, from the lowest to the top"))
 
     def spread(self, sigma_d: float | None = None, reference: str = "full_scale") -> tuple[float, ...]:

@@ -89,7 +89,8 @@ class Status:
         """Return it in a line."""
         left = f", about {in_words(self.eta)} left" if self.eta is not None and not self.finished else ""
         said = self.error or (self.what if not self.finished else "")
-        return f"{self.id}  {self.state:<9} {self.done:.1f} of {self.total} runs{left}{f': {said}' if said else ''}"
+        name, why = f"  ({self.name})" if self.name else "", f": {said}" if said else ""
+        return f"{self.id}{name}  {self.state:<9} {self.done:.1f} of {self.total} runs{left}{why}"
 
     @classmethod
     def of(cls, values: Mapping[str, Any]) -> Status:
@@ -247,7 +248,7 @@ def alive(status: Status) -> bool | None:
 
 
 def find(id: str, runs: Path) -> Launch:
-    """Return the launch whose name begins so; ``last``: the newest.
+    """Return the launch whose id begins so, or the newest that its starter called so; ``last``: the newest of all.
 
     Raises:
         InputError: if there is none, or several.
@@ -256,6 +257,9 @@ def find(id: str, runs: Path) -> Launch:
     if id == "last" and known:
         return Launch(runs / FOLDER / known[-1])
     found = [name for name in known if name.startswith(id)]
+    if not found:
+        found = [name for name in known if Launch(runs / FOLDER / name).asked()["name"] == id][-1:]
+        id = found[0] if found else id
     if len(found) > 1 and id not in found:
         raise InputError(f"{len(found)} launches begin with {id!r}: {', '.join(found[:4])}; give more of it")
     if not found:

@@ -45,6 +45,8 @@ class Forecast:
         wall: the same shared by ``workers``.
         memory: bytes of one process.
         basis: where the speeds come from.
+        workers: how many share the work.
+        trainings_idle: those that are not done and need not be: all chips of their evaluations are there.
         rows: a row a method and deployment: runs, missing, seconds.
     """
 
@@ -59,16 +61,17 @@ class Forecast:
     memory: int
     basis: str
     workers: int = 1
+    trainings_idle: int = 0
     rows: pd.DataFrame = field(default_factory=pd.DataFrame, compare=False, repr=False)
 
     def text(self) -> str:
         """Return it in a few lines."""
         time_ = "unknown" if self.seconds is None else in_words(self.seconds)
-        shared = ""
+        shared, idle = "", f" and {self.trainings_idle} need not, for all their chips do" if self.trainings_idle else ""
         if self.workers > 1 and self.seconds and self.wall is not None:
             shared = f", {in_words(self.wall)} with {self.workers} processes"
         return "\n".join([
-            f"trainings    {self.trainings}, of which {self.trainings_done} exist; {self.epochs} epochs to go",
+            f"trainings    {self.trainings}, of which {self.trainings_done} exist{idle}; {self.epochs} epochs to go",
             f"evaluations  {self.evaluations}, of which {self.evaluations_done} exist; {self.chips} chips to go",
             f"time         {time_}{shared} ({self.basis})",
             f"memory       {self.memory / 2**30:.1f} GiB a process"
@@ -114,6 +117,7 @@ def estimate(
     longest = max((row["longest"] for row in rows.values()), default=0.0)
     trainings = [t for t in desk.trainings if desk.trained(t)]
     lacking = {name: desk.lacking(name) for name in desk.evaluations}
+    begun = {name for task in tasks if task.kind == "training" for name in task.names}
     return Forecast(
         trainings=len(desk.trainings),
         trainings_done=len(trainings),
@@ -126,6 +130,7 @@ def estimate(
         memory=memory(desk, tasks),
         basis=speeds.basis(),
         workers=workers,
+        trainings_idle=len(desk.trainings) - len({*trainings, *begun}),
         rows=table,
     )
 

@@ -15,8 +15,8 @@ from nvlib.cards import card
 from nvlib.conditions import Crossbar
 from nvlib.data import Dataset
 from nvlib.declarations import StudyFields
-from nvlib.errors import InputError, of_kind, unknown
-from nvlib.fields import as_field
+from nvlib.errors import InputError, of_kind, unknown, whole
+from nvlib.fields import Given, as_field, default
 from nvlib.methods import Recipe
 from nvlib.methods.checkpoint_selection import CheckpointSelection, Selection
 from nvlib.models import factory, own
@@ -39,6 +39,7 @@ class Study(StudyFields):
         4
     """
 
+    sigma_d: Given[tuple[float, ...], None] = default(None)
     recipe: Recipe = field(default_factory=Recipe)
 
     def __post_init__(self) -> None:
@@ -49,11 +50,12 @@ class Study(StudyFields):
         object.__setattr__(self, "network", models.named(self.network))
         for axis in AXES:
             held = getattr(self, axis)
-            if axis != "train_sigma_d" and not held:
+            if axis != "train_sigma_d" and held is not None and not held:
                 raise InputError(f"{axis} of the study is empty; expected at least one value")
+        self._count_alike()
         self._in_words()
-        if self.chips < 1 or self.epochs < 1:
-            raise InputError(f"chips={self.chips}, epochs={self.epochs} cannot run; expected at least 1 of each")
+        for name in ("chips", "epochs"):
+            whole(name, getattr(self, name), 1)
         CheckpointSelection(self.select, self.patience, self.target, 1)  # checks them
         for word in (self.precision, self.chip_precision or "float32"):
             if word not in PRECISIONS:
@@ -77,6 +79,20 @@ class Study(StudyFields):
         files += filter(None, map(plugins.source_of, self._kinds()))
         paths = dict.fromkeys(source.path for source in files if source.travels)
         object.__setattr__(self, "plugins", tuple(paths))
+
+    def _count_alike(self) -> None:
+        """Say what sigma_d is where it was left out; refuse that where devices count it differently."""
+        usual = {name: devices.get(name).usual_sigma_d for name in self.devices}
+        if self.sigma_d is None:
+            if len(set(usual.values())) > 1:
+                raise InputError(f"sigma_d is left out, and of {', '.join(map(str, usual))} some count it from a full "
+                                 "scale, some from a measurement; expected sigma_d=..., or a study each")  # fmt: skip
+            object.__setattr__(self, "sigma_d", tuple(set(usual.values())))
+        if self.train_device is None or self.train_sigma_d is not None:
+            return
+        if {devices.get(self.train_device).usual_sigma_d} != set(usual.values()):
+            raise InputError(f"train_sigma_d is left out, and train_device {self.train_device} does not count it as "
+                             f"{', '.join(map(str, usual))}; expected train_sigma_d=...")  # fmt: skip
 
     def travels(self) -> None:
         """Refuse names of this session alone: other processes could not make them.
@@ -297,7 +313,7 @@ def _read(name: str, value: Any) -> Any:
     if name in ("network", "train_range", "train_effects"):  # their own readers say what is wrong with them
         return value
     if name in AXES:
-        if value is None and name == "train_sigma_d":
+        if value is None and name in ("sigma_d", "train_sigma_d"):
             return None
         value = value.tolist() if isinstance(value, np.ndarray) else value
         lone = isinstance(value, str | Mapping) or not isinstance(value, Iterable)

@@ -215,7 +215,7 @@ def follow(
         method: a name of `METHODS`, or a method with its parameters.
         data: trained on; f and f' are of its first ``images`` training and test images, f'' of the first ``bent``.
         crossbar: the conditions, or a device's name, record or path.
-        sigma_d: of the training (left out: the crossbar's, or 0.2); also where derivatives are weighed.
+        sigma_d: of the training (left out: the crossbar's, or 0.2, or as measured); also where derivatives are weighed.
         network: name of the network.
         epochs: how many.
         images: of each split for f and f'.
@@ -231,7 +231,9 @@ def follow(
     method, seed = methods.get(method), options.get("seed", 0)
     if not isinstance(crossbar, Crossbar):
         given = {name: options.pop(name) for name in tuple(options) if name in Conditions.__annotations__}
-        crossbar = as_crossbar(crossbar, 0.2 if sigma_d is LEFT_OUT else sigma_d, **given)
+        crossbar = as_crossbar(crossbar, sigma_d, **given)
+        if sigma_d is LEFT_OUT and crossbar.device.relative:
+            crossbar = crossbar.at(0.2)
     else:
         crossbar = as_crossbar(crossbar, sigma_d)
     sigma_d = crossbar.sigma_d
