@@ -406,7 +406,7 @@ def test_an_own_network_is_offered_and_run(page, server):
     page.get_by_role("button", name="Estimate time and memory").click()
     page.get_by_text("1 epochs to go").wait_for()
     page.get_by_role("button", name="Start").click()
-    job = page.get_by_test_id("stVerticalBlock").filter(has_text="none on mine.small (own").last
+    job = page.get_by_test_id("stMarkdown").filter(has_text="none on mine.small (own").last
     job.get_by_text("done", exact=True).wait_for()
     page.get_by_test_id("stSidebarNavLink").filter(has_text="Explore").click()
     page.get_by_role("heading", name="Explore").wait_for()
