@@ -9,6 +9,8 @@ WORKERS ?= 2
 SPREAD := -p no:nbval -n $(WORKERS) --dist worksteal
 # OpenMP threads that wait spin by default; where other work shares the cores that makes torch up to ten times slower
 export OMP_WAIT_POLICY ?= passive
+# with it every process compiles the library anew
+unexport PYTHONDONTWRITEBYTECODE
 SETUP := $(if $(filter .venv/bin/python,$(PY)),.venv/.installed)
 
 .DEFAULT_GOAL := help
@@ -22,7 +24,7 @@ help:  ## show this list
 	  { echo "error: $$($(PYTHON) --version) is too old; expected 3.11 or later: make PYTHON=python3.11 ..."; exit 2; }
 	@test -x .venv/bin/python || $(PYTHON) -m venv .venv
 	@echo "installing into .venv (a few minutes the first time)"
-	@.venv/bin/python -m pip install --quiet --disable-pip-version-check --no-compile -c constraints.txt -e '.[all,dev]'
+	@.venv/bin/python -m pip install --quiet --disable-pip-version-check -c constraints.txt -e '.[all,dev]'
 	@touch $@
 
 setup: $(SETUP)  ## make .venv and install the project with all extras
