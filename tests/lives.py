@@ -130,8 +130,8 @@ included), with the gradient passed straight through. *refused*: in one line. *u
 same, whatever befalls the cells later. Deployments that write cells again, or train around them, would have to say what
 befalls what they write, and refuse; those that know an effect meet one reading of the chip, before and after.
 
-What it costs: a LeNet chip (106,000 weights, 4 cells each) takes 2.2 ms of CPU as programmed, 5.2 to 9.0 ms with one
-effect (2.3 to 3.9 times as long), 14 ms with three (6.3 times), on a busy machine (`benchmarks/effects.py`).
+What it costs: a LeNet chip (106,000 weights, 4 cells each) takes 2.2 ms of CPU as programmed, 2.3 to 3.9 times as long
+with one effect, 6.3 times with three, on a busy machine (`benchmarks/effects.py`).
 """
 
 

@@ -122,7 +122,10 @@ def test_what_ships_is_shown(choice):
         at = sound(at.switch_page("views/overview.py").run())
 
 
-@pytest.mark.parametrize("page", PAGES[3:])
+LONG = "views/life.py"  # its default is among the quick tests: test_life_opens_on_a_picture_whatever_the_device
+
+
+@pytest.mark.parametrize("page", [pytest.param(p, marks=pytest.mark.slow) if p == LONG else p for p in PAGES[3:]])
 def test_other_pages_stand_what_ships(page):
     """One choice of each network, device and mapping; its largest sigma_d."""
     first, *others = {(c["network"], c["device"], c["mapping"]): c for c in CHOICES}.values()
@@ -239,6 +242,7 @@ def rows_there(query):
 KINDS = ("rram", "fefet1", "rram_milo2021", "nft_rram4")  # no profile, a profile, measured, of levels of its own
 
 
+@pytest.mark.slow
 def test_pages_show_or_offer_whatever_device_and_sigma_d():
     """One app moved through every device, at its smallest and largest sigma_d; other pages on a device of each kind."""
     at = launched()
