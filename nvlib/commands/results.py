@@ -23,8 +23,6 @@ from nvlib.store.table import CONDITIONS, LATER, empty
 app = App(name="results")
 SCORES = ("run", "training", "chip", "accuracy", "loss", "ekl", *stored.DEPLOYED)  # what no filter is of
 KINDS = {"i": int, "f": float}
-
-
 SAID = {
     "network": "vgg8 x0.25: at a quarter of its width",
     "train_sigma_d": "what trainings were for",

@@ -52,7 +52,7 @@ class Study(StudyFields):
             held = getattr(self, axis)
             if axis != "train_sigma_d" and held is not None and not held:
                 raise InputError(f"{axis} of the study is empty; expected at least one value")
-        self._count_alike()
+        self._settle_sigma_d()
         self._in_words()
         for name in ("chips", "epochs"):
             whole(name, getattr(self, name), 1)
@@ -80,8 +80,8 @@ class Study(StudyFields):
         paths = dict.fromkeys(source.path for source in files if source.travels)
         object.__setattr__(self, "plugins", tuple(paths))
 
-    def _count_alike(self) -> None:
-        """Say what sigma_d is where it was left out; refuse that where devices count it differently."""
+    def _settle_sigma_d(self) -> None:
+        """Take the usual sigma_d where it was left out; refuse that where devices count it differently."""
         usual = {name: devices.get(name).usual_sigma_d for name in self.devices}
         if self.sigma_d is None:
             if len(set(usual.values())) > 1:
