@@ -6,6 +6,7 @@ import hashlib
 import json
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import fields
+from functools import lru_cache
 from pathlib import Path
 from typing import Any
 
@@ -113,15 +114,19 @@ def assembled(parts: Sequence[tuple[dict[str, Any], pd.DataFrame]]) -> pd.DataFr
 def read_shipped(paths: Sequence[Path]) -> pd.DataFrame:
     """Read shipped samples, one table below the other, as `joined` would give them.
 
-    Strings stay as they are stored, each once and a number a row: quick to read and small.
+    Strings stay as they are stored, each once and a number a row: quick to read and small. Files that are as they were
+    are not read again.
     """
-    if not paths:
-        return empty()
+    return _read(tuple((path, path.stat().st_mtime_ns) for path in paths)).copy() if paths else empty()
+
+
+@lru_cache(maxsize=2)  # everything that ships is some 50 MB
+def _read(paths: tuple[tuple[Path, int], ...]) -> pd.DataFrame:
     import pyarrow as pa
     from pyarrow.parquet import ParquetFile, read_schema
 
     parts = []
-    for path in paths:
+    for path, _ in paths:
         held = set(read_schema(path).names)
         with ParquetFile(path, read_dictionary=[c for c in CATEGORIES if c in held]) as file:
             part = file.read()
