@@ -11,6 +11,7 @@ import os
 import sys
 import warnings
 from collections.abc import Sequence
+from functools import partial
 from typing import TextIO
 
 from nvlib import commands
@@ -22,7 +23,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
     os.environ.setdefault("OMP_WAIT_POLICY", "passive")  # before torch: spinning threads crawl on shared cores
     words = list(sys.argv[1:] if arguments is None else arguments)
     with warnings.catch_warnings():
-        warnings.showwarning = _warn
+        warnings.showwarning = partial(_warn, set())
         warnings.simplefilter("always", Damaged)  # each names a file
         try:
             code = commands.run(words)
@@ -58,12 +59,16 @@ def _say(line: str, code: int) -> int:
 
 
 def _warn(
-    message: Warning | str, category: type[Warning], filename: str, lineno: int, file: TextIO | None = None,
-    line: str | None = None,
+    said: set[str], message: Warning | str, category: type[Warning], filename: str, lineno: int,
+    file: TextIO | None = None, line: str | None = None,
 ) -> None:  # fmt: skip
-    """Say a warning in one line; those of other packages with the place they come from."""
-    ours = os.path.dirname(__file__) in filename or category.__module__.startswith("nvlib")
-    print(f"warning: {message}" + ("" if ours else f" ({filename}:{lineno})"), file=sys.stderr)
+    """Say a warning in one line, once a command; those of other packages with the place they come from."""
+    generated = filename.startswith("<")  # e.g. what dataclasses write: a place that nobody can look up
+    ours = generated or os.path.dirname(__file__) in filename or category.__module__.startswith("nvlib")
+    text = f"warning: {message}" + ("" if ours else f" ({filename}:{lineno})")
+    if text not in said:
+        said.add(text)
+        print(text, file=sys.stderr)
 
 
 if __name__ == "__main__":

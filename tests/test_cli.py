@@ -134,7 +134,7 @@ def test_train_says_the_hash_that_evaluate_takes(capsys):
     other = results(device="pcm")
     assert set(other.run) == {capsys.readouterr().out.strip()} and set(other.training) == {name}
     assert main(["evaluate", name[:10], "--device", "pcm"]) == 2  # its 0.2 would be a fifth of what was measured
-    assert "expected --sigma-d 1" in capsys.readouterr().err
+    assert "expected --sigma-d (usual: 0.1 of rram, 1 of pcm)" in capsys.readouterr().err
 
 
 def test_evaluate_refuses_other_data(capsys, tmp_path):
@@ -250,6 +250,34 @@ def test_bad_input_is_one_line_and_exit_code_two(line, said, capsys, monkeypatch
     assert code == 2
     assert captured.err.startswith("error: ") and captured.err.count("\n") == 1
     assert said in captured.err
+
+
+@pytest.mark.filterwarnings("default")
+def test_a_warning_is_said_once_a_command(capsys):
+    line = "study --network lenet3 --method none gaussian --sigma-d 20 --epochs 1 --chips 2 --images 64"
+    for _ in range(2):  # each command says it
+        assert main([*line.split(), "--seeds", "0", "1"]) == 0
+        err = capsys.readouterr().err
+        assert err.count("warning: sigma_d=20") == 1 and "<string>" not in err
+
+
+def test_pages_are_written_where_one_says(monkeypatch, capsys, tmp_path):
+    from nvlib import papers
+
+    asked = []
+    monkeypatch.setattr(papers, "execute", lambda chosen, target, **_: asked.append(target) or [])
+    assert main(["reproduce", "01_devices"]) == main(["reproduce", "01_devices", "--to", str(tmp_path)]) == 0
+    assert asked == [None, tmp_path]
+    monkeypatch.undo()
+    (file := tmp_path / "file").touch()
+    assert main(["reproduce", "01_devices", "--to", str(file)]) == 1
+    assert f"{file}; expected a folder" in capsys.readouterr().err
+
+
+def test_a_module_that_is_a_command_is_not_imported_with_its_package():
+    for module in ("nvlib.papers.analyses", "nvlib.papers.write_studies", "nvlib.papers.still_images"):
+        assert subprocess.run([sys.executable, "-c", f"import sys, nvlib.papers; sys.exit({module!r} in sys.modules)"]
+                              ).returncode == 0  # fmt: skip
 
 
 @pytest.mark.parametrize(
