@@ -53,6 +53,15 @@ def test_first_update_equals_one_by_hand(name, few):
     torch.testing.assert_close(got["fc.bias"], b - 0.1 * error.mean(0), rtol=1e-12, atol=1e-14)
 
 
+def test_what_train_returns_says_that_its_epochs_are_to_be_taken(few):
+    under_way = nvlib.train("none", Tiny(), few, "rram", 0.2, epochs=2)
+    with pytest.raises(AttributeError, match=r"no 'model'; expected .*\*_, last = nvlib\.train"):
+        under_way.model()
+    assert iter(under_way) is under_way and next(under_way).epoch == 1 and not hasattr(under_way, "shape")
+    under_way.close()
+    assert list(under_way) == []
+
+
 @pytest.mark.parametrize("network", ["lenet", "lenet3"])
 def test_a_member_in_a_population_equals_the_member_alone(network, few):
     options = {"epochs": 25, "recipe": Recipe(batch_size=16), "dtype": torch.float64, "validation_chips": 1}  # 50 steps

@@ -14,7 +14,7 @@ validation)``, what it does with the rows then.
 from __future__ import annotations
 
 import warnings
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Generator, Iterator, Mapping, Sequence
 from dataclasses import Field, dataclass, field, replace
 from functools import partial
 from typing import Any, ClassVar, Protocol, Unpack
@@ -104,6 +104,26 @@ class Epoch:
         return modules.switched(module)
 
 
+class Epochs(Iterator[Epoch]):
+    """A training under way, as `train` returns it: it trains as its epochs are asked for, the last holds the models."""
+
+    def __init__(self, epochs: Generator[Epoch, None, None]) -> None:
+        """Take what trains an epoch each time that one is asked for."""
+        self._epochs = epochs
+
+    def __next__(self) -> Epoch:
+        """Train an epoch and return its record."""
+        return next(self._epochs)
+
+    def close(self) -> None:
+        """End the training."""
+        self._epochs.close()
+
+    def __getattr__(self, name: str) -> Any:
+        raise AttributeError(f"train returns an iterator of epochs, which has no {name!r}; "
+                             "expected its last one: *_, last = nvlib.train(...); last.model()")  # fmt: skip
+
+
 def result(state: Mapping[str, Tensor], member: int = 0) -> dict[str, Tensor]:
     """Return the weights of a member from a record's ``state`` (or a checkpoint of it)."""
     held = any(name.startswith("held/") for name in state)
@@ -139,8 +159,8 @@ def train(
     search: tuple[int, int, str] | None = None,
     how: str | None = None,
     **conditions: Unpack[Conditions],
-) -> Iterator[Epoch]:
-    """Train a population by a method; yields a record after each epoch, whose last holds the models.
+) -> Epochs:
+    """Train a population by a method; returns its epochs one by one, the last of which holds the models.
 
     Nothing is selected on test data. The last epoch's weights are the result, or with ``select="best"`` those of the
     epoch with the highest noisy validation accuracy.
@@ -172,8 +192,8 @@ def train(
             agree to training noise; going on needs the way that was begun with.
         **conditions: other fields of `nvlib.Crossbar`: ``bits``, ``reference``, ``mapping``, ``range``, ...
 
-    Yields:
-        `Epoch` records.
+    Returns:
+        An iterator of `Epoch` records.
 
     Raises:
         InputError: for values that cannot be used; raised at the call, not at the first epoch.
@@ -267,7 +287,7 @@ def train(
         done = run.restore(resume)
         held.restore(resume)
     _choose_way(run, training, recipe, epochs - done, how)
-    return _epochs(method, run, training, validation, recipe, range(done, epochs), held, validation_chips)
+    return Epochs(_epochs(method, run, training, validation, recipe, range(done, epochs), held, validation_chips))
 
 
 def _choose_way(run: TrainingState, training: Split, recipe: Recipe, epochs: int, asked: str | None) -> None:
@@ -301,7 +321,7 @@ def _epochs(
     epochs: range,
     held: CheckpointSelection,
     validation_chips: int,
-) -> Iterator[Epoch]:
+) -> Generator[Epoch, None, None]:
     n, size = len(training.y), min(recipe.batch_size, len(training.y))
     batches = n // size  # a last, smaller batch is left out; another order an epoch lets every image in
     for run.epoch in epochs:
