@@ -11,19 +11,22 @@ from nvlib.errors import InputError
 BEGIN, END = "<!-- claims: begin -->\n", "<!-- claims: end -->"
 
 
-def reproduce(*names: str, preset: str | None = None, on: On = "cpu", workers: int | None = None) -> int:
-    """Run the notebooks that make the papers' artefacts.
+def reproduce(*names: str, preset: str | None = None, on: On = "cpu", workers: int | None = None,
+              to: Path | None = None) -> int:  # fmt: skip
+    """Run the notebooks that make the papers' artefacts, and write them as pages.
 
     Examples:
         python -m nvlib reproduce                           every notebook, minutes on two CPU cores
         python -m nvlib reproduce --preset tour             the tour and the devices, two minutes
         python -m nvlib reproduce trice-table1 --preset full
         python -m nvlib reproduce --preset smoke            all of them, to see that everything works
+        python -m nvlib reproduce 01_devices --to pages     its page in pages/
 
     Args:
         names: artefacts or notebooks (default: every notebook).
         preset: smoke, quick, full or paper; tour, without names.
         workers: processes that train (default: one a core; 1 on cuda).
+        to: folder of the pages (default: results/notebooks/ of the project; runs lie where NVLIB_RUNS says).
     """
     from nvlib import papers
 
@@ -31,7 +34,7 @@ def reproduce(*names: str, preset: str | None = None, on: On = "cpu", workers: i
         workers = len(os.sched_getaffinity(0)) if on == "cpu" and hasattr(os, "sched_getaffinity") else 1
     if workers < 1:
         raise InputError(f"workers={workers}: expected at least 1 process")
-    made = papers.execute(papers.choose(names, preset), on=on, workers=workers)
+    made = papers.execute(papers.choose(names, preset), to, on=on, workers=workers)
     print(papers.summary(made))
     return 0
 
