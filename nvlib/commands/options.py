@@ -161,18 +161,6 @@ def of(declared: type, asked: Mapping[str, Any]) -> dict[str, Any]:
     return {field.name: asked[field.name] for field in fields(declared) if field.name in asked}
 
 
-def counted_alike(before: Any, asked: Iterable[Any]) -> None:
-    """Refuse devices that do not count sigma_d as one does whose sigma_d they would take."""
-    from nvlib import devices
-
-    for device in map(devices.get, asked):
-        if device.relative != devices.get(before).relative:
-            way = "a fraction of full scale" if device.relative else "a factor on its measurement"
-            other, usual = devices.get(before).name, device.usual_sigma_d
-            raise InputError(f"--sigma-d is left out, and {device.name} counts it as {way}, unlike {other}; expected "
-                             f"--sigma-d {usual:g}, or another")  # fmt: skip
-
-
 def run_plugins(asked: Mapping[str, Any]) -> None:
     """Run the files that ``--plugin`` names, whose methods have parameters to be set."""
     from nvlib import plugins

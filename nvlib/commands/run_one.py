@@ -112,7 +112,7 @@ def evaluate(
         dataset: path of the image folder, if it has moved.
         deploy: what is done to each chip (default: none).
     """
-    from nvlib import statistics
+    from nvlib import devices, statistics
     from nvlib.commands import single
     from nvlib.commands.format import estimate
     from nvlib.devices import Device
@@ -129,7 +129,7 @@ def evaluate(
     if sigma_d is None and record["method"] == "none":
         raise InputError(f"training {name[:12]} met no variation; say which its chips have, e.g. --sigma-d 0.1")
     if sigma_d is None and device:
-        options.counted_alike(Device.from_dict(record["device"]), [device])
+        devices.counted_alike("--sigma-d", Device.from_dict(record["device"]), device)
     device = device or (record["device"] or {}).get("name") or "rram"
     sigma_d = record["sigma_d"] if sigma_d is None else sigma_d
     model = single.Model(name, store, dataset)

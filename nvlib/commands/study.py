@@ -110,6 +110,7 @@ def grid(
     file: Path | None = None, set_: Sets = None, recipe: Kind = None, deploy_set: DeploySets = None, **asked: Any
 ) -> Study:
     """Return the study that a file and options describe."""
+    from nvlib import devices
     from nvlib.studies import Study, load
 
     base = load(file) if file else Study()
@@ -117,7 +118,7 @@ def grid(
     values = options.of(Study, asked)
     if "devices" in values and "sigma_d" not in values:
         if file:
-            options.counted_alike(base.devices[0], values["devices"])
+            devices.counted_alike("--sigma-d", base.devices[0], *values["devices"])
         else:  # the usual one of these devices
             values["sigma_d"] = None
     values |= options.deployments(values.pop("deployments", None), deploy_set)

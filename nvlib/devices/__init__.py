@@ -24,7 +24,7 @@ Every number has a source, or its ``validity`` says ``assumed``. Each file impor
 [0.3, 0.6, 0.6, 0.3]
 """
 
-from nvlib.devices.files import get, load, names, save
+from nvlib.devices.files import counted_alike, get, load, names, save
 from nvlib.devices.laws import AnyReadNoise, Drift, Laws, LogReadNoise, ReadNoise, Retention, SaturatingReadNoise
 from nvlib.devices.published import (
     DRIFT,
@@ -41,7 +41,7 @@ from nvlib.devices.record import MAX_BITS, REFERENCES, UNSOURCED, Device, tabula
 
 __all__ = [
     "Device", "REFERENCES", "MAX_BITS", "UNSOURCED", "tabulate",
-    "names", "get", "load", "save",
+    "names", "get", "load", "save", "counted_alike",
     "pcm_deviation", "wan_deviation", "wan_deviation_crosssim", "milo_deviation", "sonos_deviation",
     "Laws", "Drift", "DRIFT", "ReadNoise", "LogReadNoise", "SaturatingReadNoise", "AnyReadNoise",
     "READ_NOISE", "Retention",

@@ -55,6 +55,25 @@ def get(device: str | Path | Device) -> Device:
     return _registry()[device]
 
 
+def counted_alike(name: str, *given: str | Path | Device) -> None:
+    """Refuse devices that would take one sigma_d, which was left out, and count it differently.
+
+    Args:
+        name: of what was left out, as whoever reads the error would write it.
+        *given: the devices.
+
+    Raises:
+        InputError: naming two that differ.
+    """
+    first, *others = map(get, given)
+    for device in others:
+        if device.relative != first.relative:
+            way = "a fraction of full scale" if device.relative else "a factor on its measurement"
+            usual = ", ".join(f"{each.usual_sigma_d:g} of {each.name}" for each in (first, device))
+            raise InputError(f"{name} is left out, and {device.name} counts it as {way}, unlike {first.name}; "
+                             f"expected {name} (usual: {usual}), or devices that count it alike")  # fmt: skip
+
+
 def load(path: str | Path) -> Device:
     """Return the device of a TOML or CSV file.
 

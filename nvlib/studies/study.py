@@ -82,17 +82,12 @@ class Study(StudyFields):
 
     def _settle_sigma_d(self) -> None:
         """Take the usual sigma_d where it was left out; refuse that where devices count it differently."""
-        usual = {name: devices.get(name).usual_sigma_d for name in self.devices}
         if self.sigma_d is None:
-            if len(set(usual.values())) > 1:
-                raise InputError(f"sigma_d is left out, and of {', '.join(map(str, usual))} some count it from a full "
-                                 "scale, some from a measurement; expected sigma_d=..., or a study each")  # fmt: skip
-            object.__setattr__(self, "sigma_d", tuple(set(usual.values())))
-        if self.train_device is None or self.train_sigma_d is not None:
-            return
-        if {devices.get(self.train_device).usual_sigma_d} != set(usual.values()):
-            raise InputError(f"train_sigma_d is left out, and train_device {self.train_device} does not count it as "
-                             f"{', '.join(map(str, usual))}; expected train_sigma_d=...")  # fmt: skip
+            devices.counted_alike("sigma_d", *self.devices)
+            object.__setattr__(self, "sigma_d", (devices.get(self.devices[0]).usual_sigma_d,))
+        if self.train_device is not None and self.train_sigma_d is None:
+            for name in self.devices:
+                devices.counted_alike("train_sigma_d", name, self.train_device)
 
     def travels(self) -> None:
         """Refuse names of this session alone: other processes could not make them.
