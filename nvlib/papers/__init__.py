@@ -42,10 +42,19 @@ to the letter. Each file imports only from those before it:
 """
 
 from nvlib.papers.ablations import convergence, variants
-from nvlib.papers.analyses import table as analysis_table
 from nvlib.papers.artefact import Artefact, Claim, Notebook, Paper
 from nvlib.papers.computation import compute
-from nvlib.papers.deployment_tables import ablated, ablation, ahead, causes, converged, learned, most, repaired
+from nvlib.papers.deployment_tables import (
+    ablated,
+    ablation,
+    ahead,
+    analysis_table,
+    causes,
+    converged,
+    learned,
+    most,
+    repaired,
+)
 from nvlib.papers.evidence import draw, grid, origin, panels, protocols, rows
 from nvlib.papers.execution import choose, clock, execute, summary
 from nvlib.papers.independent_checks import agree, ekl_by_temperature, kpp_by_hand, scale_said

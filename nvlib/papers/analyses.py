@@ -14,10 +14,7 @@ import sys
 from collections.abc import Sequence
 from typing import TYPE_CHECKING
 
-import pandas as pd
-
 from nvlib.errors import InputError, unknown
-from nvlib.papers import deployment_analyses
 from nvlib.papers.deployment_analyses import SIZES, TABLES
 from nvlib.store import Store, compact_analyses, project_root
 
@@ -42,34 +39,6 @@ def planned(folder: str, where: Store | None = None) -> list[tuple[Analysis, Mak
         return [one for name in open_choices.CHOICES for one in open_choices.planned(name)]
     name = next(name for name, held in TABLES.items() if held == folder)
     return deployment_analysis_runs.planned(name, SIZES["full"][name])
-
-
-def table(name: str, preset: str = "quick", store: Store | None = None) -> pd.DataFrame:
-    """Return one of the tables of `nvlib.papers.deployment_analyses`.
-
-    Args:
-        name: one of `TABLES`.
-        preset: quick: what the store has, of the size that ships. smoke: a tiny one is made to see that it works, what
-            quick gives is returned. full, paper: made now, as far as it is not stored, at that size.
-        store: None takes the project's own.
-
-    Returns:
-        It; empty where it is not stored yet, ``python -m nvlib.papers.analyses`` makes it.
-
-    Raises:
-        InputError: for an unknown name or preset.
-    """
-    if name not in TABLES:
-        raise unknown("table of programmed chips", name, TABLES)
-    if preset != "quick":
-        if preset not in SIZES:
-            raise unknown("preset", preset, ("quick", *SIZES))
-        from nvlib.papers.deployment_analysis_runs import made
-
-        held = made(name, SIZES[preset][name], store)
-        if preset != "smoke":
-            return held
-    return deployment_analyses.table(name, store)
 
 
 def main(words: Sequence[str] | None = None) -> int:

@@ -8,13 +8,44 @@ from typing import Any
 import pandas as pd
 
 from nvlib import statistics
+from nvlib.errors import unknown
 from nvlib.figures.names import name as written
 from nvlib.papers import deployment_analyses
+from nvlib.papers.deployment_analyses import SIZES, TABLES
 from nvlib.papers.deployment_measures import deployed, inverted, only, scaled, settled, under, value_of
 from nvlib.papers.printed_numbers import published
 from nvlib.papers.registry import artefact
 from nvlib.papers.select import Evidence
+from nvlib.store import Store
 from nvlib.summary import ratio
+
+
+def analysis_table(name: str, preset: str = "quick", store: Store | None = None) -> pd.DataFrame:
+    """Return one of the tables of `nvlib.papers.deployment_analyses`.
+
+    Args:
+        name: one of `TABLES`.
+        preset: quick: what the store has, of the size that ships. smoke: a tiny one is made to see that it works, what
+            quick gives is returned. full, paper: made now, as far as it is not stored, at that size.
+        store: None takes the project's own.
+
+    Returns:
+        It; empty where it is not stored yet, ``python -m nvlib.papers.analyses`` makes it.
+
+    Raises:
+        InputError: for an unknown name or preset.
+    """
+    if name not in TABLES:
+        raise unknown("table of programmed chips", name, TABLES)
+    if preset != "quick":
+        if preset not in SIZES:
+            raise unknown("preset", preset, ("quick", *SIZES))
+        from nvlib.papers.deployment_analysis_runs import made
+
+        held = made(name, SIZES[preset][name], store)
+        if preset != "smoke":
+            return held
+    return deployment_analyses.table(name, store)
 
 
 def repaired(name: str, results: Evidence) -> pd.DataFrame:
