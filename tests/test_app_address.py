@@ -7,6 +7,7 @@ Streamlit's front end, from what the widget would send. `tests/test_browser.py` 
 import ast
 import gc
 import json
+from types import SimpleNamespace
 
 import pandas as pd
 import pytest
@@ -217,6 +218,16 @@ def test_an_own_network_has_its_name_in_list_and_address():
     box = at.selectbox(key="network")
     assert box.value == OWN and box.options[-1] == "mine.small (own, 0f0f0f0f)" and "lenet" in box.options
     assert not any(option.startswith("own:") for option in box.options)
+
+
+def test_streamlit_has_no_warning_of_an_address_that_sets_a_number(monkeypatch, caplog):
+    from streamlit.elements.lib import policies
+
+    monkeypatch.setattr(policies, "runtime", SimpleNamespace(exists=lambda: True))  # as where a server runs
+    monkeypatch.setattr(policies, "_shown_default_value_warning", False)
+    at = shown("overview", {"sigma_d": "0.1"})
+    assert at.select_slider(key="sigma_d").value == 0.1
+    assert not [line for line in caplog.messages if "default value" in line]
 
 
 @pytest.mark.parametrize("text", ["1", "1.0", "1.00"])

@@ -61,9 +61,9 @@ def refused(key: str, among: Sequence, written: Callable[[Any], str] = str, empt
 
 
 def meant(key: str, among: Sequence) -> None:
-    """Take a number of the address, however it is written (1 for 1.0), before its choice is drawn the first time."""
-    asked = _number(st.query_params.get(key, ""))
-    if key not in st.session_state and asked in _numbers(among):
+    """Take a number of the address, written otherwise than its choice writes it (1 for 1.0), before that is drawn."""
+    text = st.query_params.get(key, "")
+    if key not in st.session_state and text not in map(str, among) and (asked := _number(text)) in _numbers(among):
         st.session_state[key] = next(v for v in among if v == asked)
 
 
