@@ -117,6 +117,8 @@ def _feed_object(value: object, add: Callable[[bytes], None], seen: dict[int, ob
     elif isinstance(value, Mapping):
         for key, item in value.items():
             go((key, item))
+    elif isinstance(value, type):  # of an installed package: a kind of array, by its name
+        add(value.__qualname__.encode())
     elif hasattr(value, "tobytes") and hasattr(value, "dtype") and hasattr(value, "shape"):
         add(repr((value.dtype, value.shape)).encode() + value.tobytes())
     elif hasattr(value, "detach") and hasattr(value, "numpy"):

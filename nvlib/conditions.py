@@ -132,9 +132,8 @@ class Crossbar:
             InputError: if neither says them, or the device's cells cannot hold them.
         """
         usable(model, values=False)
-        if self.range.per == "channel" and any(isinstance(m, _TRANSPOSED) for m in model.modules()):
-            raise InputError(f"range {str(self.range)!r} on {type(model).__name__}: a transposed convolution has its "
-                             "output channels on another axis; expected a range of the whole tensor")  # fmt: skip
+        if self.range.per == "channel":
+            outputs_first(model, f"range {str(self.range)!r}", "a range of the whole tensor")
         held = copy.copy(self)  # no need to check the rest again
         object.__setattr__(held, "bits", weight_bits(model, self.bits))
         _ = held.tables
@@ -207,6 +206,28 @@ def as_crossbar(crossbar: Crossbar | Device | str | None, sigma_d: float | None 
             raise InputError(f"device={more['device']!r} is given beside {crossbar!r}; expected one of them")
         more["device"] = crossbar
     return Crossbar(**more) if sigma_d is LEFT_OUT else Crossbar(sigma_d=sigma_d, **more)
+
+
+def outputs_first(model: nn.Module, what: str, otherwise: str) -> None:
+    """Refuse what is done for each output on a model whose weights have their outputs on another axis than the first.
+
+    Of a parameter that only ``array_weights`` puts on arrays nobody knows: a warning says what is taken.
+
+    Args:
+        model: any module.
+        what: is done, for the message.
+        otherwise: what to do in place of it.
+    """
+    from nvlib.crossbar import parameters_alone
+
+    if any(isinstance(m, _TRANSPOSED) for m in model.modules()):
+        raise InputError(f"{what} on {type(model).__name__}: a transposed convolution has its output channels on "
+                         f"another axis; expected {otherwise}")  # fmt: skip
+    if alone := parameters_alone(model):
+        warnings.warn(
+            f"{what} on {type(model).__name__}: taken to be outputs is the first axis of {', '.join(alone)}, as in "
+            f"F.linear(x, w); where it is used otherwise (x @ w), expected {otherwise}", stacklevel=4,
+        )  # fmt: skip
 
 
 def weight_bits(model: nn.Module, bits: int | None) -> int:

@@ -112,6 +112,14 @@ def array_weights(model: nn.Module, *, warn: bool = True) -> list[str]:
     return names
 
 
+def parameters_alone(model: nn.Module) -> list[str]:
+    """Return the names of those weights on arrays that no layer multiplies with: ``array_weights`` alone says so."""
+    slots = modules.slots(model)
+    return [name for name in array_weights(model, warn=False)
+            if not any(_is_matrix(model.get_submodule(slot.rpartition(".")[0]), slot.rpartition(".")[2])
+                       for slot in slots.get(name, [name]))]  # fmt: skip
+
+
 def programmable(name: str, w: Tensor) -> None:
     """Refuse a tensor that cannot lie on arrays; InputError says why."""
     what = "sparse" if w.layout != torch.strided else None if w.is_floating_point() else str(w.dtype)
@@ -159,13 +167,17 @@ def own_weights(model: nn.Module, names: Iterable[str]) -> dict[str, Tensor]:
 
 
 def mapping(
-    model: nn.Module, crossbar: Crossbar | Device | str | None = None, **conditions: Unpack[Conditions]
+    model: nn.Module,
+    crossbar: Crossbar | Device | str | None = None,
+    sigma_d: float | None = LEFT_OUT,
+    **conditions: Unpack[Conditions],
 ) -> pd.DataFrame:
     """List every parameter of a model: on arrays or digital, its bits and its cells.
 
     Args:
         model: any module.
-        crossbar: the conditions, or a device (None: RRAM).
+        crossbar: the conditions, or a device (None: RRAM), with ``conditions`` beside it.
+        sigma_d: size of the variation, which changes nothing here.
         **conditions: other fields of `Crossbar`.
 
     Returns:
@@ -179,8 +191,7 @@ def mapping(
     """
     import pandas as pd
 
-    given = crossbar if isinstance(crossbar, Crossbar) else as_crossbar(crossbar, 1.0, **conditions)
-    crossbar = given.on(model)
+    crossbar = as_crossbar(crossbar, sigma_d, **conditions).on(model)
     on_arrays = set(array_weights(model))
     rows = []
     for name, parameter in own_weights(model, _matrices_of(model)).items():
@@ -339,6 +350,8 @@ def program(
         except InputError:
             raise InputError(f"index {index!r} is not usable; expected an integer or a range of them") from None
     indices = index if isinstance(index, range) else range(index, index + 1)
+    if not indices:
+        raise InputError(f"index={index!r} names no chip; expected a range of at least one")
     chips = next(readings(model, as_crossbar(crossbar, sigma_d, **conditions), seed=seed, index=indices, once=True))
     return chips if isinstance(index, range) else {name: w[0] for name, w in chips.items()}
 

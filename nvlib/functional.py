@@ -5,7 +5,7 @@ Buffers, attributes and weights are fresh for each call in evaluation: what `for
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping
 from contextlib import AbstractContextManager, ExitStack, contextmanager, nullcontext
 from typing import Any
 
@@ -13,6 +13,7 @@ import torch
 from torch import Tensor, nn
 from torch.func import functional_call
 from torch.nn.attention import SDPBackend, sdpa_kernel
+from torch.overrides import TorchFunctionMode
 
 from nvlib.errors import InputError
 from nvlib.modules import slots
@@ -158,6 +159,16 @@ def evaluating(model: nn.Module) -> Iterator[None]:
             part.training = mode
 
 
+class _Plainly(TorchFunctionMode):
+    """Compute by plain operations what PyTorch differentiates once alone."""
+
+    def __torch_function__(self, func: Callable[..., Any], types: Any, args: Any = (), kwargs: Any = None) -> Any:
+        kwargs = kwargs or {}
+        if func is nn.functional.hardsigmoid:
+            return nn.functional.relu6((args[0] if args else kwargs["input"]) + 3) / 6
+        return func(*args, **kwargs)
+
+
 @contextmanager
 def twice_differentiable(model: nn.Module) -> Iterator[None]:
     """Run attention and recurrent layers by plain operations for a while: fused kernels have no second derivative."""
@@ -165,6 +176,7 @@ def twice_differentiable(model: nn.Module) -> Iterator[None]:
     fast = torch.backends.mha.get_fastpath_enabled()
     with ExitStack() as plain:
         plain.enter_context(sdpa_kernel(SDPBackend.MATH))
+        plain.enter_context(_Plainly())
         if recurrent:
             plain.enter_context(torch.backends.mkldnn.flags(enabled=False))
             plain.enter_context(torch.backends.cudnn.flags(enabled=False))

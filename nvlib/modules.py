@@ -57,6 +57,16 @@ def aliases(model: nn.Module) -> dict[str, str]:
     return {name: first.setdefault(id(tensor), name) for name, tensor in both}
 
 
+def state(model: nn.Module) -> dict[str, Tensor]:
+    """Return all parameters and buffers by every name they have, a part at a time.
+
+    What ``state_dict`` gives is its author's choice (an adapter's leaves the frozen weights out), and has more than
+    tensors where a part keeps extra state.
+    """
+    return {f"{path}.{leaf}" if path else leaf: tensor for path, part in model.named_modules(remove_duplicate=False)
+            for kind in _TENSORS for leaf, tensor in getattr(part, kind).items() if tensor is not None}  # fmt: skip
+
+
 def address(model: nn.Module) -> Callable[[str], str]:
     """Return the function from a tensor's name to what its random numbers are addressed by: without wrappers' parts.
 
@@ -205,6 +215,14 @@ def made(part: nn.Module, leaf: str) -> Tensor:
             return makers(part)[leaf]().detach()
     finally:
         part.training = mode
+
+
+def in_dtype(model: nn.Module, dtype: torch.dtype, on: str | torch.device | None = None) -> nn.Module:
+    """Bring a module's floats to a type, in place, and return it; complex tensors keep theirs.
+
+    ``Module.to(dtype)`` makes complex buffers (rotary positions) real, and drops what is imaginary in them.
+    """
+    return model._apply(lambda t: t.to(on, dtype if t.is_floating_point() else t.dtype))
 
 
 class _Made(nn.Module):

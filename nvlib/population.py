@@ -21,6 +21,7 @@ import time
 import warnings
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, replace
+from typing import Any
 from weakref import WeakSet
 
 import torch
@@ -151,7 +152,12 @@ def forward(
         check(precision, x.device)
     with products(precision, x.device), casting(precision, x.device):
         try:
-            outs = _forward(model, weights, x, per_member, how, seeds)
+            try:
+                outs = _forward(model, weights, x, per_member, how, seeds)
+            except RuntimeError as error:
+                if not (torch.is_inference_mode_enabled() and "grad" in str(error)):
+                    raise
+                outs = _differentiating(model, weights, x, per_member, how, seeds)
         except (InputError, torch.OutOfMemoryError):
             raise
         except (RuntimeError, TypeError, ValueError, IndexError) as error:
@@ -220,6 +226,12 @@ def _forward(
         cause = str(refusal).strip().splitlines()[0]
         warnings.warn(f"vmap refuses {type(model).__name__} ({cause}); running its chips in a loop", stacklevel=3)
     return outs
+
+
+def _differentiating(model: nn.Module, weights: Mapping[str, Tensor], x: Tensor, *args: Any) -> Tensor:
+    """Run a module that takes derivatives within its forward (`torch.enable_grad`): inference mode has none."""
+    with torch.inference_mode(False), torch.no_grad():
+        return _forward(model, {name: w.clone() for name, w in weights.items()}, x.clone(), *args)
 
 
 def _check_stacked(model: nn.Module, weights: Mapping[str, Tensor]) -> None:

@@ -12,7 +12,7 @@ import numpy as np
 import torch
 from torch import Tensor, nn
 
-from nvlib import statistics
+from nvlib import modules, statistics
 from nvlib.cards import bars, card
 from nvlib.code import contents
 from nvlib.conditions import Crossbar
@@ -121,7 +121,7 @@ def identity(model: nn.Module, split: Split, crossbar: Crossbar, calibration: Te
         hooks = (*part._forward_pre_hooks.values(), *part._forward_hooks.values())
         parts.append((name, type(part), own, hooks))
     found = hashlib.sha256(f"{type(model).__qualname__} {crossbar!r} {contents(parts)}".encode())
-    tensors = {**model.state_dict(), **dict(model.named_buffers()), "images": split.x, "labels": split.y,
+    tensors = {**modules.state(model), "images": split.x, "labels": split.y,
                "calibration": calibration}  # fmt: skip
     for name, tensor in tensors.items():
         if isinstance(tensor, Tensor):

@@ -384,3 +384,160 @@ def test_an_expansion_wants_logits_and_labels_of_its_classes(net):
 def test_a_deployment_of_nothing_on_arrays_is_refused():
     with pytest.raises(InputError, match="has no weight to put on arrays"):
         deploy.get("swim").apply(nn.Sequential(nn.ReLU()), dataset(), "rram", 0.1, index=range(1), bits=8)
+
+
+class Rotated(nn.Module):
+    """Rotary positions: a complex buffer that pairs of features are turned by."""
+
+    def __init__(self):
+        super().__init__()
+        self.a, self.o = nn.Linear(8, 8), nn.Linear(8, 4)
+        self.register_buffer("turn", torch.polar(torch.ones(4), torch.arange(4.0)))
+
+    def forward(self, x):
+        pairs = torch.view_as_complex(self.a(x).reshape(-1, 4, 2)) * self.turn
+        return self.o(torch.view_as_real(pairs).flatten(1))
+
+
+@pytest.mark.parametrize("dtype", [torch.float32, torch.float64])
+def test_complex_buffers_stay_complex(dtype):
+    """``Module.to(dtype)`` would drop what is imaginary: a trained model, and an expansion, of another network."""
+    net = Rotated()
+    *_, last = nvlib.train("gaussian", net, dataset(), "rram", sigma_d=0.1, epochs=1, bits=8, dtype=dtype)
+    trained = last.model()
+    assert torch.equal(trained.turn, net.turn) and trained.a.weight.dtype == dtype
+    again = nvlib.monte_carlo(trained, dataset().validation, "rram", 0.0, chips=1, bits=8)
+    assert again.accuracy[0] == pytest.approx(last.clean[0])
+    point = taylor.point(net.eval(), "rram", bits=8, dtype=dtype)
+    own = {name: torch.as_tensor(w, dtype=torch.float32) for name, w in point.centre.items()}
+    with torch.no_grad():
+        loss = F.cross_entropy(torch.func.functional_call(net, own, (X,)), Y)
+    assert taylor.Loss(point, Split(X, Y)).value() == pytest.approx(float(loss), rel=1e-5)
+
+
+class OnCtx(torch.autograd.Function):
+    """A square whose backward takes numbers that PyTorch does not know of."""
+
+    @staticmethod
+    def forward(ctx, x):
+        ctx.x = x.detach()
+        return x * x
+
+    @staticmethod
+    def backward(ctx, slope):
+        return 2 * ctx.x * slope
+
+
+class Once(torch.autograd.Function):
+    """A square that may be differentiated once."""
+
+    @staticmethod
+    def forward(ctx, x):
+        ctx.save_for_backward(x)
+        return x * x
+
+    @staticmethod
+    @torch.autograd.function.once_differentiable
+    def backward(ctx, slope):
+        return 2 * ctx.saved_tensors[0] * slope
+
+
+@pytest.mark.parametrize(("activation", "bent"), [(OnCtx.apply, True), (Once.apply, True), (torch.square, False),
+                                                  (torch.relu, False), (F.hardsigmoid, False)])  # fmt: skip
+def test_curvatures_that_a_backward_leaves_out_are_said(activation, bent):
+    torch.manual_seed(0)
+    net = nn.Sequential(nn.Linear(8, 6), Of(before=activation), nn.Flatten())
+    net[1].f = nn.Linear(6, 4)
+    with warnings.catch_warnings(record=True) as caught:
+        warnings.simplefilter("always")
+        loss = taylor.Loss(taylor.point(net, "rram", bits=8, dtype=torch.float64), Split(X, Y))
+    lines = [str(w.message) for w in caught if "second derivative of the loss is not" in str(w.message)]
+    assert len(lines) == bent and all(line.startswith("0.weight") for line in lines)
+    if not bent:  # hardsigmoid has no second derivative in PyTorch
+        checked = taylor.differences(loss, {"0.weight": [0, 9]})["0.weight"]
+        found = taylor.exact(loss).values["0.weight"].flatten()[[0, 9]]
+        torch.testing.assert_close(found, checked, rtol=1e-4, atol=1e-9)
+
+
+class Field(nn.Module):
+    """A force: the slope of an energy in the inputs, taken within the forward."""
+
+    def __init__(self):
+        super().__init__()
+        self.a, self.o = nn.Linear(8, 8), nn.Linear(8, 4)
+
+    def forward(self, x):
+        with torch.enable_grad():
+            at = x.detach().requires_grad_()
+            (force,) = torch.autograd.grad(torch.tanh(self.a(at)).sum(), at)
+        return self.o(force)
+
+
+def test_a_network_may_take_derivatives_within_its_forward():
+    net = Field().eval()
+    chips = nvlib.program(net, "rram", 0.3, bits=8, index=range(2))
+    found = nvlib.monte_carlo(net, (X, Y), "rram", 0.3, chips=2, bits=8)
+    for i in range(2):
+        outs = torch.func.functional_call(net, {name: w[i] for name, w in chips.items()}, (X,))
+        assert found.loss[i] == pytest.approx(float(F.cross_entropy(outs.detach(), Y)), rel=1e-5)
+
+
+def test_sigma_d_is_taken_and_checked_where_it_changes_nothing():
+    net = nn.Linear(8, 4)
+    assert len(nvlib.mapping(net, "rram", 0.1, bits=8)) == len(nvlib.mapping(net, "rram", bits=8)) == 2
+    assert torch.equal(taylor.point(net, "rram", sigma_d=0.1, bits=8).deviation["weight"],
+                       taylor.point(net, "rram", bits=8).deviation["weight"])  # fmt: skip
+    for run in (nvlib.mapping, taylor.point):
+        with pytest.raises(InputError, match="bits is given beside a crossbar"):
+            run(net, nvlib.Crossbar("rram", 0.1, 8), bits=4)
+    with pytest.raises(InputError, match=r"index=range\(0, 0\) names no chip"):
+        nvlib.program(net, "rram", 0.1, bits=8, index=range(0))
+
+
+def test_the_last_layer_is_none_that_holds_it():
+    class Net(nn.Module):
+        def __init__(self):
+            super().__init__()
+            self.w, self.o = nn.Parameter(torch.randn(8, 8)), nn.Linear(8, 4)
+            self.array_weights = ("w",)
+
+        def forward(self, x):
+            return self.o(torch.tanh(x @ self.w))
+
+    last = deploy.get("last_layer")
+    assert last.named(Net(), X) == ("o",)
+    assert last.named(nn.Sequential(Net(), nn.Identity()), X) == ("0.o",)
+    with pytest.raises(InputError, match="last_layer finds no layer in Linear"):
+        last.named(nn.Linear(8, 4), X)
+
+
+class Product(nn.Module):
+    """A matrix of its own, with its outputs along the second axis, as GPT-2 has them."""
+
+    def __init__(self):
+        super().__init__()
+        self.w = nn.Parameter(torch.randn(8, 4))
+        self.array_weights = ("w",)
+
+    def forward(self, x):
+        return x @ self.w
+
+
+@pytest.mark.parametrize(("net", "says"), [
+    (Product(), "taken to be outputs is the first axis of w"), (nn.Linear(8, 4), None),
+    (nn.utils.parametrizations.weight_norm(nn.Linear(8, 4)), None), (nn.LSTM(8, 4), None),
+    (nn.MultiheadAttention(8, 2), None),
+])  # fmt: skip
+def test_which_axis_has_the_outputs_is_known_or_said(net, says):
+    with warnings.catch_warnings(record=True) as caught:
+        warnings.simplefilter("always")
+        nvlib.program(net, nvlib.Crossbar("rram", 0.1, 8, range="max/channel"))
+    lines = [str(w.message) for w in caught if "first axis" in str(w.message)]
+    assert len(lines) == (says is not None) and all(says in line for line in lines)
+
+
+def test_columns_of_a_transposed_convolution_are_not_compensated():
+    net = nn.Sequential(nn.Unflatten(1, (2, 2, 2)), nn.ConvTranspose2d(2, 4, 2), nn.Flatten(), nn.Linear(36, 4))
+    found = dataset()
+    with pytest.raises(InputError, match="compensation of each column on Sequential: a transposed convolution"):
+        list(deploy.get("compensate", per="column").apply(net, found, "rram", 0.1, index=range(1), bits=8))

@@ -230,3 +230,32 @@ def test_what_code_reaches_by_other_ways_is_part_of_its_digest(body, edit, monke
     assert code.digest(held["Mine"]) == before
     exec(edit, held)
     assert code.digest(held["Mine"]) != before
+
+
+def test_resume_knows_weights_that_a_state_dict_leaves_out():
+    """As an adapter's, that has its own weights alone; what has no tensors is no obstacle either."""
+
+    class Adapter(torch.nn.Sequential):
+        def state_dict(self, *args, **kwargs):
+            kept = super().state_dict(*args, **kwargs)
+            return {name: w for name, w in kept.items() if not name.startswith("0.")} | {"version": "2"}
+
+    data = torch.randn(32, 8), torch.randint(0, 4, (32,))
+    net = Adapter(torch.nn.Linear(8, 8), torch.nn.Linear(8, 4))
+    begun = nvlib.monte_carlo(net, data, "rram", 0.1, chips=2, bits=8)
+    assert len(nvlib.monte_carlo(net, data, "rram", 0.1, chips=3, bits=8, resume=begun)) == 3
+    with torch.no_grad():
+        net[0].weight.mul_(3)
+    with pytest.raises(InputError, match="resume holds chips of another model"):
+        nvlib.monte_carlo(net, data, "rram", 0.1, chips=3, bits=8, resume=begun)
+
+
+class Marked(torch.Tensor):
+    """A kind of tensor that a forward names."""
+
+
+def test_code_may_name_a_kind_of_tensor():
+    def forward(x):
+        return x.as_subclass(Marked), Marked
+
+    assert code.contents([forward]) == code.contents([forward])

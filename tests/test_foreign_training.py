@@ -337,3 +337,21 @@ def test_a_training_goes_on_as_the_one_that_was_begun(change, named):
         return
     with pytest.raises(InputError, match=named):
         run(**change)
+
+
+class Elsewhere(nn.Linear):
+    """Other outputs in training than in evaluation."""
+
+    def forward(self, x):
+        out = super().forward(x)
+        return out.unsqueeze(1) if self.training else out
+
+
+def test_outputs_in_training_that_are_no_logits_are_refused_in_a_line():
+    with pytest.raises(InputError, match=r"outputs of shape \(16, 1, 4\) in training for 16 images; expected logits"):
+        trained(Elsewhere(8, 4), [0])
+
+
+def test_features_are_not_cropped():
+    with pytest.raises(InputError, match=r"augment='crop-flip' varies images \(n, channels, height, width\)"):
+        trained(nn.Linear(8, 4), [0], recipe=nvlib.Recipe(augment="crop-flip"))

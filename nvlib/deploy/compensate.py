@@ -20,6 +20,7 @@ from typing import ClassVar
 import torch
 from torch import Tensor
 
+from nvlib.conditions import outputs_first
 from nvlib.deploy.context import Context, Deployment, Outcome, Procedure
 from nvlib.errors import unknown
 
@@ -55,6 +56,8 @@ class Compensate(Deployment):
 
     def procedure(self, context: Context) -> Procedure:
         """Scale a block of chips."""
+        if self.per == "column":
+            outputs_first(context.model, "compensation of each column", "per='tensor'")
         fresh = replace(context, crossbar=replace(context.crossbar, effects=()))
 
         def scaled(part: range, chips: Mapping[str, Tensor]) -> Outcome:

@@ -166,24 +166,35 @@ class LastLayer(_Retraining):
     name: ClassVar[str] = "last_layer"
 
     def named(self, model: nn.Module, x: Tensor) -> tuple[str, ...]:
-        """Return the layer with weights on arrays that runs last; by the order of names where none runs by itself."""
+        """Return the layer with weights on arrays that runs last; by the order of names where none runs by itself.
+
+        A module that holds a matrix of its own (`array_weights`) beside such layers ends after them, wherever it uses
+        it: it is no layer.
+        """
         from nvlib.crossbar import array_weights
 
         arrays, held, ran = array_weights(model, warn=False), modules.slots(model), []
         owners = [slot.rpartition(".")[0] for name in arrays for slot in held[name]]
+        layers = [owner for owner in owners if owner and (
+            isinstance(model.get_submodule(owner), nn.MultiheadAttention)  # whose last part does not run by itself
+            or not any(other != owner and other.startswith(f"{owner}.") for other in owners))]  # fmt: skip
+        if not layers:
+            name = type(model).__name__
+            raise InputError(f"last_layer finds no layer in {name}: its matrices are its own parameters; expected "
+                             f"layers of torch.nn within it (nn.Sequential(model) for {name} itself)")  # fmt: skip
 
         def note(owner: str, *_: object) -> None:
             ran.append(owner)
 
         hooks = [model.get_submodule(owner).register_forward_hook(partial(note, owner))
-                 for owner in dict.fromkeys(owners)]  # fmt: skip
+                 for owner in dict.fromkeys(layers)]  # fmt: skip
         try:
             with torch.no_grad():
                 functional.call(model, {}, x.clone())
         finally:
             for hook in hooks:
                 hook.remove()
-        return ((ran or owners)[-1],)
+        return ((ran or layers)[-1],)
 
 
 @dataclass(frozen=True)

@@ -243,7 +243,7 @@ def train(
     if not any(tensor.requires_grad for tensor in weights.values()):
         raise InputError(f"all parameters of {type(template).__name__} are frozen; expected some with requires_grad")
     run = TrainingState(
-        model=template.to(on, dtype),
+        model=modules.in_dtype(template, dtype, on),
         weights=weights,
         arrays=array_weights(template),
         crossbar=crossbar,
@@ -264,6 +264,9 @@ def train(
     training, validation = (
         Split(s.x.to(on, dtype if s.x.is_floating_point() else s.x.dtype), s.y.to(on)) for s in parts
     )
+    if recipe.augment != "none" and training.x.ndim != 4:
+        raise InputError(f"augment={recipe.augment!r} varies images (n, channels, height, width), and the training "
+                         f"data have shape {tuple(training.x.shape)}; leave it out")  # fmt: skip
     probe.inspect(run.model, training, validation)
     loudest = replace(crossbar, sigma_d=max(sigmas))
     noise_coverage.watch(run.model, copies.private(run.model), training.x, loudest)

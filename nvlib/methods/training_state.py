@@ -221,6 +221,9 @@ class TrainingState:
 
     def cross_entropy(self, outs: Tensor, y: Tensor) -> Tensor:
         """Return each member's mean cross-entropy, (members,), of (members, batch, classes)."""
+        if outs.ndim != 3 or outs.shape[:2] != y.shape:
+            raise InputError(f"{type(self.model).__name__} gives outputs of shape {tuple(outs.shape[1:])} in training "
+                             f"for {y.shape[1]} images; expected logits ({y.shape[1]}, classes)")  # fmt: skip
         if self.way == "native" and outs.dtype == torch.float32 and outs.ndim == 3:
             return _CrossEntropy.apply(outs, y)
         nll = nn.functional.cross_entropy(outs.flatten(0, 1), y.flatten(), reduction="none")

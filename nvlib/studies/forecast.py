@@ -16,7 +16,7 @@ from typing import Any
 import pandas as pd
 import torch
 
-from nvlib import methods, population, provenance
+from nvlib import methods, modules, population, provenance
 from nvlib.clock import in_words
 from nvlib.data import Dataset, Split
 from nvlib.evaluate import blocks
@@ -140,7 +140,7 @@ def memory(desk: Desk, tasks: list[Task]) -> int:
     x = [getattr(desk.loaded, part).x for part in ("train", "validation", "test")]
     images = sum(t.numel() * t.element_size() for t in x) * (2 if desk.on != "cpu" else 1)
     model = desk.study.template(desk.loaded.classes, desk.loaded.shape[0], 0)
-    weights = sum(t.numel() * t.element_size() for t in model.state_dict().values())
+    weights = sum(t.numel() * t.element_size() for t in modules.state(model).values())
     each, most = population.activation_bytes(model, x[2][:1]), 0
     for task in tasks:
         if task.kind == "training":

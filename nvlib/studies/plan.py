@@ -21,7 +21,7 @@ from typing import Any
 
 import torch
 
-from nvlib import methods, population
+from nvlib import methods, modules, population
 from nvlib.data import Dataset
 from nvlib.errors import InputError, whole
 from nvlib.precision import check as check_precision
@@ -310,7 +310,7 @@ def _most(desk: Desk, training: Training) -> int:
     model = desk.study.template(desk.loaded.classes, desk.loaded.shape[0], 0)
     method = methods.get(training.method, **training.parameters)
     cost = methods.cost_of(method)
-    weights = sum(tensor.numel() * tensor.element_size() for tensor in model.state_dict().values())
+    weights = sum(tensor.numel() * tensor.element_size() for tensor in modules.state(model).values())
     batch = training.recipe["batch_size"] * population.activation_bytes(model, desk.loaded.test.x[:1])
     free = torch.cuda.mem_get_info(desk.on)[0] if torch.cuda.is_available() else _UNSEEN
     return max(1, free // 2 // (cost.rows * cost.forwards * (3 * batch + 12 * weights)))

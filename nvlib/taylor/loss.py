@@ -41,6 +41,29 @@ def squared_error(outputs: Tensor, y: Tensor) -> Tensor:
     return (outputs - y).square().flatten(1).sum(1) / 2
 
 
+def _bent(
+    f: Callable[[Mapping[str, Tensor]], Tensor], at: Mapping[str, Tensor], steps: Mapping[str, Tensor]
+) -> list[str]:
+    """Return the names of weights whose slope changes along steps by something else than f'' says."""
+
+    def slopes(by: float, graph: bool = False) -> tuple[tuple[Tensor, ...], list[Tensor]]:
+        leaves = {name: (w + by * steps[name]).requires_grad_() for name, w in at.items()}
+        own = list(leaves.values())
+        return torch.autograd.grad(f(leaves), own, create_graph=graph, materialize_grads=True), own
+
+    (up, _), (down, _), (here, leaves) = slopes(1e-6), slopes(-1e-6), slopes(0.0, graph=True)
+    along = torch.stack([(g * steps[name]).sum() for name, g in zip(at, here, strict=True)]).sum()
+    said: Sequence[Tensor] = [torch.zeros_like(g) for g in here]
+    if along.requires_grad:
+        try:
+            said = torch.autograd.grad(along, leaves, materialize_grads=True)
+        except RuntimeError:  # of once_differentiable
+            return list(at)
+    found = [(a - b) / 2e-6 for a, b in zip(up, down, strict=True)]
+    return [name for name, a, b in zip(at, found, said, strict=True)
+            if float((a - b).norm()) > 0.1 * max(float(a.norm()), float(b.norm())) + 1e-8]  # fmt: skip
+
+
 @dataclass(frozen=True, eq=False)
 class Loss:
     """f at a `Point`, over a split.
@@ -79,7 +102,8 @@ class Loss:
 
         On a few images, in float64: central differences along a step of each tensor too small for a kink, and a step
         of a chip's size. What rounds or takes signs within a network moves by neither, and passes derivatives straight
-        through or stops them.
+        through or stops them. Where the slopes are right, so may be the second derivatives, or not: an autograd
+        function whose backward PyTorch cannot differentiate leaves its own out.
         """
         model = copied(self.point.model).double()
         at = {name: w.double() for name, w in self.point.centre.items()}
@@ -90,7 +114,7 @@ class Loss:
             torch.manual_seed(0)
             return self.each(logits_of(model, functional.call(model, {**at, **weights}, x.clone())), y).mean()
 
-        wrong = []
+        wrong, bent, steps = [], [], {}
         devices = [x.device.index] if x.is_cuda else []
         try:
             with torch.random.fork_rng(devices), functional.twice_differentiable(model):
@@ -99,12 +123,14 @@ class Loss:
                 with torch.no_grad():
                     for (name, w), slope in zip(at.items(), slopes, strict=True):
                         luck = philox.normal(0, 0, f"taylor/{name}", w.numel(), w.device)[0].view_as(w)
-                        step = self.point.deviation[name].double() * luck
+                        steps[name] = step = self.point.deviation[name].double() * luck
                         said = float((slope * step).sum())
                         found = float(f({name: w + 1e-6 * step}) - f({name: w - 1e-6 * step})) / 2e-6
                         dead = not bool(slope.any()) and not torch.equal(f({name: w + 0.1 * step}), f({}))
                         if dead or abs(found - said) > 0.1 * max(abs(found), abs(said)) + 1e-8:
                             wrong.append(name)
+                if not wrong:
+                    bent = _bent(f, at, steps)
         except (RuntimeError, TypeError, ValueError):  # parts that insist on a precision
             return
         if wrong:
@@ -112,6 +138,14 @@ class Loss:
                 f"{', '.join(wrong)} of {type(self.point.model).__name__}: the derivative of the loss is not its slope "
                 "(rounding or signs within the network, passed straight through); an expansion describes it poorly: "
                 "leave that out of the network, as nvlib's own activation quantisers are", stacklevel=4,
+            )  # fmt: skip
+        if bent:
+            whose = f"{', '.join(bent)} of {type(self.point.model).__name__}"
+            warnings.warn(
+                f"{whose}: the second derivative of the loss is not what its slope changes by (an autograd function "
+                "whose backward PyTorch cannot differentiate: numbers kept on ctx, numpy, once_differentiable); no "
+                "curvature of it is right: save tensors by ctx.save_for_backward and compute by torch's operations",
+                stacklevel=4,
             )  # fmt: skip
 
     def batches(self) -> Iterator[tuple[Tensor, Tensor]]:

@@ -22,9 +22,9 @@ import torch
 from torch import Tensor, nn
 
 from nvlib import modules, philox
-from nvlib.conditions import Conditions, Crossbar, as_crossbar
+from nvlib.conditions import LEFT_OUT, Conditions, Crossbar, as_crossbar
 from nvlib.copies import private
-from nvlib.crossbar import array_weights, scale_and_digits
+from nvlib.crossbar import array_weights, programmable, scale_and_digits
 from nvlib.devices import Device
 from nvlib.errors import InputError, unknown
 from nvlib.models import ActivationQuantiser
@@ -35,7 +35,7 @@ def smooth(model: nn.Module, dtype: torch.dtype = torch.float32) -> tuple[nn.Mod
 
     The copy's parameters keep their names and need no gradient.
     """
-    plain = modules.switched(private(model).to(dtype)).requires_grad_(False)
+    plain = modules.switched(modules.in_dtype(private(model), dtype)).requires_grad_(False)
     gone = tuple(name for name, part in plain.named_modules(remove_duplicate=False)
                  if isinstance(part, ActivationQuantiser))  # fmt: skip
     for name in gone:
@@ -124,6 +124,7 @@ class Point:
 def point(
     model: nn.Module,
     crossbar: Crossbar | Device | str | None = None,
+    sigma_d: float | None = LEFT_OUT,
     *,
     dtype: torch.dtype = torch.float32,
     **conditions: Unpack[Conditions],
@@ -133,14 +134,14 @@ def point(
     Args:
         model: any module; it is not changed.
         crossbar: the conditions (of any sigma_d), or a device (None: RRAM) with ``conditions`` beside it.
+        sigma_d: size of the variation, which changes nothing here: a point's deviations are those at 1.
         dtype: of weights and images; float64 for checks by finite differences.
         **conditions: other fields of `nvlib.Crossbar`.
 
     Raises:
         InputError: for values that cannot be used, and for weights that are not finite.
     """
-    given = crossbar if isinstance(crossbar, Crossbar) else as_crossbar(crossbar, 1.0, **conditions)
-    crossbar = given.on(model).only_programming("the expansion")
+    crossbar = as_crossbar(crossbar, sigma_d, **conditions).on(model).only_programming("the expansion")
     value, deviation = crossbar.tables
     per_slice = _slice_deviations(crossbar)
     plain, gone = smooth(model, dtype)
@@ -148,8 +149,7 @@ def point(
     centre, spread, slices = {}, {}, {}
     for name in array_weights(plain, warn=False):
         w = parameters[name]
-        if not torch.isfinite(w).all():
-            raise InputError(f"weights {name} are not finite; a diverged model has no expansion, train it again")
+        programmable(name, w)
         s, n = scale_and_digits(w.double().unsqueeze(0), crossbar)
         s, n = s[0].cpu().numpy(), n[0].cpu().numpy()
         held = torch.where(w < 0, -1.0, 1.0).double() * torch.from_numpy(s * value[n]).to(w.device)
