@@ -143,14 +143,13 @@ def _is_matrix(owner: nn.Module, leaf: str) -> bool:
 def _matrices_of(model: nn.Module) -> dict[str, tuple[list[str], int]]:
     """Return what a module computes with: name -> (its slots, its axes); parametrised tensors for their originals."""
     made = modules.parametrised(model)
-    originals = {id(tensor) for part in made.values() for name, tensor in part.named_parameters()
-                 if name.startswith("parametrizations.") or name.rpartition("_")[2] in ("g", "v", "orig")}  # fmt: skip
+    originals = modules.originals(model)  # a tensor that another slot holds as well has its own place there
     parameters = {id(p) for p in model.parameters()}
     found: dict[int | str, tuple[str, list[str], int]] = {}
-    for path, part in model.named_modules():
+    for path, part in model.named_modules(remove_duplicate=False):
         at = f"{path}." if path else ""
         for leaf, tensor in part._parameters.items():
-            if tensor is not None and id(tensor) in parameters and id(tensor) not in originals:
+            if tensor is not None and id(tensor) in parameters and f"{at}{leaf}" not in originals:
                 found.setdefault(id(tensor), (f"{at}{leaf}", [], tensor.ndim))[1].append(f"{at}{leaf}")
         for name in (name for name, owner in made.items() if owner is part):
             found[name] = (name, [name], modules.made(part, name.rpartition(".")[2]).ndim)

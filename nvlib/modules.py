@@ -13,6 +13,7 @@ from __future__ import annotations
 import copy
 import itertools
 import types
+import warnings
 from collections.abc import Callable, Mapping
 from functools import partial
 from typing import Any, cast
@@ -209,12 +210,33 @@ def parametrised(model: nn.Module) -> dict[str, nn.Module]:
 
 def made(part: nn.Module, leaf: str) -> Tensor:
     """Return a parametrised tensor of a module as it is in evaluation, detached; nothing is updated."""
-    mode, part.training = part.training, False
+    makes = getattr(part, "parametrizations", {})
+    modes = [(p, p.training) for p in (part, *(makes[leaf].modules() if leaf in makes else ()))]
     try:
-        with torch.no_grad():
-            return makers(part)[leaf]().detach()
+        for p, _ in modes:
+            p.training = False
+        with torch.no_grad(), torch.random.fork_rng(devices=[]):
+            before = torch.get_rng_state()
+            found = makers(part)[leaf]().detach()
+            drawn = not torch.equal(before, torch.get_rng_state())
     finally:
-        part.training = mode
+        for p, mode in modes:
+            p.training = mode
+    if drawn:
+        warnings.warn(
+            f"{leaf} of {type(part).__name__} is drawn at random by its parametrisation in evaluation: the same chips "
+            "have other weights each time; let it draw in training alone (self.training)", stacklevel=2,
+        )  # fmt: skip
+    return found
+
+
+def originals(model: nn.Module) -> set[str]:
+    """Return the slots of what parametrised tensors are made of: ``weight_g``, all within ``parametrizations``."""
+    every = model.named_parameters(remove_duplicate=False)
+    found = {name for name, _ in every if "parametrizations" in name.split(".")}
+    for path, part in model.named_modules(remove_duplicate=False):
+        found.update(f"{path}.{leaf}{end}".removeprefix(".") for leaf in makers(part) for end in ("_g", "_v", "_orig"))
+    return found
 
 
 def in_dtype(model: nn.Module, dtype: torch.dtype, on: str | torch.device | None = None) -> nn.Module:

@@ -21,6 +21,7 @@ _PRODUCTS = {nn.functional.linear, nn.functional.bilinear, nn.functional.conv1d,
              nn.functional.conv_transpose3d, torch.matmul, torch.mm, torch.bmm, torch.addmm, torch.einsum,
              Tensor.matmul, Tensor.__matmul__, Tensor.__rmatmul__, Tensor.mm}  # fmt: skip
 _PLAIN = (nn.Linear, nn.Conv1d, nn.Conv2d, nn.Conv3d, nn.ConvTranspose1d, nn.ConvTranspose2d, nn.ConvTranspose3d)
+_LAYERS = (*_PLAIN, nn.Bilinear, nn.MultiheadAttention, nn.RNNBase, nn.RNNCellBase)
 _told: WeakSet[nn.Module] = WeakSet()
 
 
@@ -66,9 +67,15 @@ def remade(model: nn.Module, weights: Mapping[str, Tensor], first: list[Tensor],
 
 
 def suspects(model: nn.Module, weights: Mapping[str, Tensor], found: list[Tensor]) -> list[str]:
-    """Return the names of plain layers' weights that are no factor of a product, though something of their size is."""
+    """Return the names of weights that are no factor of a product, though something of their size is.
+
+    Of plain layers, and of matrices that no layer multiplies with (``array_weights`` alone names them).
+    """
     known = modules.aliases(model)
-    plain = {known[f"{path}.weight" if path else "weight"] for path, part in model.named_modules()
+    layers = {known[slot] for path, part in model.named_modules() for leaf in part._parameters
+              if isinstance(part, _LAYERS) and (slot := f"{path}.{leaf}" if path else leaf) in known}  # fmt: skip
+    plain = {name for name in weights if name not in layers}
+    plain |= {known[f"{path}.weight" if path else "weight"] for path, part in model.named_modules()
              if isinstance(part, _PLAIN) and isinstance(part._parameters.get("weight"), nn.Parameter)
              and not _own(part)}  # fmt: skip
     sized = {name: [a for a in found if a.numel() == w.numel()] for name, w in weights.items() if name in plain}

@@ -541,3 +541,112 @@ def test_columns_of_a_transposed_convolution_are_not_compensated():
     found = dataset()
     with pytest.raises(InputError, match="compensation of each column on Sequential: a transposed convolution"):
         list(deploy.get("compensate", per="column").apply(net, found, "rram", 0.1, index=range(1), bits=8))
+
+
+class Dropped(nn.Module):
+    """Half of a weight, drawn: in training, or always."""
+
+    def __init__(self, always=False):
+        super().__init__()
+        self.always = always
+
+    def forward(self, w):
+        return torch.dropout(w, 0.5, self.training or self.always)
+
+
+def made(make, *args):
+    """A network in training mode, as it is when it was built, whose first weight a parametrisation makes."""
+    torch.manual_seed(0)
+    net = nn.Sequential(nn.Linear(8, 8), nn.Tanh(), nn.Linear(8, 4))
+    make(net[0], "weight", *args)
+    return net
+
+
+@pytest.mark.parametrize("net", [
+    made(nn.utils.parametrizations.spectral_norm), made(nn.utils.parametrize.register_parametrization, Dropped()),
+])  # fmt: skip
+def test_weights_are_made_as_in_evaluation_whatever_the_mode(net):
+    """What a parametrisation does in training (a power iteration, a draw) is no chip's, nor done to the model."""
+    kept = {name: w.clone() for name, w in net.state_dict().items()}
+    trains = nvlib.program(net, "rram", 0.3, bits=8, index=range(2))
+    assert all(torch.equal(w, kept[name]) for name, w in net.state_dict().items()) and net.training
+    rests = nvlib.program(net.eval(), "rram", 0.3, bits=8, index=range(2))
+    assert all(torch.equal(trains[name], rests[name]) for name in rests)
+
+
+def test_a_parametrisation_that_draws_in_evaluation_is_said():
+    net, before = made(nn.utils.parametrize.register_parametrization, Dropped(always=True)), torch.get_rng_state()
+    with pytest.warns(UserWarning, match="weight of ParametrizedLinear is drawn at random by its parametrisation"):
+        nvlib.program(net, "rram", 0.1, bits=8)
+    assert torch.equal(before, torch.get_rng_state())
+
+
+class Sum(nn.Module):
+    """A weight, and another layer's."""
+
+    def __init__(self, layer):
+        super().__init__()
+        self.layer = layer
+
+    def forward(self, w):
+        return w + self.layer.weight
+
+
+class Both(nn.Module):
+    """A layer that another one's weight is made of, too."""
+
+    def __init__(self, first):
+        super().__init__()
+        self.b, other, self.o = nn.Linear(8, 8), nn.Linear(8, 8), nn.Linear(8, 4)
+        if first:
+            self.a = other
+        nn.utils.parametrize.register_parametrization(self.b, "weight", Sum(other))
+        self.a = other
+
+    def forward(self, x):
+        return self.o(torch.tanh(self.b(torch.tanh(self.a(x)))))
+
+
+@pytest.mark.parametrize("first", [True, False])
+def test_a_layer_that_a_parametrisation_takes_as_well_lies_on_arrays(first):
+    net = Both(first).eval()
+    chips = nvlib.program(net, "rram", 0.3, bits=8, index=range(2))
+    assert set(chips) == {"a.weight", "b.weight", "o.weight"}
+    found = nvlib.monte_carlo(net, (X, Y), "rram", 0.3, bits=8, chips=2)
+    for i in range(2):
+        out = X
+        for name in "abo":
+            out = F.linear(torch.tanh(out) if name != "a" else out, chips[f"{name}.weight"][i],
+                           getattr(net, name).bias.detach())  # fmt: skip
+        assert found.loss[i] == pytest.approx(float(F.cross_entropy(out, Y)), rel=1e-5)
+    with pytest.raises(InputError, match="is what the weight of a layer before it is made of"):
+        nvlib.train("gaussian", net, dataset(), "rram", sigma_d=0.1, bits=8)
+
+
+def test_a_parameter_beside_a_normed_weight_may_have_any_name():
+    class Net(nn.Module):
+        def __init__(self):
+            super().__init__()
+            self.w, self.attention_v = nn.Parameter(torch.randn(8, 8)), nn.Parameter(torch.randn(8, 4))
+            self.array_weights = ("w", "attention_v")
+            nn.utils.weight_norm(self, "w")
+
+        def forward(self, x):
+            return x @ self.w @ self.attention_v
+
+    assert set(nvlib.program(Net(), "rram", 0.1, bits=8)) == {"w", "attention_v"}
+
+
+@pytest.mark.parametrize(("change", "named"), [(torch.sign, True), (F.normalize, True), (lambda w: w, False),
+                                               (torch.t, False)])  # fmt: skip
+def test_a_matrix_of_its_own_that_is_quantised_again_is_named(change, named):
+    class Net(nn.Module):
+        def __init__(self):
+            super().__init__()
+            self.w, self.array_weights = nn.Parameter(torch.randn(8, 8)), ("w",)
+
+        def forward(self, x):
+            return (x @ change(self.w))[:, :4]
+
+    lines = [line for line in said(Net()).split(" | ") if "w of Net: another weight is made of it" in line]
+    assert len(lines) == named

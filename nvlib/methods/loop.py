@@ -242,10 +242,11 @@ def train(
         weights[name].requires_grad_(parameter.requires_grad)
     if not any(tensor.requires_grad for tensor in weights.values()):
         raise InputError(f"all parameters of {type(template).__name__} are frozen; expected some with requires_grad")
+    _of_one_name(template, arrays := array_weights(template), weights)
     run = TrainingState(
         model=modules.in_dtype(template, dtype, on),
         weights=weights,
-        arrays=array_weights(template),
+        arrays=arrays,
         crossbar=crossbar,
         sigma_d=torch.tensor([sigmas[training] for training in owner], dtype=dtype, device=on),
         sigmas=[sigmas[training] for training in owner],
@@ -291,6 +292,15 @@ def train(
         held.restore(resume)
     _choose_way(run, training, recipe, epochs - done, how)
     return Epochs(_epochs(method, run, training, validation, recipe, range(done, epochs), held, validation_chips))
+
+
+def _of_one_name(model: nn.Module, arrays: Sequence[str], weights: Mapping[str, Tensor]) -> None:
+    """Refuse a weight of a layer that comes first as the original of another's, under that one's name."""
+    made = modules.parametrised(model)
+    if lost := [name for name in arrays if name not in weights and name not in made]:
+        raise InputError(f"{lost[0]} of {type(model).__name__} is what the weight of a layer before it is made of, too "
+                         "(pruned, parametrised), which training does not know; expected the other order, or "
+                         "parametrisations removed")  # fmt: skip
 
 
 def _choose_way(run: TrainingState, training: Split, recipe: Recipe, epochs: int, asked: str | None) -> None:
