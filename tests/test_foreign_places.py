@@ -111,3 +111,9 @@ def test_products_beside_a_layer_are_not_left_out(beside, counted):
     else:
         with pytest.raises(InputError, match=r"a\.weight of Beside is multiplied with beside its layer"):
             hardware.layers.trace(Beside().eval(), (4,))
+
+
+@pytest.mark.parametrize("shape", [8, (0,), ("8",), 8.0])
+def test_a_shape_that_is_none_is_a_line(shape):
+    with pytest.raises(InputError, match="expected the sizes of one input without the batch"):
+        hardware.trace(nn.Linear(8, 4), shape)

@@ -355,3 +355,63 @@ def test_outputs_in_training_that_are_no_logits_are_refused_in_a_line():
 def test_features_are_not_cropped():
     with pytest.raises(InputError, match=r"augment='crop-flip' varies images \(n, channels, height, width\)"):
         trained(nn.Linear(8, 4), [0], recipe=nvlib.Recipe(augment="crop-flip"))
+
+
+class Scaled(nn.Linear):
+    scale = 1.0
+
+    def forward(self, x):
+        return super().forward(x) * self.scale
+
+
+def scaled(seed):
+    net = Scaled(8, 4)
+    net.scale = 1.0 + seed
+    return net
+
+
+def frozen_for(seed):
+    net = nn.Linear(8, 4)
+    net.bias.requires_grad_(seed == 0)
+    return net
+
+
+def hooked_for(seed):
+    net = nn.Sequential(nn.Linear(8, 4))
+    if seed:
+        net[0].register_forward_hook(lambda part, inputs, out: 2 * out)
+    return net
+
+
+@pytest.mark.parametrize(("make", "named"), [
+    (lambda s: nn.Sequential(nn.Linear(8, 4), nn.ReLU() if s else nn.Tanh()), r"the class of 1 \(Tanh\)"),
+    (lambda s: nn.Sequential(nn.Linear(8, 8), nn.Dropout(0.1 + 0.1 * s), nn.Linear(8, 4)), r"p of 1 \(Dropout\)"),
+    (lambda s: nn.Linear(8, 4).train(s == 0), "the mode of Linear"),
+    (scaled, "scale of Scaled"), (frozen_for, "requires_grad of bias"), (hooked_for, r"hooks of 0 \(Linear\)"),
+])  # fmt: skip
+def test_networks_of_several_seeds_differ_in_tensors_alone(make, named):
+    """They are trained as one module with several weights: the others were the first one, without a word."""
+    with pytest.raises(InputError, match=f"seeds 0 and 1 differ in more than their tensors: {named}"):
+        trained(make, [0, 1], epochs=1)
+    trained(make, [1], epochs=1)
+
+
+@pytest.mark.filterwarnings("ignore")
+@pytest.mark.parametrize("make", [
+    lambda s: nn.utils.weight_norm(nn.Linear(8, 4)), lambda s: nn.utils.parametrizations.spectral_norm(nn.Linear(8, 4)),
+    lambda s: nn.utils.prune.l1_unstructured(nn.Linear(8, 4), "weight", 0.5), lambda s: Listing(),
+])  # fmt: skip
+def test_networks_whose_tensors_differ_are_trained_together(make):
+    assert alike(trained(make, [1], epochs=1)[-1].weights(0), trained(make, [0, 1], epochs=1)[-1].weights(1))
+
+
+class Listing(nn.Module):
+    """Its weight in a list and a dict as well."""
+
+    def __init__(self):
+        super().__init__()
+        self.f = nn.Linear(8, 4)
+        self.held = [{"f": self.f.weight}]
+
+    def forward(self, x):
+        return F.linear(x, self.held[0]["f"], self.f.bias)

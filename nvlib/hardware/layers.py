@@ -8,7 +8,7 @@ a time step. A grouped convolution is that many smaller matrices.
 from __future__ import annotations
 
 import math
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from dataclasses import dataclass, replace
 from functools import partial
 from typing import Any
@@ -143,6 +143,9 @@ def trace(
 def input_shape(model: nn.Module, shape: Sequence[int] | None) -> tuple[int, ...]:
     """Return the shape of one input: as given, or as the network was built for (32 x 32 where it takes any)."""
     if shape is not None:
+        if not isinstance(shape, Iterable):
+            raise InputError(f"shape={shape!r} is not usable; expected the sizes of one input without the batch, e.g. "
+                             "(1, 28, 28), or (8,) for eight features")  # fmt: skip
         return tuple(shape)
     if not hasattr(model, "in_channels") or not hasattr(model, "input_size"):
         raise InputError(f"{type(model).__name__} does not say the shape of its inputs; pass shape=(channels, height, "

@@ -168,6 +168,7 @@ def train(
     Args:
         method: a name of `METHODS`, or a method with its parameters.
         model: a network's name, a function seed -> module, or a module (its weights are where all members start).
+            Modules of several seeds differ in parameters and buffers alone.
             Frozen parameters (``requires_grad=False``) stay as they are, and so do the statistics of BatchNorm whose
             parameters are frozen, or of parts that alone are in evaluation mode.
         data: train and validation splits are used.
