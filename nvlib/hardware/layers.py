@@ -86,9 +86,7 @@ def trace(
         InputError: if the module does not take this input, holds a weight on arrays that was not seen at work, or
             multiplies with one beside its layer.
     """
-    shape = tuple(shape)
-    if not shape or any(isinstance(n, bool) or not isinstance(n, int) or n < 1 for n in shape):
-        raise InputError(f"shape={shape!r}: expected the sizes of one input without the batch, e.g. (1, 28, 28)")
+    shape = _sizes(shape)
     title, model = type(modules.bare(model)).__name__, private(model)
     first = modules.aliases(model)  # a tensor that several layers share is one matrix
     seen: dict[str, Layer] = {}
@@ -143,16 +141,22 @@ def trace(
 def input_shape(model: nn.Module, shape: Sequence[int] | None) -> tuple[int, ...]:
     """Return the shape of one input: as given, or as the network was built for (32 x 32 where it takes any)."""
     if shape is not None:
-        if not isinstance(shape, Iterable):
-            raise InputError(f"shape={shape!r} is not usable; expected the sizes of one input without the batch, e.g. "
-                             "(1, 28, 28), or (8,) for eight features")  # fmt: skip
-        return tuple(shape)
+        return _sizes(shape)
     if not hasattr(model, "in_channels") or not hasattr(model, "input_size"):
         raise InputError(f"{type(model).__name__} does not say the shape of its inputs; pass shape=(channels, height, "
                          "width)")  # fmt: skip
     built: Any = model
     size = built.input_size or 32
     return (built.in_channels, size, size)
+
+
+def _sizes(shape: object) -> tuple[int, ...]:
+    """Return the sizes of one input; InputError for anything else."""
+    sizes = tuple(shape) if isinstance(shape, Iterable) else ()
+    if not sizes or any(isinstance(n, bool) or not isinstance(n, int) or n < 1 for n in sizes):
+        raise InputError(f"shape={sizes or shape!r}: expected the sizes of one input without the batch, e.g. "
+                         "(1, 28, 28)")  # fmt: skip
+    return sizes
 
 
 def _pair(sizes: Sequence[int]) -> tuple[int, int]:
