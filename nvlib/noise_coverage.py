@@ -28,6 +28,7 @@ from nvlib.crossbar import array_weights, program
 
 _IMAGES = 8  # of the derivatives
 _MORE = 64  # of the runs with one weight moved, so that quantised activations move
+_MOST = 1024  # where those did not: a part that few images take (an expert of several)
 _MATRICES = (nn.Linear, nn.Bilinear, nn.modules.conv._ConvNd)
 _seen: WeakKeyDictionary[nn.Module, set[str]] = WeakKeyDictionary()
 
@@ -55,7 +56,7 @@ def watch(owner: nn.Module, model: nn.Module, x: Tensor, crossbar: Crossbar, see
     again = operands.changed(model, arrays)  # here, since a layer is told once
     with warnings.catch_warnings(), torch.inference_mode(False):
         warnings.simplefilter("ignore")
-        silent, remade = uncovered(model, x[:_MORE].clone(), crossbar, seed, run)
+        silent, remade = uncovered(model, x[:_MORE].clone(), crossbar, seed, run, x[:_MOST].clone())
     if written := sorted((run.written or set()).intersection(arrays)):
         warnings.warn(
             f"{', '.join(written)} of {type(model).__name__}: forward writes to it before it multiplies (a constraint, "
@@ -130,12 +131,13 @@ def _within(value: object, plain: Set[int], name: str = "") -> Iterator[tuple[st
 
 
 def uncovered(
-    model: nn.Module, x: Tensor, crossbar: Crossbar, seed: int, run: functional.Caller
+    model: nn.Module, x: Tensor, crossbar: Crossbar, seed: int, run: functional.Caller, more: Tensor | None = None
 ) -> tuple[list[str], list[str]]:
     """Return the names of array weights that a module's outputs do not depend on, and of those that it makes others of.
 
     In evaluation mode; ``run``: of the module, which knows afterwards what its forward writes to. Other weights are
-    those that it multiplies with in place of its own (`nvlib.operands`).
+    those that it multiplies with in place of its own (`nvlib.operands`). ``more``: images to look at once more before a
+    weight is said not to be felt.
     """
     devices, remade = [x.device.index] if x.is_cuda else [], []
     with functional.evaluating(model), torch.random.fork_rng(devices), torch.no_grad():
@@ -155,6 +157,9 @@ def uncovered(
         out = _again(run, chip, x)
         silent = [name for name in flat if torch.equal(out, _again(run, chip | {name: ideal[name][0]}, x))
                   and not torch.equal(ideal[name][0], chip[name])]  # fmt: skip
+        if silent and more is not None and len(more) > len(x):  # a part that few images take
+            out = _again(run, chip, more)
+            silent = [name for name in silent if torch.equal(out, _again(run, chip | {name: ideal[name][0]}, more))]
         return silent, remade
 
 

@@ -201,3 +201,32 @@ def test_a_network_within_another_is_trained_and_verified_on_its_own_luck():
         torch.testing.assert_close(mine, other)
     for mine, other in zip(losses, others, strict=True):
         assert mine == pytest.approx(other, rel=1e-5)
+
+
+class Experts(nn.Module):
+    """A part that one image in a hundred takes, chosen by values."""
+
+    def __init__(self):
+        super().__init__()
+        self.usual, self.rare = nn.Linear(8, 4), nn.Linear(8, 4)
+
+    def forward(self, x):
+        out, chosen = self.usual(x), x[:, 0] > 0.99
+        if chosen.any():
+            out = torch.where(chosen[:, None], self.rare(x), out)
+        return out
+
+
+def test_a_part_that_few_images_take_is_felt_and_the_exporter_is_quiet(capfd):
+    x = torch.rand(300, 8, generator=torch.Generator().manual_seed(0)) * 0.9
+    for net, lines in ((Experts(), 0), (Experts(), 1)):
+        x[250, 0] = 1.0 - lines  # an image beyond the first ones, or none
+        with warnings.catch_warnings(record=True) as words:
+            warnings.simplefilter("always")
+            nvlib.monte_carlo(net, (x, torch.arange(300) % 4), "rram", 0.1, chips=2, bits=8)
+        assert sum("rare.weight" in str(w.message) for w in words) == lines
+    chips = nvlib.program(net, "rram", 0.1, bits=8, index=range(2))
+    with torch.no_grad(), warnings.catch_warnings():
+        warnings.simplefilter("ignore")
+        nvlib.forward(net.eval(), chips, x, how="native")
+    assert capfd.readouterr().err == ""

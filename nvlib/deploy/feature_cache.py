@@ -12,7 +12,6 @@ product (that of the library's normalisation took a third of a training step of 
 from __future__ import annotations
 
 import operator
-import warnings
 from collections.abc import Collection, Mapping
 from dataclasses import dataclass
 
@@ -20,6 +19,7 @@ import torch
 from torch import Tensor, fx, nn
 
 from nvlib import modules, population
+from nvlib.native import lower
 
 CACHE_BYTES = 1 << 30  # of a block's kept border, on a CPU
 _CUDA_SHARE = 0.25
@@ -126,8 +126,7 @@ def _batch(node: fx.Node) -> bool:
 
 def _export(module: nn.Module, x: Tensor) -> torch.export.ExportedProgram:
     batch = torch.export.Dim("batch", min=2)
-    with torch.enable_grad(), warnings.catch_warnings():  # with derivatives: quantisers pass them straight through
-        warnings.simplefilter("ignore")
+    with torch.enable_grad(), lower.quiet():  # with derivatives: quantisers pass them straight through
         return torch.export.export(module, (x[:3].clone(),), dynamic_shapes=({0: batch},), strict=False)
 
 

@@ -8,7 +8,11 @@ operations that are known (`operators`), and that treat each image by itself, ar
 
 from __future__ import annotations
 
+import io
+import logging
 import warnings
+from collections.abc import Iterator
+from contextlib import contextmanager, redirect_stderr
 from typing import Any, Never
 
 import torch
@@ -30,14 +34,27 @@ def lower(module: nn.Module, images: Tensor) -> Network:
     return _network(program)
 
 
+@contextmanager
+def quiet() -> Iterator[None]:
+    """Keep what the exporter remarks to itself: what it refuses, a warning of nvlib's says in a line."""
+    log = logging.getLogger("torch.fx.experimental.symbolic_shapes")
+    level = log.level
+    log.setLevel(logging.CRITICAL)
+    try:
+        with warnings.catch_warnings(), redirect_stderr(io.StringIO()):  # whole graphs are printed there
+            warnings.simplefilter("ignore")
+            yield
+    finally:
+        log.setLevel(level)
+
+
 def exported(module: nn.Module, images: Tensor) -> torch.export.ExportedProgram:
     """Return the graph of a module in its mode for one of ``images`` (batch, ...); Unsupported with the reason."""
     if images.ndim not in (2, 4):
         raise Unsupported(f"inputs with {images.ndim} axes; expected channels, rows and columns, or features")
     example = images[:1].detach().expand(BATCH, *images.shape[1:]).contiguous()
     try:
-        with warnings.catch_warnings(), functional.unchanged(module):
-            warnings.simplefilter("ignore")  # the exporter's own remarks
+        with quiet(), functional.unchanged(module):
             return torch.export.export(module, (example,), strict=False)
     except Exception as error:  # whatever the exporter refuses: control flow on values, foreign code
         line = (str(error).strip().splitlines() or [""])[0][:200]
