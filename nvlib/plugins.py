@@ -30,12 +30,13 @@ import traceback
 import warnings
 from collections.abc import Iterator
 from dataclasses import dataclass
+from os import PathLike
 from pathlib import Path
 from types import ModuleType
 from typing import Any
 
 from nvlib import catalogue, code, local_imports
-from nvlib.errors import InputError
+from nvlib.errors import InputError, instance
 from nvlib.local_imports import LocalModule
 
 GROUP = "nvlib.plugins"  # of entry points
@@ -51,6 +52,7 @@ _REGISTRIES = (
     ("deployment", "nvlib.deploy", "DEPLOYMENTS", catalogue.DEPLOYMENTS),
 )
 _OURS = {kind: frozenset(names) for kind, _, _, names in _REGISTRIES}
+_NEEDS = {"method": "loss", "deployment": "apply"}
 DIGITS = 16  # of the SHA-256, in a network's name
 
 
@@ -100,10 +102,11 @@ def load(path: str | Path) -> Source:
     """Run a plug-in, unless it, or a copy, was run as it is now; returns what was run.
 
     Raises:
-        InputError: if there is no such file, it is no text, or it puts something in place of nvlib's own.
+        InputError: if there is no such file, it is no text, or it registers what cannot be used, or in place of nvlib's
+            own.
         Broken: if it fails.
     """
-    file = Path(path).expanduser().resolve()
+    file = Path(instance("plug-in", path, str | PathLike, "the path of a Python file")).expanduser().resolve()
     if not file.is_file() or file.suffix != ".py":
         raise InputError(f"plug-in {str(path)!r} is not there; expected the path of a Python file, e.g. mine.py")
     found = read(file)
@@ -116,10 +119,12 @@ def load(path: str | Path) -> Source:
         # tracebacks show what was run, whatever the file holds by then
         linecache.cache[found.path] = len(found.text), None, found.text.splitlines(keepends=True), found.path
         sys.modules[found.module] = module  # dataclasses and torch.export look a class's module up
+        before = _registered()
         try:
             with watched(found, "it"), contextlib.redirect_stdout(sys.stderr), local_imports.serving(found.imports):
                 exec(compile(found.text, found.path, "exec", dont_inherit=True), module.__dict__)
             _held[found.module] = found
+            _refuse_unusable(found, before)
             _refuse_ours()
         except BaseException:
             _held.pop(found.module, None)
@@ -243,6 +248,28 @@ def shown(network: str, source: Source) -> str:
         catalogue.NETWORKS[network] = network.removeprefix("own:").partition("@")[0]
         _listed.setdefault(source.path, []).append((catalogue.NETWORKS, network))
     return network
+
+
+def _registered() -> dict[tuple[str, str], Any]:
+    """Return what is registered: (kind, name) -> class or function."""
+    return {(kind, name): thing for kind, module, attribute, _ in _REGISTRIES
+            for name, thing in getattr(sys.modules.get(module), attribute, {}).items()}  # fmt: skip
+
+
+def _refuse_unusable(source: Source, before: dict[tuple[str, str], Any]) -> None:
+    """Take out what a file registered that is no method, network or deployment, and refuse it."""
+    for kind, module, attribute, _ in _REGISTRIES:
+        registry = getattr(sys.modules.get(module), attribute, {})
+        for name, thing in list(registry.items()):
+            wanted, old = _NEEDS.get(kind, "__call__"), before.get((kind, name))
+            if thing is old or (callable(thing) and hasattr(thing, wanted)):
+                continue
+            registry.pop(name)
+            if old is not None or name in _OURS[kind]:
+                registry[name] = catalogue.classes(f"{kind}s")[name] if old is None else old
+            expected = f"a class with the function {_NEEDS[kind]}" if kind in _NEEDS else "a class or a function"
+            raise InputError(f"{Path(source.path).name} registers {thing!r} as the {kind} {name!r}; expected "
+                             f"{expected}")  # fmt: skip
 
 
 def _refuse_ours() -> None:

@@ -198,6 +198,23 @@ def test_a_package_that_fails_is_a_warning(tmp_path, monkeypatch):
         nvlib.methods.get("quieter")
 
 
+@pytest.mark.parametrize(("line", "said"), [
+    ('METHODS["rc"] = 3', "registers 3 as the method 'rc'; expected a class with the function loss"),
+    ('METHODS["louder"] = dict', "as the method 'louder'; expected a class with the function loss"),
+    ('DEPLOYMENTS["dull"] = object', "as the deployment 'dull'; expected a class with the function apply"),
+    ('MODELS["flat"] = "lenet"', "as the network 'flat'; expected a class or a function"),
+])  # fmt: skip
+def test_what_cannot_be_used_is_not_registered(tmp_path, line, said):
+    (tmp_path / "odd.py").write_text(f"import nvlib\nnvlib.{line}\n")
+    rc = nvlib.METHODS["rc"]
+    with pytest.raises(InputError, match=rf"odd\.py registers .*{said.removeprefix('registers ')}"):
+        plugins.load(tmp_path / "odd.py")
+    assert nvlib.METHODS["rc"] is rc
+    assert not {"louder", "dull", "flat"} & {*nvlib.METHODS, *nvlib.DEPLOYMENTS, *nvlib.MODELS}
+    with pytest.raises(InputError, match="plug-in=3"):
+        plugins.load(3)
+
+
 def test_nvlibs_own_names_are_not_replaced(mine):
     mine.write_text(mine.read_text().replace('METHODS["louder"]', 'METHODS["rc"]'))
     with pytest.raises(InputError, match=r"mine\.py puts a method of its own in place of nvlib's 'rc'"):
