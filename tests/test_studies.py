@@ -297,6 +297,19 @@ def test_bad_files_are_answered_in_a_line(text, said, tmp_path):
     assert "\n" not in str(error.value) and "grid.toml" in str(error.value)
 
 
+def test_a_yaml_file_is_read_as_it_looks(tmp_path):
+    file = tmp_path / "x.yaml"
+    file.write_text("epochs: 010\nchips: 1_000\nsigma_d: [1e-1, .2]\n")
+    study = studies.load(file)
+    assert (study.epochs, study.chips, study.sigma_d) == (10, 1000, (0.1, 0.2))  # YAML 1.1 has 8 epochs
+    file.write_text("chips: 1:30")  # and 90 chips
+    with pytest.raises(InputError, match="chips='1:30'"):
+        studies.load(file)
+    file.write_text("epochs: 1\nrecipe: {lr: 1, lr: 2}\nepochs: 20")
+    with pytest.raises(InputError, match="epochs is there twice"):
+        studies.load(file)
+
+
 def test_files_that_are_none(tmp_path):
     with pytest.raises(InputError, match="no study at"):
         studies.load(tmp_path / "x.toml")

@@ -15,12 +15,14 @@ import tomllib
 from collections.abc import Mapping
 from os import PathLike
 from pathlib import Path
-from typing import Any
+from typing import Any, ClassVar
 
 from nvlib.errors import InputError
 from nvlib.studies.study import Study
 
 SUFFIXES = (".toml", ".yaml", ".yml")
+_INT = "tag:yaml.org,2002:int"
+_WHOLE = re.compile(r"[-+]?\d+(_\d+)*$")
 _FLOAT = re.compile(r"[-+]?(\d+\.?\d*|\.\d+)[eE][-+]?\d+$")
 
 
@@ -72,9 +74,23 @@ def _yaml(path: Path, text: str) -> Any:
     import yaml
 
     class Loader(yaml.SafeLoader):
-        """YAML 1.1 takes 1e-3 for a text; here it is the number it looks like."""
+        """YAML 1.1 takes 1e-3 for a text, 010 for 8 and 1:30 for 90; here numbers are what they look like."""
+
+        yaml_implicit_resolvers: ClassVar = {
+            first: [held for held in known if held[0] != _INT]
+            for first, known in yaml.SafeLoader.yaml_implicit_resolvers.items()
+        }
+
+        def construct_mapping(self, node: Any, deep: bool = False) -> Any:
+            """Return a table; YAML takes the last value of a key that is there twice."""
+            keys = [key.value for key, _ in node.value]
+            if twice := {str(key) for key in keys if keys.count(key) > 1}:
+                raise InputError(f"{path}: {', '.join(sorted(twice))} is there twice; expected each key once")
+            return super().construct_mapping(node, deep)
 
     Loader.add_implicit_resolver("tag:yaml.org,2002:float", _FLOAT, list("-+0123456789."))
+    Loader.add_implicit_resolver(_INT, _WHOLE, list("-+0123456789"))
+    Loader.add_constructor(_INT, lambda loader, node: int(node.value))
     try:
         return yaml.load(text, Loader) or {}  # a safe loader: plain values only
     except yaml.YAMLError as error:
