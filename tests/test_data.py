@@ -87,6 +87,13 @@ def image_folder(root, mode="RGB", size=(8, 8), n=10):
     return root
 
 
+def test_an_empty_name_is_not_the_current_folder(tmp_path, monkeypatch):
+    monkeypatch.chdir(image_folder(tmp_path / "pets"))
+    assert data.load(".").classes
+    with pytest.raises(InputError, match="unknown data set ''"):
+        data.load("")
+
+
 def test_image_folder(tmp_path):
     folder = image_folder(tmp_path / "pets")
     found = data.load(folder)

@@ -140,7 +140,7 @@ def load(
         data = _split(source.name or known, source, seed, limit)
         return data if size is None or data.shape[1:] == (size, size) else resize(data, size)
     path = Path(name).expanduser()
-    if path.is_dir():
+    if str(name).strip() and path.is_dir():  # an empty name is no word for the current folder
         return _split(str(name), image_folder(path, size, seed), seed, limit)
     if isinstance(name, os.PathLike) or os.sep in str(name):
         raise InputError(f"no folder at {name}: expected one with a sub-folder of images for each class")
