@@ -29,7 +29,7 @@ from torch import Tensor, nn
 from torch.func import vmap
 
 from nvlib import copies, functional, in_turn, native
-from nvlib.errors import InputError, unknown
+from nvlib.errors import InputError, instance, unknown
 from nvlib.functional import Caller, evaluating
 from nvlib.precision import casting, check, products
 
@@ -58,14 +58,20 @@ class Plan:
     precision: str = "float32"
 
 
-def usable(on: str | torch.device) -> None:
-    """Refuse to compute where nothing can; InputError says where one can."""
+def place_of(on: str | torch.device) -> torch.device:
+    """Return where to compute, which may be on another machine; InputError for what is nowhere supported."""
     try:
         place = torch.device(on)
     except (RuntimeError, TypeError):
         raise InputError(f"on={on!r} is no device; expected 'cpu' or 'cuda'") from None
     if place.type not in ("cpu", "cuda"):
         raise InputError(f"on={on!r} is not supported; expected 'cpu' or 'cuda'")
+    return place
+
+
+def usable(on: str | torch.device) -> None:
+    """Refuse to compute where nothing can; InputError says where one can."""
+    place = place_of(on)
     if place.type == "cuda" and not torch.cuda.is_available():
         raise InputError(f"on={on!r}, but PyTorch finds no CUDA device here; expected 'cpu', or a machine with one")
     if place.type == "cuda" and (place.index or 0) >= torch.cuda.device_count():
@@ -84,6 +90,8 @@ def stack(models: Sequence[nn.Module]) -> dict[str, Tensor]:
     """
     if not models:
         raise InputError("no models to stack; expected at least one")
+    for model in models:
+        instance("model", model, nn.Module, "a torch.nn.Module")
     states = [{**dict(m.named_parameters()), **dict(m.named_buffers())} for m in models]
     shapes = [{name: tensor.shape for name, tensor in state.items()} for state in states]
     if any(shape != shapes[0] for shape in shapes):

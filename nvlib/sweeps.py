@@ -11,6 +11,7 @@ from collections.abc import Callable, Sequence
 from dataclasses import replace
 from typing import TYPE_CHECKING, Any, Unpack
 
+import numpy as np
 import torch
 from torch import Tensor, nn
 
@@ -78,7 +79,7 @@ def sweep(
         ['exact', '4', 'ideal']
     """
     settings.check(field)
-    if isinstance(values, str) or not len(values):
+    if isinstance(values, str) or not isinstance(values, Sequence | np.ndarray) or not len(values):
         raise InputError(f"values={values!r}: expected a list of values of {field}, e.g. (4, 6, 8)")
     crossbar = as_crossbar(crossbar, sigma_d, **conditions)
     base = crossbar.periphery or Periphery()

@@ -316,3 +316,14 @@ def test_spread_refuses_no_sigma_d_and_unknown_references():
 def test_importing_devices_loads_no_torch():
     code = "import sys, nvlib.devices; sys.exit('torch' in sys.modules)"
     assert subprocess.run([sys.executable, "-c", code], check=False).returncode == 0
+
+
+def test_paths_and_formulas_that_cannot_be_used(tmp_path):
+    for ask, said in (
+        (lambda: devices.load(3), "path=3"),
+        (lambda: devices.save("rram", tmp_path / "nowhere" / "x.toml"), "cannot be written: No such file"),
+        (lambda: devices.tabulate("x", lambda g: None, 0, 1), r"deviation\[0\] is None"),
+        (lambda: devices.tabulate("x", lambda g: 1, "low", 1), "g_min='low'"),
+    ):
+        with pytest.raises(InputError, match=said):
+            ask()

@@ -53,6 +53,15 @@ def test_first_update_equals_one_by_hand(name, few):
     torch.testing.assert_close(got["fc.bias"], b - 0.1 * error.mean(0), rtol=1e-12, atol=1e-14)
 
 
+@pytest.mark.parametrize(("given", "said"), [
+    ({"validation_chips": -1}, "validation_chips=-1"), ({"dtype": "float32"}, "dtype='float32'"),
+    ({"dtype": torch.int8}, "dtype=torch.int8"), ({"recipe": {"momentum": -0.5}}, "momentum=-0.5"),
+])  # fmt: skip
+def test_values_that_cannot_train_are_refused_at_the_call(given, said, few):
+    with pytest.raises(InputError, match=said):
+        nvlib.train("none", Tiny(), few, **given)
+
+
 def test_what_train_returns_says_that_its_epochs_are_to_be_taken(few):
     under_way = nvlib.train("none", Tiny(), few, "rram", 0.2, epochs=2)
     with pytest.raises(AttributeError, match=r"no 'model'; expected .*\*_, last = nvlib\.train"):

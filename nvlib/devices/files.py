@@ -20,10 +20,11 @@ import json
 import re
 import tomllib
 from functools import cache
+from os import PathLike
 from pathlib import Path
 
 from nvlib.devices.record import Device
-from nvlib.errors import InputError, unknown
+from nvlib.errors import InputError, instance, unknown
 
 _COLUMNS = ["level", "conductance", "deviation"]
 _BUILT_IN = Path(__file__).parents[1] / "_data" / "devices"
@@ -84,7 +85,7 @@ def load(path: str | Path) -> Device:
         InputError: if the file is missing, of another kind, holds no usable device, or gives a built-in device's name
             to other numbers (its results would be taken for that device's).
     """
-    device = _read(Path(path))
+    device = _read(Path(instance("path", path, str | PathLike, "the path of a .toml or .csv file")))
     known = _registry().get(device.name)
     if known is not None and known.numbers() != device.numbers():
         raise InputError(
@@ -128,7 +129,11 @@ def save(device: str | Device, path: str | Path) -> Path:
         table = enumerate(zip(record.pop("levels"), record.pop("deviation"), strict=True))
         lines = [f"# {key}: {v if isinstance(v, str) else json.dumps(v)}" for key, v in record.items()]
         lines += [",".join(_COLUMNS), *(f"{i},{g!r},{d!r}" for i, (g, d) in table)]
-    path.write_text("\n".join(lines) + "\n", encoding="utf-8")
+    try:
+        path.write_text("\n".join(lines) + "\n", encoding="utf-8")
+    except (FileNotFoundError, NotADirectoryError, IsADirectoryError, PermissionError) as error:
+        raise InputError(f"{path} cannot be written: {error.strerror}; expected a file in a folder that is "
+                         "there") from None  # fmt: skip
     return path
 
 

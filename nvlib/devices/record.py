@@ -18,7 +18,7 @@ from typing import Any
 
 from nvlib.cards import bars, card
 from nvlib.devices.laws import Laws
-from nvlib.errors import InputError, is_number, unknown
+from nvlib.errors import InputError, is_number, number, unknown
 from nvlib.records import later, values
 
 REFERENCES = ("full_scale", "level")
@@ -229,6 +229,11 @@ def tabulate(
     Raises:
         InputError: as `Device` does.
     """
+
+    def rounded(x: Any) -> Any:
+        return _rounded(x) if is_number(x) else x  # which the record refuses
+
     top = 2 ** _bits(name, bits) - 1
+    g_min, g_max = number("g_min", g_min), number("g_max", g_max)
     levels = [g_min + (g_max - g_min) * i / top for i in range(top)] + [g_max]
-    return Device(name, bits, tuple(levels), tuple(_rounded(sigma(g)) for g in levels), unit, False, source, validity)
+    return Device(name, bits, tuple(levels), tuple(map(rounded, map(sigma, levels))), unit, False, source, validity)

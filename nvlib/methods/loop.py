@@ -215,6 +215,9 @@ def train(
     crossbar = as_crossbar(crossbar, alone, **conditions)
     crossbar.only_programming("training", effects=True)
     given = [crossbar.sigma_d] if several is None else several
+    validation_chips = whole("validation_chips", validation_chips, 0)
+    if not isinstance(dtype, torch.dtype) or not dtype.is_floating_point:
+        raise InputError(f"dtype={dtype!r} is not usable; expected one of floats, e.g. torch.float32")
     seeds = list(seed) if isinstance(seed, Sequence | np.ndarray) else [seed]
     count = max(len(given), len(seeds))
     if {len(given), len(seeds)} - {1, count} or not (given and seeds):

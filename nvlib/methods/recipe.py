@@ -57,6 +57,8 @@ class Recipe(RecipeFields):
             object.__setattr__(self, "clip", str(ranges.get(CLIPS.get(self.clip, self.clip))))
         number("lr", self.lr, above=True)
         whole("batch_size", self.batch_size, 1)
+        number("momentum", self.momentum, 0, 1)
+        number("weight_decay", self.weight_decay)
 
     @classmethod
     def of(cls, value: Recipe | Mapping[str, Any] | None) -> Recipe:

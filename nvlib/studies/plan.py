@@ -74,12 +74,16 @@ class Desk:
         on: where to compute.
         of: a stored training; the study's evaluations are of its model, whatever trained it.
         loaded: the data, where it is at hand.
+
+    Raises:
+        InputError: if ``on`` is no place to compute.
     """
 
     def __init__(
         self, study: Study, where: Store, on: str | torch.device = "cpu", of: Training | None = None,
         loaded: Dataset | None = None,
     ) -> None:  # fmt: skip
+        population.place_of(on)
         self.study, self.where, self.on, self.of = study, where, on, of
         if loaded is not None:
             self.loaded = loaded

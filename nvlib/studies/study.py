@@ -10,7 +10,7 @@ from typing import Any, cast
 import numpy as np
 from torch import nn
 
-from nvlib import array, data, devices, effects, methods, models, plugins, ranges
+from nvlib import array, data, devices, effects, methods, models, philox, plugins, ranges
 from nvlib.cards import card
 from nvlib.conditions import Crossbar
 from nvlib.data import Dataset
@@ -56,6 +56,10 @@ class Study(StudyFields):
         self._in_words()
         for name in ("chips", "epochs"):
             whole(name, getattr(self, name), 1)
+        if self.images is not None:
+            whole("images", self.images, 1, otherwise=", or None")
+        for seed in (*self.seeds, self.chip_seed):
+            philox.check_seed(seed)
         CheckpointSelection(self.select, self.patience, self.target, 1)  # checks them
         for word in (self.precision, self.chip_precision or "float32"):
             if word not in PRECISIONS:
@@ -318,7 +322,8 @@ def _read(name: str, value: Any) -> Any:
     if name == "train_device" and value is not None:
         return _item("devices", value)
     if name == "plugins":
-        return tuple(of_kind(name, item, str) for item in ([value] if isinstance(value, str) else value))
+        several = value if isinstance(value, Iterable) and not isinstance(value, str) else [value]
+        return tuple(of_kind(name, item, str) for item in several)
     if name in ("parameters", "deployment_parameters"):
         if not isinstance(value, Mapping) or not all(isinstance(v, Mapping) for v in value.values()):
             raise InputError(f"{name}={value!r} of the study; expected a table for each name, e.g. [{name}.trice]")
