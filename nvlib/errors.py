@@ -42,7 +42,8 @@ def unknown(kind: str, name: object, known: Iterable[str]) -> InputError:
     known = sorted(known)
     near = difflib.get_close_matches(str(name), known, n=1)
     hint = f" (did you mean {near[0]!r}?)" if near else ""
-    return InputError(f"unknown {kind} {name!r}{hint}; expected one of: {', '.join(known)}")
+    expected = f"expected one of: {', '.join(known)}" if known else "expected none: there are none; leave it out"
+    return InputError(f"unknown {kind} {name!r}{hint}; {expected}")
 
 
 def is_number(value: object) -> TypeGuard[float]:

@@ -95,6 +95,11 @@ def app(*, plugin: Files = (), network: Files = ()) -> int:
         )
     if importlib.util.find_spec("streamlit") is None:
         raise InputError("streamlit is not installed; pip install -e '.[app]' (or make setup)")
+    for file in (*plugin, *network):  # else a server starts whose every page says so
+        path = file.partition(".py:")[0] + (".py" if ".py:" in file else "")
+        if not (path.endswith(".py") and os.path.isfile(path)):
+            raise InputError(f"{file!r} is not there; expected the path of a Python file, e.g. mine.py, or "
+                             "mine.py:small")  # fmt: skip
     files = [word for file in (*plugin, *network) for word in ("--plugin", os.path.abspath(file))]
     command = [sys.executable, "-m", "streamlit", "run", "app/main.py", *(["--", *files] if files else [])]
     return subprocess.run(command, cwd=root).returncode

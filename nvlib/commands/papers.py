@@ -54,6 +54,9 @@ def claims(*, write: Path | None = None, csv: Path | None = None) -> int:
     from nvlib import papers
     from nvlib.papers.tables import shipped
 
+    page = write.read_text() if write is not None and write.is_file() else ""
+    if write is not None and (BEGIN not in page or END not in page):  # before claims are judged, which takes a while
+        raise InputError(f"{write} has no lines {BEGIN.strip()} and {END} to write between; add them")
     held = papers.Evidence(shipped())
     if csv:
         print(f"wrote {papers.write_claims(csv, held)}")
@@ -61,8 +64,5 @@ def claims(*, write: Path | None = None, csv: Path | None = None) -> int:
     if write is None:
         print(text, end="\n" if text else "")
         return 0
-    page = write.read_text() if write.is_file() else ""
-    if BEGIN not in page or END not in page:
-        raise InputError(f"{write} has no lines {BEGIN.strip()} and {END} to write between; add them")
     write.write_text(page[: page.index(BEGIN)] + BEGIN + text + "\n" + page[page.index(END) :])
     return 0

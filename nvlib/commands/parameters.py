@@ -40,8 +40,12 @@ def parameters(
         if name not in registry:
             raise unknown(kind, name, registry)
     known = {name: types_of(registry[name]) for name in chosen}
+    once: set[str] = set()
     for pair in pairs:
         left, equals, text = pair.partition("=")
+        if left in once:
+            raise InputError(f"{pair!r} sets {left} again; expected one value for each")
+        once.add(left)
         owner, dot, name = left.rpartition(".")
         if not equals or not name:
             raise InputError(f"{pair!r} sets nothing; expected parameter=value or {kind}.parameter=value")

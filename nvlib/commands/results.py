@@ -12,6 +12,7 @@ from cyclopts import App
 
 from nvlib import statistics
 from nvlib import store as stored
+from nvlib.catalogue import METHODS
 from nvlib.commands import tables
 from nvlib.commands.format import columns, estimate
 from nvlib.commands.options import FILTERS, Flag, Hash, K, option, options, several_of, taking
@@ -156,8 +157,11 @@ def compare(a: str, b: str, /, *, of: str | None = None, k: K = 1, **where: Any)
     store = Store()
     if of is not None and of not in tables.STATISTICS:
         raise unknown("statistic to compare by", of, tables.STATISTICS)
-    table = results(store, **_meant({"plain": True, **where}))
+    where = _meant({"plain": True, **where})
+    table = results(store, **where)
     methods = set(table["method"])
+    if table.empty and {a, b} & METHODS.keys():
+        raise InputError(tables.nothing(store, where))
     if {a, b} <= methods:
         return tables.compare_methods(table, a, b, of or "kpp", k)
     if {a, b} & methods:

@@ -14,6 +14,7 @@ from nvlib.declarations import RecipeFields, StudyFields
 from nvlib.errors import InputError
 
 CHIPS = Parameter(group=options.CHIPS)
+MOST = 20_000  # chips, where nobody says --max-chips
 OF_CHIPS = ("chips", "chip_seed", "chip_precision", "train_range", "train_effects", "train_device")
 Asked = options.options(
     fields_of(StudyFields, ("devices", "sigma_d", "seeds", "ranges", "train_effects"), group=ONE, one=True,
@@ -80,8 +81,8 @@ def evaluate(
     range: Annotated[str | None, CHIPS] = None,
     chips: Annotated[int, CHIPS] = 400,
     until: Annotated[float | None, CHIPS] = None,
-    of: Annotated[str, CHIPS] = "kpp",
-    max_chips: Annotated[int, CHIPS] = 20_000,
+    of: Annotated[str | None, CHIPS] = None,
+    max_chips: Annotated[int | None, CHIPS] = None,
     k: Annotated[K, CHIPS] = 1,
     precision: Annotated[str, CHIPS] = "float32",
     dataset: Annotated[options.Dataset | None, CHIPS] = None,
@@ -106,8 +107,8 @@ def evaluate(
         range: as deviations:2.5 (default: that of the training); calibrated: the best KPP on validation images.
         chips: how many, in all.
         until: add chips until an interval is +- so many points.
-        of: whose interval: kpp or mean.
-        max_chips: where --until gives up.
+        of: whose interval --until waits for: kpp or mean (default: kpp).
+        max_chips: where --until gives up (default: 20,000).
         precision: of the products: float32, bf16, or tf32 on cuda.
         dataset: path of the image folder, if it has moved.
         deploy: what is done to each chip (default: none).
@@ -123,7 +124,11 @@ def evaluate(
     options.run_plugins(conditions)
     conditions.pop("plugins", None)
     statistics.needed(k)  # refuses a k that is none, before anything is computed
-    rule = None if until is None else Until(until, of, k, 0.95, chips, max_chips)
+    for word, value in (("--of", of), ("--max-chips", max_chips)):
+        if until is None and value is not None:
+            raise InputError(f"{word} {value} is for --until; add it, or leave this out")
+    most = MOST if max_chips is None else max_chips
+    rule = None if until is None else Until(until, of or "kpp", k, 0.95, chips, most)
     store = Store()
     name, record = store.find(hash, "training")
     if sigma_d is None and record["method"] == "none":

@@ -13,7 +13,7 @@ from cyclopts import Parameter
 from nvlib.commands import options
 from nvlib.commands.options import HOW, TRAINED, DeploySets, Flag, K, Kind, Sets, Threads, Workers, fields_of
 from nvlib.declarations import ClusterFields, RecipeFields, StudyFields
-from nvlib.errors import InputError, unknown
+from nvlib.errors import InputError, unknown, whole
 
 if TYPE_CHECKING:
     from nvlib.studies import Study
@@ -75,23 +75,34 @@ def study(
         name: of the job.
         no_follow: with slurm: submit and return.
     """
-    from nvlib import data, launch, studies
+    from nvlib import data, launch, population, statistics, studies
     from nvlib.commands.tables import say
 
-    executor = executor or ("processes" if workers else "here")
+    executor = executor or ("here" if workers is None else "processes")
     if executor not in launch.EXECUTORS:
         raise unknown("executor", executor, launch.EXECUTORS)
     jobs = options.of(ClusterFields, asked)
     if jobs and executor != "slurm":
         raise InputError(f"--{next(iter(jobs)).replace('_', '-')} is for --executor slurm; add it, or leave this out")
+    if no_follow and executor != "slurm":
+        raise InputError("--no-follow is for --executor slurm; add it, or take --detach")
+    if workers is not None:
+        whole("workers", workers, 1)
+    how: dict[str, Any] = {"threads": threads, "pack": int(pack) if pack.isdigit() else pack, "name": name}
+    if threads is not None:
+        whole("threads", threads, 1)
+    if pack != "auto":
+        whole("pack", how["pack"], 1, otherwise=", or auto")
+    if executor == "slurm":
+        how["cluster"] = launch.Cluster(**jobs)
+    statistics.needed(k)  # refuses a k that is none, before anything is computed
     found, on = grid(file, set_, recipe, deploy_set, **asked), on or ("cuda" if jobs.get("gpus") else "cpu")
+    population.place_of(on)
     data.load(found.dataset, limit=1)  # says what is wrong with it before anything is launched
     if dry_run:
         print(studies.estimate(found, on=on, threads=threads, workers=workers or 1).text())
         return 0
-    how: dict[str, Any] = {"on": on, "threads": threads, "pack": int(pack) if pack.isdigit() else pack, "name": name}
-    if executor == "slurm":
-        how["cluster"] = launch.Cluster(**jobs)
+    how["on"] = on
     if detach:
         job = launch.start(found, executor, workers, **how)
         print(f"job {job}; python -m nvlib jobs follow {job}")

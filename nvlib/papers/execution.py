@@ -42,8 +42,9 @@ def choose(names: Sequence[str] = (), preset: str | None = None) -> list[tuple[N
     Raises:
         InputError: for an unknown name or preset.
     """
-    if preset is not None and preset not in (*PRESETS, *(() if names else (TOUR_PRESET,))):
-        raise unknown("preset", preset, (*PRESETS, TOUR_PRESET))
+    known = (*PRESETS, *(() if names else (TOUR_PRESET,)))
+    if preset is not None and preset not in known:
+        raise unknown(f"preset of {', '.join(names)}" if names else "preset", preset, known)
     makers = NOTEBOOKS | {a: n for n in NOTEBOOKS.values() for a in n.artefacts}
     for name in names:
         if name not in makers:

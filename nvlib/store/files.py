@@ -12,6 +12,8 @@ import re
 from collections.abc import Callable
 from pathlib import Path
 
+from nvlib.errors import InputError
+
 UNFINISHED = ".part"  # how the name ends of what is being written, or was when it was cut off
 FULL = (errno.ENOSPC, errno.EDQUOT, errno.EFBIG)  # no room: on the disk, of the user, for a file of this size
 
@@ -34,8 +36,11 @@ def atomic_write(path: Path, write: Callable[[str], object]) -> None:
         write: writes the file it is given the path of.
 
     Raises:
+        InputError: if it is a folder.
         DiskFull: no room; an earlier file of that name is as it was.
     """
+    if path.is_dir():
+        raise InputError(f"{path} is a folder; expected the path of a file to write")
     aside = path.with_name(f".{path.name}.{os.getpid()}{UNFINISHED}")
     try:
         path.parent.mkdir(parents=True, exist_ok=True)
