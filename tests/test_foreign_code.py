@@ -9,7 +9,7 @@ from torch import nn
 from torch.nn import functional as F
 
 import nvlib
-from nvlib import deploy, taylor
+from nvlib import InputError, deploy, taylor
 from nvlib.data import Dataset, Split
 
 X, Y = torch.rand(24, 8, generator=torch.Generator().manual_seed(1)), torch.arange(24) % 4
@@ -230,3 +230,35 @@ def test_a_part_that_few_images_take_is_felt_and_the_exporter_is_quiet(capfd):
         warnings.simplefilter("ignore")
         nvlib.forward(net.eval(), chips, x, how="native")
     assert capfd.readouterr().err == ""
+
+
+class Stopped(nn.Module):
+    """Layers of which some run without derivatives."""
+
+    def __init__(self, first):
+        super().__init__()
+        self.a, self.o, self.first = nn.Linear(8, 8), nn.Linear(8, 4), first
+
+    def forward(self, x):
+        with torch.no_grad():
+            x = torch.tanh(self.a(x)) if self.first else self.o(torch.tanh(self.a(x)))
+        return self.o(x) if self.first else x
+
+
+@pytest.mark.parametrize("first", [True, False])
+def test_parts_without_derivatives_are_retrained_or_refused_in_a_line(first):
+    net, method = Stopped(first), deploy.get("last_layer", epochs=1)
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore")
+        if first:
+            assert len(list(method.apply(net, data(), "rram", 0.1, index=range(1), bits=8))) == 1
+        else:
+            with pytest.raises(InputError, match="computed by a network whose outputs are detached"):
+                list(method.apply(net, data(), "rram", 0.1, index=range(1), bits=8))
+            with pytest.raises(InputError, match="outputs of Stopped have no derivative in its weights"):
+                taylor.Loss(taylor.point(net, "rram", bits=8), Split(X, Y)).gradient()
+
+
+def test_a_ranking_by_no_curvature_is_said():
+    with pytest.warns(UserWarning, match="the curvature of every weight of Stopped is zero on"):
+        list(deploy.get("swim").apply(Stopped(False), data(), "rram", 0.1, index=range(1), bits=8))

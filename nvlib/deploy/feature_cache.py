@@ -82,6 +82,8 @@ def cut(module: nn.Module, x: Tensor, trained: Collection[str]) -> Cut:
         for node, target in signature.inputs_to_lifted_tensor_constants.items()
     }
     graph = program.graph
+    if any(n.op not in ("placeholder", "call_function", "output") for n in graph.nodes):
+        return whole  # graphs within the graph: of torch.no_grad, of control flow
     placeholders = {n: names.get(n.name) for n in graph.nodes if n.op == "placeholder"}
     (source,) = (n for n in placeholders if n.name in signature.user_inputs)
     after: set[fx.Node] = {n for n, name in placeholders.items() if name in trained}

@@ -11,6 +11,7 @@ them.
 
 from __future__ import annotations
 
+import warnings
 from collections.abc import Mapping, Sequence
 
 from torch import Tensor, nn
@@ -52,4 +53,11 @@ def curvature(
 
     u = philox.uniform(seed, 0, "swim/labels", len(split.x), split.x.device)[0]
     columns = diagonals.exact if estimate == "exact" else diagonals.sampled
-    return diagonals.by_image(call, at, split.x, u, columns)
+    found = diagonals.by_image(call, at, split.x, u, columns)
+    if not any(bool(f.any()) for f in found.values()):
+        warnings.warn(
+            f"the curvature of every weight of {type(model).__name__} is zero on {len(split.x)} images (outputs "
+            "detached or under torch.no_grad, or probabilities that are 0 and 1 to the last digit): weights are ranked "
+            "by their size alone", stacklevel=3,
+        )  # fmt: skip
+    return found

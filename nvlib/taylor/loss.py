@@ -168,11 +168,18 @@ class Loss:
         """Return f', name -> float64 tensor of the weight's shape."""
         return self._sum(self._slopes(self.point.centre if weights is None else {**self.point.centre, **weights}))
 
+    def _differentiable(self, value: Tensor) -> Tensor:
+        """Return a loss; InputError where it depends on no weight that autograd knows of."""
+        if not value.requires_grad:
+            raise InputError(f"the outputs of {type(self.point.model).__name__} have no derivative in its weights "
+                             "(detached, or computed under torch.no_grad); an expansion needs one")  # fmt: skip
+        return value
+
     def _slopes(self, weights: Mapping[str, Tensor]) -> Iterator[tuple[Tensor, ...]]:
         for x, y in self.batches():
             leaves = {name: w.detach().requires_grad_() for name, w in weights.items()}
-            yield torch.autograd.grad(self.each(self.outputs(leaves, x), y).sum(), list(leaves.values()),
-                                      materialize_grads=True)  # fmt: skip
+            value = self._differentiable(self.each(self.outputs(leaves, x), y).sum())
+            yield torch.autograd.grad(value, list(leaves.values()), materialize_grads=True)
 
     def _sum(self, parts: Iterator[Sequence[Tensor]]) -> dict[str, Tensor]:
         total = {name: torch.zeros_like(w, dtype=torch.float64) for name, w in self.point.centre.items()}
@@ -190,7 +197,7 @@ class Loss:
         for x, y in self.batches():
             leaves = [w.detach().requires_grad_() for w in self.point.centre.values()]
             named = dict(zip(self.point.centre, leaves, strict=True))
-            value = self.each(self.outputs(named, x), y).sum()
+            value = self._differentiable(self.each(self.outputs(named, x), y).sum())
             made = (list(torch.autograd.grad(value, leaves, create_graph=True, materialize_grads=True)), leaves)
             if keep:
                 self._graphs.append(made)
