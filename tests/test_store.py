@@ -180,6 +180,16 @@ def test_damage_is_found_set_aside_and_computed_again(what, hurt, once, copy):
     assert {f.state for f in stored.verify(copy)} == {"sound"}
 
 
+def test_a_folder_in_place_of_a_file_is_damage(once, copy):
+    _, _, run, _ = once
+    block = block_of(copy.runs / run)
+    block.unlink()
+    block.mkdir()
+    with pytest.warns(Damaged, match="it is a folder"):
+        assert list(copy.samples(run).chip) == [4, 5]
+    assert (copy.runs / stored.ASIDE).is_dir() and not block.exists()
+
+
 def test_other_blocks_of_a_damaged_evaluation_stay(once, copy):
     _, _, run, table = once
     flip(block_of(copy.runs / run))

@@ -84,7 +84,10 @@ def read(folder: Path, name: str, parse: Callable[[bytes], T], known: Mapping[st
         Damage: its checksum is another, or it cannot be read.
         FileNotFoundError: it is not there.
     """
-    data = (folder / name).read_bytes()
+    try:
+        data = (folder / name).read_bytes()
+    except IsADirectoryError:
+        raise Damage("it is a folder") from None
     expected = (listed(folder) if known is None else known).get(name, set())
     if expected and hashlib.sha256(data).hexdigest() not in expected:
         data, expected = (folder / name).read_bytes(), listed(folder).get(name, set())  # it may just be replaced
