@@ -55,6 +55,7 @@ def test_first_update_equals_one_by_hand(name, few):
 
 @pytest.mark.parametrize(("given", "said"), [
     ({"validation_chips": -1}, "validation_chips=-1"), ({"dtype": "float32"}, "dtype='float32'"),
+    ({"search": (1, 2)}, r"search=\(1, 2\)"),
     ({"dtype": torch.int8}, "dtype=torch.int8"), ({"recipe": {"momentum": -0.5}}, "momentum=-0.5"),
 ])  # fmt: skip
 def test_values_that_cannot_train_are_refused_at_the_call(given, said, few):

@@ -285,6 +285,9 @@ def train(
     if hasattr(method, "begin"):
         method.begin(run, training)
     if search is not None:
+        if not isinstance(search, Sequence) or len(search) != 3 or search[2] not in population.WAYS:
+            raise InputError(f"search={search!r} is not usable; expected chips, images at a time and a way, one of "
+                             f"{', '.join(population.WAYS)}")  # fmt: skip
         run.memory["plan"] = torch.tensor([*search[:2], population.WAYS.index(search[2])])
     if recipe.clip != "none" and (made := [name for name in run.arrays if name not in run.weights]):
         raise InputError(f"clip={recipe.clip!r} cannot cut {made[0]}, which a parametrisation makes; leave clip out")
