@@ -182,6 +182,7 @@ class Crossbar:
 
 
 _TRANSPOSED = (nn.ConvTranspose1d, nn.ConvTranspose2d, nn.ConvTranspose3d)
+_LAYERS = (nn.Linear, nn.Bilinear, nn.modules.conv._ConvNd, nn.MultiheadAttention, nn.RNNBase, nn.RNNCellBase)
 
 
 def as_crossbar(crossbar: Crossbar | Device | str | None, sigma_d: float | None = LEFT_OUT, **more: Any) -> Crossbar:
@@ -218,12 +219,16 @@ def outputs_first(model: nn.Module, what: str, otherwise: str) -> None:
         what: is done, for the message.
         otherwise: what to do in place of it.
     """
-    from nvlib.crossbar import parameters_alone
-
     if any(isinstance(m, _TRANSPOSED) for m in model.modules()):
         raise InputError(f"{what} on {type(model).__name__}: a transposed convolution has its output channels on "
                          f"another axis; expected {otherwise}")  # fmt: skip
-    if alone := parameters_alone(model):
+    inner, alone = bare(model), []
+    for name in sorted({*getattr(model, "array_weights", ()), *getattr(inner, "array_weights", ())}):
+        path, _, leaf = name.rpartition(".")
+        owner = dict(inner.named_modules()).get(path)
+        if not (isinstance(owner, _LAYERS) and "weight" in leaf):
+            alone.append(name)
+    if alone:
         warnings.warn(
             f"{what} on {type(model).__name__}: taken to be outputs is the first axis of {', '.join(alone)}, as in "
             f"F.linear(x, w); where it is used otherwise (x @ w), expected {otherwise}", stacklevel=4,

@@ -112,14 +112,6 @@ def array_weights(model: nn.Module, *, warn: bool = True) -> list[str]:
     return names
 
 
-def parameters_alone(model: nn.Module) -> list[str]:
-    """Return the names of those weights on arrays that no layer multiplies with: ``array_weights`` alone says so."""
-    slots = modules.slots(model)
-    return [name for name in array_weights(model, warn=False)
-            if not any(_is_matrix(model.get_submodule(slot.rpartition(".")[0]), slot.rpartition(".")[2])
-                       for slot in slots.get(name, [name]))]  # fmt: skip
-
-
 def programmable(name: str, w: Tensor) -> None:
     """Refuse a tensor that cannot lie on arrays; InputError says why."""
     what = "sparse" if w.layout != torch.strided else None if w.is_floating_point() else str(w.dtype)
