@@ -17,6 +17,7 @@ from synthetic import tidy
 from nvlib import figures, statistics, summary
 from nvlib.catalogue import METHODS
 from nvlib.errors import InputError
+from nvlib.figures import layout
 
 
 @pytest.fixture(scope="module")
@@ -190,6 +191,12 @@ def test_every_figure_has_the_template_units_and_a_subtitle(df, one):
 def test_axis_says_what_sigma_d_is_relative_to(df):
     assert figures.sigma_title(df.assign(reference="level")).endswith("(relative to one level)")
     assert "measured deviation" in figures.sigma_title(df.assign(device="pcm"))
+    one = df[df.sigma_d == df.sigma_d.max()]
+    assert "of full scale" in layout.describe(one)
+    measured, own = layout.describe(one.assign(device="pcm")), layout.describe(one.assign(device="a reader's own"))
+    assert f"measured deviation × {one.sigma_d.max():g}" in measured and "full scale" not in measured
+    assert "full scale" not in own + figures.sigma_title(df.assign(device="a reader's own"))
+    assert "full scale" not in layout.describe(one.assign(device_numbers="0123456789"))
 
 
 def test_title_can_stand_outside(df):

@@ -88,12 +88,20 @@ def fill(colour: str, opacity: float) -> str:
 
 def sigma_title(df: pd.DataFrame) -> str:
     """Return the axis title of sigma_d, with what it is relative to."""
-    held = values(df, "device")
-    if held and held[0] in devices.names() and not devices.get(held[0]).relative:
+    relative = _relative(df)
+    if relative is False:
         return "device variation, as a multiple of the measured deviation"
-    references = values(df, "reference")
-    relative = f" (relative to {name(references[0])})" if references else ""
-    return f"device variation σ<sub>d</sub>{relative}"
+    references = values(df, "reference") if relative else []
+    return "device variation σ<sub>d</sub>" + (f" (relative to {name(references[0])})" if references else "")
+
+
+def _relative(df: pd.DataFrame) -> bool | None:
+    """Whether sigma_d is a fraction, not a factor on what was measured; None of several kinds, or where unknown."""
+    held = values(df, "device")
+    if any(values(df, "device_numbers")) or not set(held) <= set(devices.names()):
+        return None
+    kinds = {devices.get(device).relative for device in held} or {True}
+    return kinds.pop() if len(kinds) == 1 else None
 
 
 def sigma_axis(fig: go.Figure, df: pd.DataFrame) -> None:
@@ -114,8 +122,10 @@ def describe(df: pd.DataFrame, *notes: str) -> str:
     arrays = f"{first['mapping']} arrays" if "mapping" in first else ""
     parts.append(", ".join(filter(None, [name(first.get("device", "")), arrays])))
     if len(sigmas := values(df, "sigma_d")) == 1:
-        relative = f" of {name(first['reference'])}" if "reference" in first else ""
-        parts.append(f"σ<sub>d</sub> = {sigmas[0]:g}{relative}")
+        relative = _relative(df)
+        of = f" of {name(first['reference'])}" if "reference" in first and relative else ""
+        what = "measured deviation ×" if relative is False else "σ<sub>d</sub> ="
+        parts.append(f"{what} {sigmas[0]:g}{of}")
     if "bits" in first:
         activations = first.get("activation_bits", 0)
         parts.append(f"{first['bits']}-bit weights" + (f", {activations}-bit activations" if activations else ""))
