@@ -122,6 +122,15 @@ def test_what_ships_is_shown(choice):
         at = sound(at.switch_page("views/overview.py").run())
 
 
+def test_deploys_nearest_result_is_one_that_it_shows():
+    """Of PCM chips were deployed under a range of two deviations alone, which this page does not show."""
+    at = sound(sound(launched().run()).switch_page("views/deploy.py").run())
+    at = sound(at.selectbox(key="device").set_value("pcm").run())
+    assert not charts(at)
+    near = next(b for b in at.button if b.label.startswith("Show the nearest result"))
+    assert "PCM" not in near.label and charts(sound(near.click().run()))
+
+
 LONG = "views/life.py"  # its default is among the quick tests: test_life_opens_on_a_picture_whatever_the_device
 
 

@@ -51,6 +51,8 @@ def nearest(query: Query, deployed: bool = False) -> dict[str, Any] | None:
     """
     table = stored()
     table = table[(table["protocol"] == "matched") & ((table["deployment"] != "") == deployed)]
+    for column in ("range", "effects", "periphery"):  # what it leads to is shown under the query's own
+        table = table[table[column] == getattr(query, column)]
     if table.empty:
         return None
     keys = ["network", "dataset", "device", "reference", "mapping", "sigma_d"]
