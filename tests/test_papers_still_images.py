@@ -20,6 +20,12 @@ def test_a_picture_shows_its_methods(name, evidence):
     assert SHOWN[name] <= found
 
 
+def test_readmes_picture_is_of_three_trainings_of_no_noise_and_gauss(evidence):
+    picture = still_images.made(still_images.CURVES, evidence)
+    assert {"w/o noise", "Gauss"} == {trace.name for trace in picture.data if trace.name}
+    assert "400 chips × 3 trainings of 10 epochs" in picture.layout.title.subtitle.text
+
+
 def test_every_notebook_begins_with_a_picture_that_is_there():
     for path in sorted((ROOT / "notebooks").glob("*.ipynb")):
         (picture,) = set(re.findall(r"\.\./(docs/images/\w+\.png)", path.read_text()))

@@ -1,4 +1,6 @@
-"""The still pictures in docs/images that notebooks begin with, for who reads them where nothing runs; of what ships.
+"""The still pictures in docs/images that README and notebooks begin with, for who reads them where nothing runs.
+
+They are of what ships.
 
 ``python -m nvlib.papers.still_images`` draws them again (needs a Chrome or Chromium).
 """
@@ -11,11 +13,11 @@ from typing import TYPE_CHECKING
 
 from nvlib import figures
 from nvlib.errors import InputError
-from nvlib.papers.range_table import range_rows
+from nvlib.papers.range_table import LENET, range_rows
 from nvlib.papers.registry import drawings
 from nvlib.papers.select import Evidence
 from nvlib.papers.tables import shipped
-from nvlib.store import project_root
+from nvlib.store import project_root, results
 
 if TYPE_CHECKING:
     import plotly.graph_objects as go
@@ -24,11 +26,14 @@ PICTURES = {  # of which artefact, and which of its drawings
     "trice": ("trice-table1", "Over Gauss"), "nft": ("nft-fig3", "Mean"), "ovf": ("ovf-fig4", "EKL"),
     "tsb_distance": ("tsb-fig3", "Distance"),
 }  # fmt: skip
-RANGE = "range"  # of no paper
+RANGE, CURVES = "range", "percentile_curves"  # of no paper; README's
 
 
 def made(name: str, held: Evidence) -> go.Figure:
-    """Return one of `PICTURES`, or `RANGE`; InputError where the store holds nothing of it."""
+    """Return one of `PICTURES`, `RANGE` or `CURVES`; InputError where the store holds nothing of it."""
+    if name == CURVES:
+        rows = results(held.store, **LENET, method=["none", "gaussian"], epochs=10, clipping="none", range="max")
+        return figures.percentile_curves(rows)
     if name == RANGE:
         return figures.range_curves(range_rows(store=held.store))
     artefact, title = PICTURES[name]
@@ -43,7 +48,7 @@ def draw(target: Path | None = None) -> list[Path]:
     target = target or (project_root() or Path()) / "docs" / "images"
     target.mkdir(parents=True, exist_ok=True)
     held = Evidence(shipped())
-    return [figures.to_png(made(name, held), target / f"{name}.png", scale=1) for name in (*PICTURES, RANGE)]
+    return [figures.to_png(made(name, held), target / f"{name}.png", scale=1) for name in (*PICTURES, RANGE, CURVES)]
 
 
 if __name__ == "__main__":
