@@ -108,7 +108,8 @@ def test_its_shipped_results(clean):
     assert found.verdict.tolist() == written.verdict.tolist() and np.allclose(found.ours, written.ours, atol=1e-3)
     code = (
         "import nvlib\nfrom nvlib import studies\n"
-        "runs = nvlib.results(network='lenet', sigma_d=0.1, method='gaussian', protocol='matched', train_seed=0)\n"
+        "runs = nvlib.results(plain=True, network='lenet', device='rram', sigma_d=0.1, method='gaussian',\n"
+        "                     protocol='matched', train_seed=0)\n"
         "model, mnist = studies.model_of(runs.training.iloc[0]), nvlib.load('mnist', limit=500)\n"
         "print(nvlib.monte_carlo(model, mnist, 'rram', 0.0, chips=1).mean().value)"
     )
