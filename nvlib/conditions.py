@@ -37,7 +37,7 @@ from nvlib.devices import Device
 from nvlib.effects import Effect
 from nvlib.errors import InputError, unknown
 from nvlib.fields import Given, default
-from nvlib.modules import bare, usable
+from nvlib.modules import LAYERS, bare, usable
 from nvlib.ranges import WeightRange
 
 MAPPINGS = ("differential", "signed")
@@ -182,7 +182,6 @@ class Crossbar:
 
 
 _TRANSPOSED = (nn.ConvTranspose1d, nn.ConvTranspose2d, nn.ConvTranspose3d)
-_LAYERS = (nn.Linear, nn.Bilinear, nn.modules.conv._ConvNd, nn.MultiheadAttention, nn.RNNBase, nn.RNNCellBase)
 
 
 def as_crossbar(crossbar: Crossbar | Device | str | None, sigma_d: float | None = LEFT_OUT, **more: Any) -> Crossbar:
@@ -226,7 +225,7 @@ def outputs_first(model: nn.Module, what: str, otherwise: str) -> None:
     for name in sorted({*getattr(model, "array_weights", ()), *getattr(inner, "array_weights", ())}):
         path, _, leaf = name.rpartition(".")
         owner = dict(inner.named_modules()).get(path)
-        if not (isinstance(owner, _LAYERS) and "weight" in leaf):
+        if not (isinstance(owner, LAYERS) and "weight" in leaf):
             alone.append(name)
     if alone:
         warnings.warn(

@@ -48,7 +48,6 @@ __all__ = [
     "read_back", "readings", "scale_and_digits", "tables", "weight_bits",
 ]  # fmt: skip
 
-_MATRICES = (nn.Linear, nn.Bilinear, nn.modules.conv._ConvNd)
 _DIGITAL = (nn.Embedding, nn.EmbeddingBag)
 
 
@@ -126,7 +125,7 @@ def programmable(name: str, w: Tensor) -> None:
 def _is_matrix(owner: nn.Module, leaf: str) -> bool:
     """Whether a layer multiplies with its tensor of this name."""
     return (
-        (isinstance(owner, _MATRICES) and leaf == "weight")
+        (isinstance(owner, modules.MATRICES) and leaf == "weight")
         or (isinstance(owner, nn.MultiheadAttention) and leaf.endswith("proj_weight"))
         or (isinstance(owner, nn.RNNBase | nn.RNNCellBase) and leaf.startswith("weight"))
     )

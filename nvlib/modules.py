@@ -29,6 +29,8 @@ from torch.nn.utils.weight_norm import WeightNorm
 from nvlib.code import installed
 from nvlib.errors import InputError
 
+MATRICES = (nn.Linear, nn.Bilinear, nn.modules.conv._ConvNd)  # layers that multiply with their tensor `weight`
+LAYERS = (*MATRICES, nn.MultiheadAttention, nn.RNNBase, nn.RNNCellBase)  # and those with several matrices
 _WRAPPERS = (nn.DataParallel, nn.parallel.DistributedDataParallel)
 _SEGMENTS = ("_orig_mod", "_fsdp_wrapped_module", "_checkpoint_wrapped_module")  # of torch.compile, FSDP, checkpoints
 _TENSORS = ("_parameters", "_buffers")

@@ -25,11 +25,11 @@ from torch import Tensor, nn
 from nvlib import functional, in_turn, operands
 from nvlib.conditions import Crossbar
 from nvlib.crossbar import array_weights, program
+from nvlib.modules import MATRICES
 
 _IMAGES = 8  # of the derivatives
 _MORE = 64  # of the runs with one weight moved, so that quantised activations move
 _MOST = 1024  # where those did not: a part that few images take (an expert of several)
-_MATRICES = (nn.Linear, nn.Bilinear, nn.modules.conv._ConvNd)
 _seen: WeakKeyDictionary[nn.Module, set[str]] = WeakKeyDictionary()
 
 
@@ -93,7 +93,7 @@ def forget(owner: nn.Module) -> None:
 def _hidden(model: nn.Module, x: Tensor, run: functional.Caller) -> list[str]:
     """Return the names of matrices that are no parameters and that the outputs change with; each is put back."""
     found = {f"{path}.weight" if path else "weight": w for path, part in model.named_modules()
-             if isinstance(part, _MATRICES) and isinstance(w := getattr(part, "weight", None), Tensor)
+             if isinstance(part, MATRICES) and isinstance(w := getattr(part, "weight", None), Tensor)
              and not isinstance(w, nn.Parameter)}  # fmt: skip
     known, plain = {id(w) for w in found.values()}, {id(tensor) for tensor in run.keeper.tensors}
     for path, part in model.named_modules():

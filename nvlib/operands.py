@@ -15,13 +15,13 @@ from torch import Tensor, nn
 from torch.overrides import TorchFunctionMode
 
 from nvlib import functional, modules
+from nvlib.modules import LAYERS
 
 _PRODUCTS = {nn.functional.linear, nn.functional.bilinear, nn.functional.conv1d, nn.functional.conv2d,
              nn.functional.conv3d, nn.functional.conv_transpose1d, nn.functional.conv_transpose2d,
              nn.functional.conv_transpose3d, torch.matmul, torch.mm, torch.bmm, torch.addmm, torch.einsum,
              Tensor.matmul, Tensor.__matmul__, Tensor.__rmatmul__, Tensor.mm}  # fmt: skip
 _PLAIN = (nn.Linear, nn.Conv1d, nn.Conv2d, nn.Conv3d, nn.ConvTranspose1d, nn.ConvTranspose2d, nn.ConvTranspose3d)
-_LAYERS = (*_PLAIN, nn.Bilinear, nn.MultiheadAttention, nn.RNNBase, nn.RNNCellBase)
 _told: WeakSet[nn.Module] = WeakSet()
 
 
@@ -73,7 +73,7 @@ def suspects(model: nn.Module, weights: Mapping[str, Tensor], found: list[Tensor
     """
     known = modules.aliases(model)
     layers = {known[slot] for path, part in model.named_modules() for leaf in part._parameters
-              if isinstance(part, _LAYERS) and (slot := f"{path}.{leaf}" if path else leaf) in known}  # fmt: skip
+              if isinstance(part, LAYERS) and (slot := f"{path}.{leaf}" if path else leaf) in known}  # fmt: skip
     plain = {name for name in weights if name not in layers}
     plain |= {known[f"{path}.weight" if path else "weight"] for path, part in model.named_modules()
              if isinstance(part, _PLAIN) and isinstance(part._parameters.get("weight"), nn.Parameter)
